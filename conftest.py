@@ -1,0 +1,222 @@
+"""Options, fixtures and the closing report of the claims; see ``pytest benchmarks --help``, group "taskclust"."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from taskclust import config as settings
+from taskclust.claims import QUARANTINE, CellResult, Claim, judge
+from taskclust.config import ConfigError, Profile
+from taskclust.report import plain, verdict_rows, write_report
+from taskclust.runs import Runner, Store, StoreError, obtain_all
+from taskclust.runs.estimate import estimate
+
+SESSION = pytest.StashKey["ClaimSession"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("taskclust", "claims of the paper")
+    group.addoption("--profile", choices=("smoke", "paper"), help="scale; smoke unless -m gpu asks for paper")
+    group.addoption("--seeds", help="how many (5) or which (0,3,7); default: the profile's")
+    group.addoption("--width", type=int, help="width of the paper profile: 32, 256, 768 (default) or 2048")
+    group.addoption("--epochs", type=int, help="stop training after so many epochs of the schedule")
+    group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    group.addoption("--threads", type=int, default=1, help="threads of one run on a CPU (1)")
+    group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
+    group.addoption("--report", type=Path, help="where the report is written (reports/<profile>)")
+    group.addoption("--recompute", action="store_true", help="compute even what is stored")
+    group.addoption("--dry-run", action="store_true", help="list runs with estimated minutes and disk, run nothing")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read "5" as five seeds, 0 to 4, and "0,3,7" (or "3,") as those."""
+    try:
+        seeds = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        seeds = ()
+    if "," not in text and seeds:
+        seeds = tuple(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise pytest.UsageError(f"--seeds={text!r}: give a count, e.g. 5, or distinct seeds, e.g. 0,3,7")
+    return seeds
+
+
+def chosen_profile(config: pytest.Config) -> Profile:
+    """The profile with the options applied."""
+    name = config.getoption("--profile") or ("paper" if "gpu" in config.getoption("markexpr") else "smoke")
+    try:
+        width = config.getoption("--width")
+        if name == "smoke" and width is not None:
+            raise ConfigError(f"--width={width}: only the paper profile has widths; add --profile paper")
+        profile = settings.smoke() if name == "smoke" else settings.paper(width or 768)
+        experiment = profile.experiment
+        if config.getoption("--epochs") is not None:
+            training = experiment.training.until(config.getoption("--epochs"))
+            experiment = replace(experiment, training=training)
+        seeds = parse_seeds(config.getoption("--seeds")) if config.getoption("--seeds") else profile.seeds
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+    return Profile(profile.name, experiment, seeds)
+
+
+def overrides(config: pytest.Config) -> str:
+    """The options given that change what is measured."""
+    names = ("--width", "--epochs", "--seeds")
+    return ", ".join(f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None)
+
+
+@dataclass
+class ClaimSession:
+    """What one run of pytest collects: the profile, the records it obtained and the verdicts."""
+
+    profile: Profile
+    runner: Runner
+    command: str
+    overrides: str
+    records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    results: list[CellResult] = field(default_factory=list)
+
+    def obtain(self, needs: str) -> list[dict[str, Any]]:
+        """The records a claim needs, one a seed, computed on first use."""
+        if needs not in self.records:
+            paper = settings.paper().experiment  # Tables 3, 4 and 8 speak of the paper's data and models at any scale
+            if needs == "scores":
+                self.records[needs] = obtain_all(self.runner, self.profile.experiments())
+            elif needs == "dataset":
+                self.records[needs] = [self.runner.dataset(paper.data, seed) for seed in self.profile.seeds]
+            else:
+                self.records[needs] = [self.runner.parameters(paper.data, paper.model)] * len(self.profile.seeds)
+        return self.records[needs]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or config.getoption("help", default=False):
+        return
+    profile = chosen_profile(config)
+    device = config.getoption("--device") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device=cuda: no CUDA device is visible; use --device cpu")
+    command = shlex.join(["pytest", *config.invocation_params.args])
+    config.stash[SESSION] = ClaimSession(profile, _runner(config, device), command, overrides(config))
+
+
+def _runner(config: pytest.Config, device: str) -> Runner:
+    try:
+        store = Store(config.getoption("--store"))
+    except StoreError as error:
+        raise pytest.UsageError(str(error)) from error
+    return Runner(
+        store,
+        device=device,
+        threads=config.getoption("--threads"),
+        recompute=config.getoption("--recompute"),
+        show_progress=sys.stderr.isatty() and "CI" not in os.environ,
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    session = config.stash[SESSION]
+    return (
+        f"taskclust: profile {session.profile.name}, seeds {','.join(map(str, session.profile.seeds))}, "
+        f"device {session.runner.device}, torch {torch.__version__}, store {session.runner.store.root}"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each claim's test its cells; the profile and the seeds stand in the test's name."""
+    if "cell" not in metafunc.fixturenames:
+        return
+    claim: Claim = metafunc.module.CLAIM
+    session = metafunc.config.stash[SESSION]
+    name, n = session.profile.name, len(session.profile.seeds)
+    parameters = []
+    for cell in claim.cells:
+        if name == "smoke" and cell in claim.paper_only:
+            continue
+        marks = [pytest.mark.smoke] if name == "smoke" else [pytest.mark.gpu, pytest.mark.slow]
+        finding = QUARANTINE.get((name, claim.id, cell))
+        if finding:
+            marks.append(pytest.mark.xfail(strict=True, reason=f"{finding.reason} ({finding.evidence})"))
+        parameters.append(pytest.param(cell, marks=marks, id=f"{name}-{n}seeds-{cell}"))
+    metafunc.parametrize("cell", parameters)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a green run that validated nothing: paper scale without CUDA must be asked for by name."""
+    session = config.stash[SESSION]
+    paper_items = [item for item in items if item.get_closest_marker("gpu")]
+    if config.getoption("--dry-run"):
+        items[:] = []
+    elif paper_items and session.runner.device == "cpu" and config.getoption("--device") is None:
+        hours = sum(e.hours for e in estimate(session.runner, session.profile.experiments()))
+        raise pytest.UsageError(
+            f"-m gpu: no CUDA device is visible; add --device cpu to run the paper's scale on this CPU (about {hours:.0f} "
+            "hours of one core, divided by the cores at hand), or leave -m gpu out for the smoke scale"
+        )
+
+
+@pytest.fixture
+def decide(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Any]:
+    """Judge one cell of a claim: obtain its records (timed once), collect the verdict for the report."""
+    session = request.config.stash[SESSION]
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def _decide(claim: Claim, cell: str) -> CellResult:
+        with capture.global_and_fixture_disabled() if session.runner.show_progress else nullcontext():
+            records = benchmark.pedantic(session.obtain, args=(claim.needs,), rounds=1, iterations=1, warmup_rounds=0)
+        result = judge(claim, cell, records, session.profile.name, session.profile.seeds)
+        session.results.append(result)
+        benchmark.extra_info.update(
+            claim=claim.id,
+            cell=cell,
+            verdict=result.verdict,
+            seeds=result.seeds,
+            values={check.name: check.values for check in result.checks},
+            seconds=[record.get("seconds") for record in records],
+        )
+        return result
+
+    yield _decide
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report once, of whatever was decided."""
+    state = session.config.stash.get(SESSION, None)
+    if state is None or not state.results:
+        return
+    folder = session.config.getoption("--report") or Path("reports") / state.profile.name
+    parameters = state.records.get("parameters")
+    write_report(
+        folder,
+        state.profile.name,
+        state.results,
+        scores=state.records.get("scores", []),
+        datasets=state.records.get("dataset", []),
+        parameters=parameters[0] if parameters else None,
+        command=state.command,
+        overrides=state.overrides,
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Close with the verdicts, or with what would be run."""
+    state = config.stash[SESSION]
+    if config.getoption("--dry-run"):
+        rows = [e.row() for e in estimate(state.runner, state.profile.experiments())]
+        terminalreporter.section("dry run: nothing was run")
+        terminalreporter.write_line(plain(rows))
+    if state.results:
+        scale = "SMOKE scale, no reproduction" if state.profile.name == "smoke" else "paper scale"
+        terminalreporter.section(f"claims at {scale}{' with ' + state.overrides if state.overrides else ''}")
+        terminalreporter.write_line(plain(verdict_rows(state.results)))
+        folder = config.getoption("--report") or Path("reports") / state.profile.name
+        terminalreporter.write_line(f"report: {folder / 'index.html'}")

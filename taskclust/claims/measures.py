@@ -1,0 +1,155 @@
+"""Statistics of one seed's record, the numbers that claims are made of. They read; they compute no score.
+
+A *reading* takes a record and gives one number. All scores are those of the top layer after t-SNE unless named
+otherwise: that is what the paper's figures show.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Record = dict[str, Any]
+Reading = Callable[[Record], float]
+
+
+def curve(record: Record, split: str, label: str, metric: str, space: str = "tsne") -> np.ndarray:
+    """The score at each probed epoch (rows) and layer (columns)."""
+    return np.array(record["scores"][split][space][label][metric])
+
+
+def at_epoch(record: Record, epoch: int, space: str = "tsne") -> int:
+    """The row of ``epoch`` in a curve."""
+    return int(record["epochs"][space].index(epoch))
+
+
+def late(split: str, label: str, metric: str, space: str = "tsne") -> Reading:
+    """The score at the last checkpoint."""
+    return lambda r: float(curve(r, split, label, metric, space)[-1, -1])
+
+
+def early(split: str, label: str, metric: str, space: str = "tsne") -> Reading:
+    """The score of the untrained model, at epoch 0."""
+    return lambda r: float(curve(r, split, label, metric, space)[0, -1])
+
+
+def rise(split: str, label: str, metric: str) -> Reading:
+    """Last checkpoint minus untrained model."""
+    return lambda r: late(split, label, metric)(r) - early(split, label, metric)(r)
+
+
+def depth_order(split: str, label: str, metric: str) -> Reading:
+    """Spearman correlation of layer and score at the last checkpoint, in [-1, 1]."""
+    return lambda r: _rank_correlation(curve(r, split, label, metric)[-1])
+
+
+def _rank_correlation(values: np.ndarray) -> float:
+    if np.ptp(values) == 0:
+        return 0.0
+    return float(stats.spearmanr(np.arange(len(values)), values).statistic)
+
+
+def baseline_stillness(split: str, label: str, metric: str) -> Reading:
+    """A quarter of the top layer's change minus layer 0's: positive where the embedding layer hardly moves."""
+
+    def read(record: Record) -> float:
+        change = curve(record, split, label, metric)[[0, -1]]
+        change = np.abs(change[1] - change[0])
+        return float(change[-1] / 4 - change[0])
+
+    return read
+
+
+def since_best(split: str, metric: str) -> Reading:
+    """Task score at the last checkpoint minus that at the epoch of best validation accuracy."""
+
+    def read(record: Record) -> float:
+        scores = curve(record, split, "task", metric)
+        return float(scores[-1, -1] - scores[at_epoch(record, record["best_epoch"]), -1])
+
+    return read
+
+
+def before_best(split: str, metric: str) -> Reading:
+    """The same for the untrained model in place of the last checkpoint."""
+
+    def read(record: Record) -> float:
+        scores = curve(record, split, "task", metric)
+        return float(scores[0, -1] - scores[at_epoch(record, record["best_epoch"]), -1])
+
+    return read
+
+
+def history(record: Record, column: str) -> np.ndarray:
+    """A column of the training history, one number an epoch; NaN where there is none (the loss before training)."""
+    return np.array([np.nan if row[column] is None else row[column] for row in record["history"]], dtype=float)
+
+
+def first_half_fallen(loss: np.ndarray) -> int:
+    """First epoch at which the loss has made half of its whole way down."""
+    return int(np.flatnonzero(loss <= (np.nanmax(loss) + np.nanmin(loss)) / 2)[0])
+
+
+def first_half_risen(accuracy: np.ndarray) -> int:
+    """First epoch at which the accuracy has reached half of its highest."""
+    return int(np.flatnonzero(accuracy >= np.nanmax(accuracy) / 2)[0])
+
+
+def accuracy_lag(column: str) -> Reading:
+    """Epochs from the loss's half way to the accuracy's, as a fraction of the training."""
+
+    def read(record: Record) -> float:
+        loss, accuracy = history(record, "loss"), history(record, column)
+        return (first_half_risen(accuracy) - first_half_fallen(loss)) / (len(loss) - 1)
+
+    return read
+
+
+def plateau_accuracy(column: str) -> Reading:
+    """Mean accuracy until the loss has fallen half way, relative to the highest accuracy."""
+
+    def read(record: Record) -> float:
+        accuracy = history(record, column)
+        return float(accuracy[: first_half_fallen(history(record, "loss")) + 1].mean() / accuracy.max())
+
+    return read
+
+
+def lockstep_lag(record: Record) -> float:
+    """The lag of an accuracy that followed the loss: the null."""
+    loss = history(record, "loss")
+    follower = np.nan_to_num(np.nanmax(loss) - loss)
+    return (first_half_risen(follower) - first_half_fallen(loss)) / (len(loss) - 1)
+
+
+def lockstep_plateau(record: Record) -> float:
+    """The plateau of an accuracy that followed the loss: the null."""
+    loss = history(record, "loss")
+    follower = np.nan_to_num(np.nanmax(loss) - loss)
+    return float(follower[: first_half_fallen(loss) + 1].mean() / follower.max())
+
+
+def knn(quantity: str, epoch: int = -1, layer: int = -1) -> Reading:
+    """KNN percentage or accuracy at one checkpoint and layer."""
+    return lambda r: float(r["knn"][quantity][epoch][layer])
+
+
+def knn_rise(quantity: str, layer: int = -1) -> Reading:
+    """Last checkpoint minus untrained model."""
+    return lambda r: knn(quantity, -1, layer)(r) - knn(quantity, 0, layer)(r)
+
+
+def knn_order(quantity: str) -> Reading:
+    """Spearman correlation of layer and quantity at the last checkpoint."""
+    return lambda r: _rank_correlation(np.array(r["knn"][quantity][-1]))
+
+
+def bag(split: str, label: str, metric: str) -> Reading:
+    """The score of k-means on bag-of-symbols features."""
+    return lambda r: float(r["bag_of_symbols"][split][label][metric][0])
+
+
+def size_deviation(split: str, printed: int) -> Reading:
+    """Relative deviation of a split's size from the printed one."""
+    return lambda r: abs(r["sizes"][split] / printed - 1)

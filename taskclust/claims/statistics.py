@@ -1,0 +1,138 @@
+"""Deciding a claim over seeds: intervals, exact tests, three verdicts.
+
+Each statistic is one number a seed. A level is judged by a one-sided 95 % Student bound, a difference or a trend paired by
+seed by the exact sign-flip test, one printed number by a prediction interval. A claim holds only if each of its checks
+does, so no correction for many checks is needed: a false "reproduced" needs every one of them to err.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy import stats
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
+ALPHA = 0.05
+
+
+class Criterion(Protocol):
+    """A rule, fixed before the runs, that turns one value a seed into a verdict."""
+
+    def judge(self, values: Sequence[float]) -> Verdict: ...
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided Student interval of the mean over seeds; infinite for one seed, a point where all are equal."""
+    mean, sd, n = float(np.mean(values)), _sd(values), len(values)
+    if n < 2:
+        return -math.inf, math.inf
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def sign_flip(values: Sequence[float]) -> float:
+    """p-value of "the mean is not positive": the share of all sign patterns with a mean at least as large.
+
+    Exact and without assuming normality; its smallest value is 2**-n, so fewer than five seeds never reach 0.05.
+    """
+    v = np.asarray(values, dtype=float)
+    signs = np.array(list(itertools.product((1, -1), repeat=len(v))))
+    return float((signs @ v >= v.sum() - 1e-12 * np.abs(v).sum()).mean())
+
+
+def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Where one more run like these would fall, e.g. the paper's."""
+    mean, sd, n = float(np.mean(values)), _sd(values), len(values)
+    if n < 2:
+        return -math.inf, math.inf
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd * math.sqrt(1 + 1 / n)
+    return mean - half, mean + half
+
+
+def _sd(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The mean over seeds is ``bound`` or more."""
+
+    bound: float
+
+    def __str__(self) -> str:
+        return f"≥ {self.bound:g}"
+
+    def judge(self, values: Sequence[float]) -> Verdict:
+        low, high = interval(values, confidence=1 - 2 * ALPHA)
+        if low >= self.bound:
+            return "reproduced"
+        return "not reproduced" if high < self.bound else "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """The mean over seeds is ``bound`` or less."""
+
+    bound: float
+
+    def __str__(self) -> str:
+        return f"≤ {self.bound:g}"
+
+    def judge(self, values: Sequence[float]) -> Verdict:
+        return AtLeast(-self.bound).judge([-v for v in values])
+
+
+@dataclass(frozen=True, slots=True)
+class Exceeds:
+    """The value is above ``margin``, by the sign-flip test paired by seed.
+
+    A margin is the least effect worth the name: without one, an effect of nothing passes by luck once in 32 five-seed
+    trials, and with it every null.
+    """
+
+    margin: float = 0.0
+
+    def __str__(self) -> str:
+        return f"> {self.margin:g}"
+
+    def judge(self, values: Sequence[float]) -> Verdict:
+        above = [v - self.margin for v in values]
+        if sign_flip(above) < ALPHA:
+            return "reproduced"
+        if sign_flip([-v for v in above]) < ALPHA or (len(values) >= 5 and float(np.mean(above)) <= 0):
+            return "not reproduced"
+        return "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistentWith:
+    """The paper's one printed number lies where one more run would fall."""
+
+    printed: float
+
+    def __str__(self) -> str:
+        return f"consistent with {self.printed:g}"
+
+    def judge(self, values: Sequence[float]) -> Verdict:
+        if len(values) < 3:
+            return "inconclusive"
+        low, high = prediction_interval(values)
+        return "reproduced" if low <= self.printed <= high else "not reproduced"
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    """Every seed gives exactly ``value``, or a value within ``tolerance`` of it: for counts, where chance has no part."""
+
+    value: float
+    tolerance: float = 0.0
+
+    def __str__(self) -> str:
+        return f"= {self.value:g}" + (f" ± {self.tolerance:g}" if self.tolerance else "")
+
+    def judge(self, values: Sequence[float]) -> Verdict:
+        return "reproduced" if all(abs(v - self.value) <= self.tolerance for v in values) else "not reproduced"

@@ -1,0 +1,330 @@
+"""Every number of an experiment, in frozen dataclasses whose defaults are the paper's values.
+
+Each field cites the row of the paper it comes from; a field marked *silent* is one the paper leaves open, and its
+evidence stands in :mod:`taskclust.silent_points`. Nothing here imports more than the standard library.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+LAYERS = 6  # Table 5
+HEADS = 8  # Table 5
+#: Feed-forward widths: Table 5 for 768; elsewhere the only round choice that gives the counts of Table 8.
+FEED_FORWARD = {32: 64, 256: 512, 768: 1024, 2048: 4096}
+#: Table 8, parameters as printed.
+PRINTED_PARAMETERS = {32: 55_000, 256: 3_000_000, 768: 23_000_000, 2048: 202_000_000}
+#: Table 3, instances as printed.
+PRINTED_SIZES = {"train": 7_300, "subset": 180, "validation": 315}
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+LABELS = ("task", "distribution", "distribution_mapping")
+SPLITS = ("validation", "subset")
+SPACES = ("raw", "tsne")
+METRICS = ("f1", "pairwise_f1", "ari", "ami")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: the message names the field, its value and the mend."""
+
+
+def require(holds: bool, name: str, value: object, mend: str) -> None:
+    """Raise :class:`ConfigError` about field ``name`` unless ``holds``."""
+    if not holds:
+        raise ConfigError(f"{name}={value!r}: {mend}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegexConfig:
+    """How instruction distributions, each a regular expression, are sampled (Appendix A, Table 4)."""
+
+    n_symbols: int = 35  # "Size of the instruction symbol vocabulary"
+    min_metacharacters: int = 1  # "Minimum number of metacharacters per regular expression"
+    max_metacharacters: int = 3  # "Maximum number of metacharacters per regular expression"
+    min_characters: int = 3  # "Minimum number of characters per metacharacters"
+    max_characters: int = 10  # "Maximum number of characters per metacharacters"
+    families: tuple[str, ...] = ("star", "plus", "option")  # silent
+    max_repeats: int = 3  # silent: an unbounded star must be cut somewhere to be sampled
+    min_length: int = 3  # silent: single symbols run out after 35 instructions
+    max_length: int = 40  # silent
+
+    def __post_init__(self) -> None:
+        require(1 <= self.n_symbols <= 62, "n_symbols", self.n_symbols, "use 1 to 62, letters and digits")
+        for low, high in (("min_metacharacters", "max_metacharacters"), ("min_characters", "max_characters"),
+                          ("min_length", "max_length")):  # fmt: skip
+            value = getattr(self, low)
+            require(1 <= value <= getattr(self, high), low, value, f"use 1 to {high}={getattr(self, high)}")
+        require(
+            self.max_characters <= self.n_symbols,
+            "max_characters",
+            self.max_characters,
+            f"arguments are distinct symbols, so use at most n_symbols={self.n_symbols}",
+        )
+        require(self.max_repeats >= 1, "max_repeats", self.max_repeats, "use 1 or more")
+        require(len(self.families) > 0, "families", self.families, "name at least one family")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """The synthetic instruction-following data set (§2.2, Table 4)."""
+
+    regex: RegexConfig = field(default_factory=RegexConfig)
+    n_tasks: int = 50  # "Number of tasks"
+    min_distributions: int = 1  # "Minimum number of instruction distributions per task"
+    max_distributions: int = 6  # "Maximum number of instruction distributions per task"
+    n_instructions: int = 10  # "Number of instructions per distribution"
+    n_mappings: int = 5  # "Number of mappings per task"
+    n_subset_tasks: int = 5  # "Number of tasks in training subset"
+    n_validation_tasks: int = 10  # "Number of tasks in the validation set"
+    n_validation_instructions: int = 3  # "Number of instructions per distribution in the validation set"
+    n_hard_tasks: int = 5  # "Number of different tasks in hard examples"
+    n_hard_instructions: int = 3  # "Number of instructions per distribution in hard examples"
+    n_task_symbols: int = 25  # "Size of the task symbol vocabulary"
+    #: silent: one symbol per distribution (the paper's "initial" -> "secondary"), or one place per instruction
+    hard_replacement: Literal["distribution", "instruction"] = "distribution"
+    #: silent: (tasks, distributions) for consecutive groups of tasks, conditioning the draw of 1 to 6 on the sizes
+    #: of Table 3: 6 distributions x (3 hard + 3 originals) x 5 = 180; 21 x 3 x 5 = 315; 150 in all give 7,275.
+    #: Empty: every task draws alone.
+    distribution_totals: tuple[tuple[int, int], ...] = ((5, 6), (5, 15), (40, 129))
+
+    def __post_init__(self) -> None:
+        low, high = self.min_distributions, self.max_distributions
+        require(1 <= low <= high, "min_distributions", low, f"use 1 to max_distributions={high}")
+        require(
+            1 <= self.n_mappings <= self.n_task_symbols,
+            "n_mappings",
+            self.n_mappings,
+            f"inputs are distinct symbols, so use 1 to n_task_symbols={self.n_task_symbols}",
+        )
+        wanted, room = (self.n_tasks + self.n_hard_tasks) * self.n_mappings, self.n_task_symbols**2
+        require(
+            wanted <= room,
+            "n_task_symbols",
+            self.n_task_symbols,
+            f"{wanted} mappings without a repeat need more than its {room} pairs; use {math.isqrt(wanted - 1) + 1} "
+            "or more symbols, or fewer tasks",
+        )
+        for name in ("n_hard_tasks", "n_validation_tasks", "n_subset_tasks"):
+            require(0 <= getattr(self, name) <= self.n_tasks, name, getattr(self, name), "use 0 to n_tasks")
+        require(
+            self.n_validation_instructions + self.n_hard_instructions <= self.n_instructions,
+            "n_instructions",
+            self.n_instructions,
+            "validation and hard instructions are taken from them, so use at least their sum, "
+            f"{self.n_validation_instructions + self.n_hard_instructions}",
+        )
+        if self.distribution_totals:
+            tasks = sum(n for n, _ in self.distribution_totals)
+            require(
+                tasks == self.n_tasks,
+                "distribution_totals",
+                self.distribution_totals,
+                f"its groups hold {tasks} tasks but n_tasks={self.n_tasks}; make them agree or use ()",
+            )
+            for n, total in self.distribution_totals:
+                require(
+                    n * low <= total <= n * high,
+                    "distribution_totals",
+                    (n, total),
+                    f"{n} tasks of {low} to {high} distributions hold {n * low} to {n * high}",
+                )
+
+    @property
+    def vocab_size(self) -> int:
+        """Padding, instruction symbols, task symbols."""
+        return 1 + self.regex.n_symbols + self.n_task_symbols
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The six-layer decoder "following the GPT-2 architecture" (§3.1, Tables 5 and 8)."""
+
+    width: int = 768  # "Hidden dimension"
+    feed_forward: int = 1024  # "feedforward network dimension"
+    layers: int = LAYERS
+    heads: int = HEADS
+    dropout: float = 0.2  # "dropout"; where it acts is silent: embeddings, attention and residual branches, as GPT-2
+    norm: Literal["before", "after"] = "after"  # silent
+    positions: Literal["learned", "sinusoidal"] = "sinusoidal"  # silent
+    tied_head: bool = False  # silent: fixed sinusoids with a tied head miss Table 8's count at width 32
+    token_std: float = 0.1  # silent
+    head_std: float = 0.1  # silent; of an untied head
+    weight_std: float = 0.02  # silent
+    scale_residual: bool = False  # silent: GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
+
+    def __post_init__(self) -> None:
+        require(
+            self.heads > 0 and self.width % self.heads == 0,
+            "width",
+            self.width,
+            f"must be divisible by heads={self.heads}",
+        )
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "use a fraction in [0, 1)")
+        require(self.layers >= 1, "layers", self.layers, "use 1 or more")
+        for name, allowed in (("norm", ("before", "after")), ("positions", ("learned", "sinusoidal"))):
+            require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
+
+    @classmethod
+    def of_width(cls, width: int, **changes: Any) -> "ModelConfig":
+        """The paper's model of ``width`` (Table 8), its initial weights scaled as 1/sqrt(width) from 0.02 at 768."""
+        require(width in FEED_FORWARD, "width", width, f"the paper has {', '.join(map(str, FEED_FORWARD))}")
+        std = round(0.02 * math.sqrt(768 / width), 4)
+        return cls(width=width, feed_forward=FEED_FORWARD[width], **{"weight_std": std, **changes})
+
+    @classmethod
+    def gpt2(cls, width: int) -> "ModelConfig":
+        """Plain GPT-2 of ``width``: norm before, learned positions, every weight drawn with 0.02."""
+        return cls.of_width(
+            width,
+            norm="before",
+            positions="learned",
+            tied_head=True,
+            token_std=0.02,
+            weight_std=0.02,
+            scale_residual=True,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """AdamW with cosine annealing (§3.1, Table 5)."""
+
+    epochs: int = 200  # "Number of epochs"
+    learning_rate: float = 1e-4  # "Learning rate"
+    max_gradient_norm: float = 1.0  # "Max gradient norm"
+    #: epochs over which the cosine falls to zero; longer than ``epochs`` where a run is cut short
+    schedule_epochs: int = 200
+    batch_instructions: int = 16  # silent: instructions a step, each with all its mappings
+    weight_decay: float = 0.01  # silent: AdamW's usual value
+    input_loss_weight: float = 1.0  # silent: weight of predicting the input from the last instruction token
+    checkpoints: tuple[int, ...] = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 175, 200)
+    #: "auto": bfloat16 where the processor multiplies it natively, else float32; resolved before a run is named
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "epochs", self.epochs, "use 1 or more")
+        require(
+            self.schedule_epochs >= self.epochs,
+            "schedule_epochs",
+            self.schedule_epochs,
+            f"the schedule must last at least epochs={self.epochs}",
+        )
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "use a positive rate")
+        require(self.batch_instructions >= 1, "batch_instructions", self.batch_instructions, "use 1 or more")
+        require(
+            list(self.checkpoints) == sorted(set(self.checkpoints))
+            and all(0 <= epoch <= self.epochs for epoch in self.checkpoints),
+            "checkpoints",
+            self.checkpoints,
+            f"use rising epochs from 0 to epochs={self.epochs}",
+        )
+        allowed = ("auto", "float32", "bfloat16")
+        require(self.precision in allowed, "precision", self.precision, f"use one of {', '.join(allowed)}")
+
+    def until(self, epochs: int) -> "TrainingConfig":
+        """The same training, stopped after ``epochs`` of its schedule."""
+        require(1 <= epochs <= self.schedule_epochs, "epochs", epochs, f"use 1 to {self.schedule_epochs}")
+        kept = tuple(e for e in self.checkpoints if e < epochs)
+        return replace(self, epochs=epochs, checkpoints=(*kept, epochs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeConfig:
+    """Clustering and nearest neighbours on hidden states of the input token (§3.2, §3.3, Table 6)."""
+
+    components: int = 3  # "Number of Components"
+    perplexity: float = 10.0  # "Perplexity"
+    iterations: int = 2_000  # "Number of iterations"
+    #: silent: 2 is scikit-learn's choice for 3 components; 1 is the original t-SNE's
+    degrees_of_freedom: float = 2.0
+    tsne_restarts: int = 3  # silent: the embedding of lowest divergence is kept
+    #: checkpoints at which t-SNE is run as well: all, or the first, the best and the last
+    tsne_at: Literal["all", "ends"] = "all"
+    kmeans_restarts: int = 10  # silent: the clustering of lowest inertia is kept
+    neighbors: int = 10  # silent: K
+    before_final_norm: bool = False  # silent: layer 6 before or after the last norm of a norm-before model
+
+    def __post_init__(self) -> None:
+        require(self.perplexity > 1, "perplexity", self.perplexity, "use a number of neighbours above 1")
+        for name in ("components", "iterations", "tsne_restarts", "kmeans_restarts", "neighbors"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentConfig:
+    """One run: what is generated, trained and probed, and the seed of all its randomness."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "use a whole number, 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named scale at which the claims are judged: an experiment to repeat over ``seeds``."""
+
+    name: Literal["smoke", "paper"]
+    experiment: ExperimentConfig
+    seeds: tuple[int, ...]
+
+    def experiments(self) -> list[ExperimentConfig]:
+        """One experiment a seed."""
+        return [replace(self.experiment, seed=seed) for seed in self.seeds]
+
+
+def paper(width: int = 768) -> Profile:
+    """The paper's scale (Tables 4 to 8) at ``width``; width 32 trains for 500 epochs (Figure 7)."""
+    training = TrainingConfig()
+    if width == 32:
+        epochs = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)
+        training = TrainingConfig(epochs=500, schedule_epochs=500, checkpoints=epochs)
+    experiment = ExperimentConfig(model=ModelConfig.of_width(width), training=training)
+    return Profile("paper", experiment, tuple(range(5)))
+
+
+def smoke() -> Profile:
+    """Minutes on two cores: a data set of the same shape, a model of width 64, truly trained. No reproduction.
+
+    Chosen by trial as the smallest setting in which clusters form, merge and order by layer. The learning rate is the
+    highest at which the norm-after model learns; t-SNE has one start and half the iterations.
+    """
+    data = DataConfig(
+        n_tasks=10,
+        n_validation_tasks=8,
+        n_subset_tasks=3,
+        n_hard_tasks=3,
+        n_task_symbols=12,
+        distribution_totals=((3, 6), (5, 10), (2, 4)),
+    )
+    model = ModelConfig(width=64, feed_forward=128, weight_std=0.07)
+    training = TrainingConfig(
+        epochs=80,
+        learning_rate=2e-3,
+        batch_instructions=8,
+        checkpoints=(0, 5, 10, 20, 30, 40, 50, 60, 70, 80),
+        precision="float32",
+    )
+    probe = ProbeConfig(iterations=1_000, tsne_restarts=1, tsne_at="ends")
+    experiment = ExperimentConfig(data=data, model=model, training=training, probe=probe)
+    return Profile("smoke", experiment, tuple(range(5)))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def digest(*parts: Any) -> str:
+    """Hash of every field of ``parts``: the same for equal values, whatever their order of keys."""
+    plain = [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]

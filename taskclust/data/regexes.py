@@ -1,0 +1,123 @@
+"""Regular expressions used in reverse: sample a pattern, then sample strings from it (Appendix A).
+
+A pattern is a list of pieces, one a metacharacter with its characters. It is built, never parsed, so its strings come
+from the pieces themselves and :func:`re.fullmatch` stays an independent judge of them.
+"""
+
+import re
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from taskclust.config import ConfigError, RegexConfig
+
+#: The instruction vocabulary as characters; symbol ``i`` is written ``SYMBOLS[i]``.
+SYMBOLS = string.ascii_lowercase + string.digits + string.ascii_uppercase
+
+#: Longest run drawn from a character class.
+MAX_CLASS_RUN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One metacharacter applied to ``symbols``, repeated ``low`` to ``high`` times when sampled."""
+
+    family: str
+    symbols: tuple[int, ...]
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        letters = "".join(SYMBOLS[s] for s in self.symbols)
+        return FAMILIES[self.family].render(letters, self.low, self.high)
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Draw one string of the piece."""
+        times = int(rng.integers(self.low, self.high + 1))
+        if FAMILIES[self.family].whole_group:
+            return self.symbols * times
+        return tuple(self.symbols[i] for i in rng.integers(len(self.symbols), size=times))
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of metacharacter: how it is written, what it repeats, and how often."""
+
+    render: Callable[[str, int, int], str]
+    repeats: Callable[[int], tuple[int, int]]
+    whole_group: bool  # repeat the symbols as one group, or draw a symbol anew each time
+
+
+#: What a configuration can choose from; ``star``, ``plus`` and ``option`` are the quantified groups.
+FAMILIES: dict[str, Family] = {
+    "star": Family(lambda s, low, high: f"({s})*", lambda n: (0, n), True),
+    "plus": Family(lambda s, low, high: f"({s})+", lambda n: (1, n), True),
+    "option": Family(lambda s, low, high: f"({s})?", lambda n: (0, 1), True),
+    "repeat": Family(lambda s, low, high: f"({s}){{{low},{high}}}", lambda n: (1, n), True),
+    "class": Family(lambda s, low, high: f"[{s}]{{{low},{high}}}", lambda n: (1, MAX_CLASS_RUN), False),
+    "alternation": Family(lambda s, low, high: f"({'|'.join(s)})", lambda n: (1, 1), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A concatenation of pieces: the "simple grammar rule" of one instruction distribution (§2.2)."""
+
+    pieces: tuple[Piece, ...]
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.pieces))
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Draw one instruction, a tuple of symbol numbers; it may be empty."""
+        return tuple(symbol for piece in self.pieces for symbol in piece.sample(rng))
+
+    def matches(self, instruction: tuple[int, ...]) -> bool:
+        """Does ``instruction`` belong to the pattern, by Python's own :mod:`re`?"""
+        return re.fullmatch(str(self), write(instruction)) is not None
+
+
+def write(instruction: tuple[int, ...]) -> str:
+    """The instruction as text."""
+    return "".join(SYMBOLS[s] for s in instruction)
+
+
+def sample_pattern(config: RegexConfig, rng: np.random.Generator) -> Pattern:
+    """Draw the metacharacters, then distinct characters as arguments of each (Appendix A, Table 4).
+
+    Raises:
+        ConfigError: a family that does not exist.
+
+    """
+    unknown = set(config.families) - FAMILIES.keys()
+    if unknown:
+        raise ConfigError(f"families={config.families!r}: {sorted(unknown)} unknown; use {', '.join(FAMILIES)}")
+    pieces = []
+    for _ in range(rng.integers(config.min_metacharacters, config.max_metacharacters + 1)):
+        family = config.families[rng.integers(len(config.families))]
+        n = int(rng.integers(config.min_characters, config.max_characters + 1))
+        symbols = tuple(rng.choice(config.n_symbols, size=n, replace=False).tolist())
+        pieces.append(Piece(family, symbols, *FAMILIES[family].repeats(config.max_repeats)))
+    return Pattern(tuple(pieces))
+
+
+def sample_instructions(
+    pattern: Pattern, n: int, config: RegexConfig, rng: np.random.Generator, taken: set[tuple[int, ...]]
+) -> list[tuple[int, ...]] | None:
+    """Draw ``n`` distinct instructions of admissible length that are not ``taken``.
+
+    Returns:
+        The instructions, or None when the pattern's language seems too small for them: 30 draws an instruction are
+        tried, after which a language of n strings would be exhausted but for a chance in a million.
+
+    """
+    found: dict[tuple[int, ...], None] = {}
+    for _ in range(30 * n):
+        instruction = pattern.sample(rng)
+        if config.min_length <= len(instruction) <= config.max_length and instruction not in taken:
+            found[instruction] = None
+        if len(found) == n:
+            return list(found)
+    return None

@@ -1,0 +1,291 @@
+"""The simplified instruction-following data set: tasks, instructions, hard examples, splits, identities (§2.2).
+
+One instance is ``[I; x; y]``: an instruction, one input token, one output token. Instances of one instruction differ in
+the mapping alone, so a split keeps one row an instruction with all its mappings, and instance ``i * M + j`` is
+instruction ``i`` with mapping ``j``.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from taskclust.config import ConfigError, DataConfig
+from taskclust.data.functions import Function, FunctionSampler
+from taskclust.data.regexes import Pattern, sample_instructions, sample_pattern
+
+PAD = 0
+
+Instruction = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Instructions of one task sampled from one regular expression; hard ones keep their original's pattern."""
+
+    identity: int
+    pattern: Pattern
+    instructions: list[Instruction]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A function, the distributions of instructions that ask for it and, for a hard task, the task it imitates."""
+
+    identity: int
+    function: Function
+    distributions: list[Distribution]
+    original: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Token arrays and identities; I instructions, T tokens, M mappings, N = I x M instances."""
+
+    instructions: np.ndarray  # [I, T] tokens, PAD behind the end
+    lengths: np.ndarray  # [I]
+    inputs: np.ndarray  # [I, M] tokens
+    outputs: np.ndarray  # [I, M] tokens
+    task: np.ndarray  # [I] identities, hard tasks numbered behind the others
+    distribution: np.ndarray  # [I] identities, hard distributions numbered behind the others
+    is_hard: np.ndarray  # [I] bool
+
+    @property
+    def n_instances(self) -> int:
+        """Instances, the unit of Table 3."""
+        return self.inputs.size
+
+    def labels(self, name: str) -> np.ndarray:
+        """Identities of each instance, [N].
+
+        Args:
+            name: "task", "distribution", "distribution_mapping" (the paper's three), "mapping", "input", "output" or
+                "is_hard".
+
+        Raises:
+            KeyError: another name.
+
+        """
+        return _LABELS[name](self)
+
+    def hard_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Instances that are hard, and for each the original it was made from; the training subset alone has both.
+
+        Raises:
+            ValueError: the split does not hold exactly the originals of its hard instances.
+
+        """
+        hard = np.flatnonzero(self.labels("is_hard"))
+        original = np.flatnonzero(~self.labels("is_hard"))
+        if len(hard) != len(original) or not np.array_equal(self.inputs.ravel()[hard], self.inputs.ravel()[original]):
+            raise ValueError(
+                f"split: {len(hard)} hard instances beside {len(original)} others; use the training subset"
+            )
+        return hard, original
+
+
+def _spread(values: np.ndarray, split: Split) -> np.ndarray:
+    return np.repeat(values, split.inputs.shape[1])
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One number for each pair of values."""
+    return first.astype(np.int64) * (int(second.max(initial=0)) + 1) + second
+
+
+_LABELS: dict[str, Callable[[Split], np.ndarray]] = {
+    "task": lambda s: _spread(s.task, s),
+    "distribution": lambda s: _spread(s.distribution, s),
+    "distribution_mapping": lambda s: _pairs(_spread(s.distribution, s), s.inputs.ravel()),
+    "mapping": lambda s: _pairs(s.inputs.ravel(), s.outputs.ravel()),
+    "input": lambda s: s.inputs.ravel(),
+    "output": lambda s: s.outputs.ravel(),
+    "is_hard": lambda s: _spread(s.is_hard, s),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The tasks of one seed and their three splits."""
+
+    config: DataConfig
+    tasks: list[Task]
+    train: Split
+    subset: Split
+    validation: Split
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {"train": self.train, "subset": self.subset, "validation": self.validation}
+
+
+def generate(config: DataConfig, seed: int) -> Dataset:
+    """Sample the data set of ``seed``: the same on every machine.
+
+    The first ``n_validation_instructions`` instructions of each distribution of the validation tasks are held out and
+    never trained on. Hard examples copy the next ``n_hard_instructions`` of each distribution of the hard tasks with
+    one symbol replaced; they are trained on. The training subset holds hard examples and exactly the instructions they
+    were made from (without hard tasks: all training instructions of its tasks).
+
+    Raises:
+        ConfigError: the settings cannot be satisfied in a bounded number of tries.
+
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0xDA7A]))
+    functions = FunctionSampler(config.n_task_symbols, config.n_mappings, rng)
+    distributions = DistributionSampler(config, rng)
+    tasks = [
+        Task(identity, functions.sample(), [distributions.sample(identity) for _ in range(n)])
+        for identity, n in enumerate(draw_counts(config, rng))
+    ]
+    held_out = config.n_validation_instructions
+    imitated = slice(held_out, held_out + config.n_hard_instructions)
+    hard = [
+        Task(
+            config.n_tasks + task.identity,
+            functions.change_outputs(task.function),
+            [distributions.replace_symbol(d, d.instructions[imitated]) for d in task.distributions],
+            original=task.identity,
+        )
+        for task in tasks[: config.n_hard_tasks]
+    ]
+
+    def rows(chosen: Iterable[Task], which: slice) -> list[tuple[Task, Distribution, Instruction]]:
+        return [(t, d, i) for t in chosen for d in t.distributions for i in d.instructions[which]]
+
+    everything = slice(None)
+    n = config.n_validation_tasks
+    train = rows(tasks[:n], slice(held_out, None)) + rows(tasks[n:], everything) + rows(hard, everything)
+    chosen = tasks[: config.n_subset_tasks]
+    subset = rows(chosen, imitated if hard else slice(held_out, None))
+    subset += rows(hard[: config.n_subset_tasks], everything)
+    validation = rows(tasks[:n], slice(held_out))
+    return Dataset(config, tasks + hard, *(_tokens(part, config) for part in (train, subset, validation)))
+
+
+def draw_counts(config: DataConfig, rng: np.random.Generator) -> list[int]:
+    """Distributions of each task, uniform on the admissible counts, given the group totals where there are any."""
+    low, high = config.min_distributions, config.max_distributions
+    if not config.distribution_totals:
+        return rng.integers(low, high + 1, size=config.n_tasks).tolist()
+    counts = []
+    for n, total in config.distribution_totals:
+        ways = _ways(n, total, low, high)
+        for left in range(n - 1, -1, -1):  # draw each count by the share of ways in which the rest can follow
+            options = [c for c in range(low, high + 1) if total - c >= 0 and ways[left][total - c]]
+            weights = np.array([ways[left][total - c] for c in options], dtype=object)
+            count = int(rng.choice(options, p=(weights / weights.sum()).astype(float)))
+            counts.append(count)
+            total -= count
+    return counts
+
+
+def _ways(n: int, total: int, low: int, high: int) -> list[list[int]]:
+    """``ways[k][s]``: in how many ways k counts from low to high sum to s (exact integers)."""
+    ways = [[1] + [0] * total]
+    for _ in range(n - 1):
+        ways.append([sum(ways[-1][s - c] for c in range(low, min(high, s) + 1)) for s in range(total + 1)])
+    return ways
+
+
+class DistributionSampler:
+    """Draws instruction distributions that stay apart: no instruction of one task fits a pattern of another."""
+
+    TRIES = 500
+
+    def __init__(self, config: DataConfig, rng: np.random.Generator) -> None:
+        self._config, self._rng = config, rng
+        self._taken: set[Instruction] = set()
+        self._made: list[tuple[int, Distribution]] = []
+        self._identities = 0
+
+    def _next_identity(self) -> int:
+        self._identities += 1
+        return self._identities - 1
+
+    def sample(self, task: int) -> Distribution:
+        """Draw a pattern with enough strings for ``task``.
+
+        Raises:
+            ConfigError: none found in ``TRIES`` patterns.
+
+        """
+        regex = self._config.regex
+        for _ in range(self.TRIES):
+            pattern = sample_pattern(regex, self._rng)
+            found = sample_instructions(pattern, self._config.n_instructions, regex, self._rng, self._taken)
+            if found and not self._is_ambiguous(task, pattern, found):
+                self._taken.update(found)
+                distribution = Distribution(self._next_identity(), pattern, found)
+                self._made.append((task, distribution))
+                return distribution
+        raise ConfigError(
+            f"regex={regex}: no pattern with {self._config.n_instructions} new instructions in {self.TRIES} tries; "
+            "widen families, max_repeats or max_length, or ask for fewer instructions"
+        )
+
+    def _is_ambiguous(self, task: int, pattern: Pattern, found: list[Instruction]) -> bool:
+        """Would an instruction fit distributions of two tasks, which makes the problem ill-defined (§2.1)?"""
+        others = [d for t, d in self._made if t != task]
+        return any(d.pattern.matches(i) for d in others for i in found) or any(
+            pattern.matches(i) for d in others for i in d.instructions
+        )
+
+    def replace_symbol(self, original: Distribution, instructions: list[Instruction]) -> Distribution:
+        """Copy ``instructions`` with one symbol replaced by another: hard examples (§2.2).
+
+        With ``hard_replacement="distribution"`` the symbol that an instruction shares with most others becomes,
+        wherever it stands, one symbol that the distribution does not use, as "initial" becomes "secondary" in the
+        paper; with "instruction" each has one place of its own replaced.
+
+        Raises:
+            ConfigError: every replacement tried makes an instruction that exists already.
+
+        """
+        for _ in range(self.TRIES):
+            if self._config.hard_replacement == "distribution":
+                copies = self._replace_word(original, instructions)
+            else:
+                copies = [self._replace_one_place(i) for i in instructions]
+            if len(set(copies)) == len(copies) and self._taken.isdisjoint(copies):
+                self._taken.update(copies)
+                return Distribution(self._next_identity(), original.pattern, copies)
+        raise ConfigError(
+            f"n_symbols={self._config.regex.n_symbols}: no new instruction by replacing one symbol of {original.pattern}; "
+            "use more instruction symbols"
+        )
+
+    def _replace_word(self, original: Distribution, instructions: list[Instruction]) -> list[Instruction]:
+        symbols = range(self._config.regex.n_symbols)
+        unused = set(symbols).difference(*original.instructions)
+        new = int(self._rng.choice(sorted(unused) or symbols))
+        rank = self._rng.permutation(len(symbols))  # ties fall to one symbol, the same in every instruction
+        shared = {s: (sum(s in i for i in instructions), rank[s]) for s in symbols}
+        olds = [max(instruction, key=shared.__getitem__) for instruction in instructions]
+        return [tuple(new if s == old else s for s in i) for i, old in zip(instructions, olds, strict=True)]
+
+    def _replace_one_place(self, instruction: Instruction) -> Instruction:
+        place = int(self._rng.integers(len(instruction)))
+        other = int(self._rng.integers(self._config.regex.n_symbols - 1))
+        other += other >= instruction[place]
+        return (*instruction[:place], other, *instruction[place + 1 :])
+
+
+def _tokens(rows: list[tuple[Task, Distribution, Instruction]], config: DataConfig) -> Split:
+    """Number the symbols: padding, then instruction symbols, then task symbols."""
+    lengths = np.array([len(i) for _, _, i in rows], dtype=np.int64)
+    instructions = np.full((len(rows), int(lengths.max(initial=1))), PAD, dtype=np.int64)
+    for row, (_, _, instruction) in enumerate(rows):
+        instructions[row, : len(instruction)] = np.array(instruction) + 1
+    first = 1 + config.regex.n_symbols
+    shape = (len(rows), config.n_mappings)
+    return Split(
+        instructions=instructions,
+        lengths=lengths,
+        inputs=np.array([t.function.inputs for t, _, _ in rows], dtype=np.int64).reshape(shape) + first,
+        outputs=np.array([t.function.outputs for t, _, _ in rows], dtype=np.int64).reshape(shape) + first,
+        task=np.array([t.identity for t, _, _ in rows], dtype=np.int64),
+        distribution=np.array([d.identity for _, d, _ in rows], dtype=np.int64),
+        is_hard=np.array([t.original is not None for t, _, _ in rows], dtype=bool),
+    )

@@ -1,0 +1,82 @@
+"""Low precision: bfloat16 where the processor multiplies it natively, around float32 master weights in one flat buffer.
+
+Autocast spends much of a small model's step on copies. Here weights, activations and gradients *are* bfloat16; AdamW
+sees one float32 vector of masters, updates it in one fused call, and the bfloat16 weights are refreshed from it.
+"""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from taskclust.config import ConfigError, Precision
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def native_bfloat16(device: torch.device | str = "cpu") -> str | None:
+    """The processor's instructions for bfloat16 products, e.g. "amx_bf16", or None where it has none."""
+    if torch.device(device).type == "cuda":
+        return "cuda" if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return None
+    return next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)
+
+
+def resolve_precision(precision: Precision, width: int, device: torch.device | str) -> Precision:
+    """Turn "auto" into what this device does best; below width 128 float32 loses nothing and is kept.
+
+    Raises:
+        ConfigError: an unknown precision.
+
+    """
+    if precision == "auto":
+        return "bfloat16" if width >= 128 and native_bfloat16(device) else "float32"
+    if precision not in _DTYPES:
+        raise ConfigError(f"precision={precision!r}: use auto, {', '.join(_DTYPES)}")
+    return precision
+
+
+class FlatParameters:
+    """All parameters of a model as views of one buffer, and a float32 master copy of it with its gradient.
+
+    Args:
+        model: a float32 model; its parameters become views of ``low``.
+        precision: "float32" (then master and low are the same buffer) or "bfloat16".
+
+    """
+
+    def __init__(self, model: nn.Module, precision: str) -> None:
+        self._parameters = list(model.parameters())
+        flat = torch.cat([p.detach().flatten() for p in self._parameters])
+        self.master: Float[Tensor, " P"] = nn.Parameter(flat)
+        self._gradient = torch.zeros_like(flat)
+        self.master.grad = self._gradient
+        self.low = flat.to(_DTYPES[precision])  # the same buffer in float32
+        self._gradients = []  # the master gradient, cut like the parameters
+        at = 0
+        for p in self._parameters:
+            span = slice(at, at := at + p.numel())
+            p.data = self.low[span].view(p.shape)
+            self._gradients.append(self._gradient[span].view(p.shape))
+
+    def collect_gradient(self, max_norm: float) -> None:
+        """Bring the model's gradients to the master and forget them there; scale them down to ``max_norm``."""
+        torch._foreach_copy_(self._gradients, [p.grad for p in self._parameters if p.grad is not None])
+        for p in self._parameters:
+            p.grad = None
+        norm = torch.linalg.vector_norm(self._gradient)
+        self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+
+    def refresh(self) -> None:
+        """After the masters changed: bring them to the model."""
+        if self.low.data_ptr() != self.master.data_ptr():
+            self.low.copy_(self.master.detach())
+
+    def load(self, master: Float[Tensor, " P"]) -> None:
+        """Continue from saved masters."""
+        self.master.data.copy_(master)
+        self.refresh()

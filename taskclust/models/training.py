@@ -1,0 +1,168 @@
+"""One training loop: AdamW, cosine annealing, clipped gradients (§3.1, Table 5).
+
+A :class:`Trainer` runs one epoch at a time and can be saved between epochs. All its randomness comes from the seed, the
+purpose and the epoch, so a run that was stopped and continued equals one that was not.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from taskclust.config import ExperimentConfig
+from taskclust.data import Dataset
+from taskclust.models.batches import Batch, Instructions, packed_batch
+from taskclust.models.decoder import Decoder
+from taskclust.models.precision import FlatParameters
+
+#: One independent stream of random numbers for each purpose.
+_WEIGHTS, _ORDER, _DROPOUT = range(1, 4)
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+def _stream(*key: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(key)
+
+
+def _torch_seed(*key: int) -> int:
+    return int(_stream(*key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def batch_loss(model: Decoder, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the next token (nats), each prediction weighted as in the plain batch (§2.1)."""
+    logits = model(batch.tokens, batch.mask, batch.positions, select=batch.predict_at).logits
+    losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
+    return (losses * batch.weights).sum() / batch.weights.sum()
+
+
+class Trainer:
+    """Trains one model on one data set.
+
+    Args:
+        config: the experiment; its precision must be resolved, "float32" or "bfloat16".
+        dataset: what to train on.
+        device: where.
+
+    """
+
+    def __init__(self, config: ExperimentConfig, dataset: Dataset, device: torch.device | str = "cpu") -> None:
+        self.config, self.device = config, torch.device(device)
+        generator = torch.Generator().manual_seed(_torch_seed(config.seed, _WEIGHTS))
+        self.model = Decoder.create(dataset.config, config.model, generator).to(self.device)
+        self.parameters = FlatParameters(self.model, config.training.precision)
+        self._dropout = torch.Generator(self.device)
+        self.model.set_generator(self._dropout)
+        self._optimizer = torch.optim.AdamW(
+            [self.parameters.master], lr=0.0, weight_decay=config.training.weight_decay, fused=True
+        )
+        weight = config.training.input_loss_weight
+        self._data = {name: Instructions(split, device, weight) for name, split in dataset.splits.items()}
+        self._hard = torch.as_tensor(dataset.subset.labels("is_hard"), device=self.device)
+        self.epoch = 0
+        self.history: list[dict[str, float]] = [self._measure(loss=math.nan)]
+        self._best = self.parameters.low.clone()
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best validation accuracy so far, the first of equals (Table 5, "validation criterion")."""
+        return int(np.argmax([row["validation_accuracy"] for row in self.history]))
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return -(-len(self._data["train"]) // self.config.training.batch_instructions)
+
+    def _learning_rate(self, step: int) -> float:
+        total = self._steps_per_epoch * self.config.training.schedule_epochs
+        return self.config.training.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
+
+    def run_epoch(self) -> dict[str, float]:
+        """Pass once over the training set, then measure.
+
+        Returns:
+            The epoch's row of ``history``: the training loss (nats a token, with dropout) and accuracies, fractions.
+
+        Raises:
+            TrainingDiverged: the loss is not a finite number.
+
+        """
+        training, data = self.config.training, self._data["train"]
+        order = np.random.default_rng(_stream(self.config.seed, _ORDER, self.epoch)).permutation(len(data))
+        self._dropout.manual_seed(_torch_seed(self.config.seed, _DROPOUT, self.epoch))
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        for step in range(self._steps_per_epoch):
+            indices = order[step * training.batch_instructions : (step + 1) * training.batch_instructions]
+            loss = batch_loss(self.model, packed_batch(data, indices))
+            loss.backward()
+            self.parameters.collect_gradient(training.max_gradient_norm)
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._learning_rate(self.epoch * self._steps_per_epoch + step)
+            self._optimizer.step()
+            self.parameters.refresh()
+            total += loss.detach() * len(indices)
+        self.epoch += 1
+        loss_value = float(total) / len(data)  # the epoch's only wait for the device
+        if not math.isfinite(loss_value):
+            raise TrainingDiverged(
+                f"learning_rate={training.learning_rate}: the loss became {loss_value} in epoch {self.epoch}; "
+                "lower the rate or use precision='float32'"
+            )
+        self.history.append(self._measure(loss_value))
+        if self.best_epoch == self.epoch:
+            self._best.copy_(self.parameters.low)
+        return self.history[-1]
+
+    @torch.no_grad()
+    def _correct(self, split: str) -> Tensor:
+        """Whether the most likely output is the right one, for each instance of the split, bool [N]."""
+        self.model.eval()
+        data = self._data[split]
+        hits = []
+        for start in range(0, len(data), 64):
+            batch = packed_batch(data, np.arange(start, min(start + 64, len(data))))
+            logits = self.model(batch.tokens, batch.mask, batch.positions, select=batch.input_at).logits
+            hits.append(logits.argmax(-1) == batch.targets[-len(batch.input_at) :])
+        return torch.cat(hits)
+
+    def _measure(self, loss: float) -> dict[str, float]:
+        subset = self._correct("subset")
+        rates = {
+            "validation_accuracy": self._correct("validation").float().mean(),
+            "subset_accuracy": subset.float().mean(),
+            "hard_accuracy": subset[self._hard].float().mean(),
+        }
+        return {"loss": loss, **{name: float(rate) for name, rate in rates.items()}}
+
+    def save_checkpoint(self, folder: Path, *, best: bool = False) -> None:
+        """Write the model, as trained, as a Hugging Face folder: now, or as it was at ``best_epoch``."""
+        current = self.parameters.low.clone() if best else None
+        if best:
+            self.parameters.low.copy_(self._best)
+        state = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        if self.config.model.tied_head:
+            del state["head.weight"]
+        self.model.save_pretrained(folder, state_dict=state)
+        if current is not None:
+            self.parameters.low.copy_(current)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a continued run needs: tensors, and plain values."""
+        slots = self._optimizer.state[self.parameters.master]
+        tensors = {"master": self.parameters.master.detach(), "best": self._best, **slots}
+        return tensors, {"epoch": self.epoch, "history": self.history}
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Continue from what :meth:`state` gave."""
+        self.epoch, self.history = values["epoch"], values["history"]
+        self.parameters.load(tensors["master"])
+        self._best.copy_(tensors["best"])
+        slots = {name: tensors[name] for name in ("step", "exp_avg", "exp_avg_sq")}
+        saved = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**saved, "state": {0: slots}})

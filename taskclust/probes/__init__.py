@@ -1,0 +1,1 @@
+"""Probes of hidden states: clustering, nearest neighbours, variance components."""

@@ -1,0 +1,77 @@
+"""Cluster a split's states by every identity, with and without t-SNE, at every layer of one checkpoint (§3.2)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taskclust.config import LABELS, METRICS, ProbeConfig
+from taskclust.data import Split
+from taskclust.probes.kmeans import kmeans
+from taskclust.probes.metrics import agreement
+from taskclust.probes.tsne import tsne
+
+#: ``scores[space][label][metric]`` is one number a layer; "f1_low" and "f1_high" are the extremes over t-SNE restarts.
+Scores = dict[str, dict[str, dict[str, list[float]]]]
+
+
+def cluster_scores(
+    states: Float[Tensor, "L N D"], split: Split, probe: ProbeConfig, *, with_tsne: bool, seed: int
+) -> dict[str, Any]:
+    """Score k-means of the states against the split's identities.
+
+    The number of clusters is the number of classes. Of several t-SNE starts the embedding of lowest divergence is
+    scored; of several k-means starts the clustering of lowest inertia.
+
+    Returns:
+        :data:`Scores` with space "raw" and, ``with_tsne``, "tsne", plus ``divergence`` [L][R] of the t-SNE restarts.
+        Beside the metrics stand the null "shuffled_..." (the same clusters against permuted labels) and, where there
+        are hard examples, "hard_separated": the share of hard instances that fall in another cluster than the original
+        they were made from.
+
+    Raises:
+        ConfigError: one class only, a perplexity that is not below N, states that are not finite.
+
+    """
+    generator = torch.Generator().manual_seed(seed)
+    result: dict[str, Any] = {"raw": {name: _scores(states, split, name, probe, generator) for name in LABELS}}
+    if with_tsne:
+        embedding = tsne(
+            states,
+            generator=generator,
+            components=probe.components,
+            perplexity=probe.perplexity,
+            iterations=probe.iterations,
+            restarts=probe.tsne_restarts,
+            degrees_of_freedom=probe.degrees_of_freedom,
+        )
+        best = embedding.divergence.argmin(dim=1).tolist()
+        result["tsne"] = {}
+        for name in LABELS:
+            every = _scores(embedding.points.flatten(0, 1), split, name, probe, generator)
+            table = {metric: np.array(values).reshape(embedding.divergence.shape) for metric, values in every.items()}
+            kept = {m: [float(row[r]) for row, r in zip(t, best, strict=True)] for m, t in table.items()}
+            spread = {"f1_low": table["f1"].min(axis=1).tolist(), "f1_high": table["f1"].max(axis=1).tolist()}
+            result["tsne"][name] = {**kept, **spread}
+        result["divergence"] = embedding.divergence.tolist()
+    return result
+
+
+def _scores(
+    points: Float[Tensor, "B N D"], split: Split, label: str, probe: ProbeConfig, generator: torch.Generator
+) -> dict[str, list[float]]:
+    """Each score's value for each of the B sets of points."""
+    labels = split.labels(label)
+    n_classes = len(np.unique(labels))
+    found = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.cpu().numpy()
+    rows = [agreement(labels, row) for row in found]
+    scores = {metric: [getattr(row, metric) for row in rows] for metric in METRICS}
+    order = torch.randperm(len(labels), generator=generator).numpy()
+    scores["shuffled_ari"] = [agreement(labels[order], row).ari for row in found]
+    scores["shuffled_f1"] = [agreement(labels[order], row).f1 for row in found]
+    if label == "task" and split.is_hard.any():
+        hard, original = split.hard_pairs()
+        scores["hard_separated"] = (found[:, hard] != found[:, original]).mean(axis=1).tolist()
+    return scores

@@ -1,0 +1,55 @@
+"""Hidden states of the input token (the last token read) and of the last instruction token, at every layer (§3.2)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from taskclust.data import Split
+from taskclust.models.batches import Instructions, packed_batch
+from taskclust.models.decoder import Decoder
+
+
+class HiddenStates(NamedTuple):
+    """States of one split; layer 0 is the embedding. N instances, I instructions, L layers, D width."""
+
+    input_token: Float[Tensor, "L1 N D"]
+    instruction_end: Float[Tensor, "L1 I D"]
+    is_correct: Bool[Tensor, " N"]
+
+
+@torch.no_grad()
+def hidden_states(
+    model: Decoder, split: Split, *, before_final_norm: bool = False, batch_instructions: int = 64
+) -> HiddenStates:
+    """Read the split with ``model`` in float32 and collect its states.
+
+    Args:
+        model: any precision; it is evaluated in float32, without dropout.
+        split: what to read.
+        before_final_norm: take the top layer before the last norm (it makes no difference with the norm after).
+        batch_instructions: how many instructions to read at once.
+
+    """
+    model = model.float().eval()
+    unnormed: list[Tensor] = []
+    hook = model.final_norm.register_forward_pre_hook(lambda _module, args: unnormed.append(args[0]))
+    data = Instructions(split, model.device)
+    inputs, ends, hits = [], [], []
+    try:
+        for start in range(0, len(data), batch_instructions):
+            batch = packed_batch(data, np.arange(start, min(start + batch_instructions, len(data))))
+            out = model(batch.tokens, batch.mask, batch.positions, output_hidden_states=True, select=batch.input_at)
+            states = list(out.hidden_states)
+            if before_final_norm:
+                states[-1] = unnormed[-1]
+            unnormed.clear()
+            flat = torch.stack([h.reshape(-1, h.shape[-1]) for h in states])
+            inputs.append(flat[:, batch.input_at])
+            ends.append(flat[:, batch.instruction_end_at])
+            hits.append(out.logits.argmax(-1) == batch.targets[-len(batch.input_at) :])
+    finally:
+        hook.remove()
+    return HiddenStates(torch.cat(inputs, 1), torch.cat(ends, 1), torch.cat(hits))

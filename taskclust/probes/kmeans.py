@@ -1,0 +1,112 @@
+"""k-means of many problems at once: greedy k-means++ starts, Lloyd's iterations, the lowest inertia kept.
+
+Restarts are one more batch axis. scikit-learn's KMeans is the oracle (tests/probes/test_kmeans.py). Shapes: B problems,
+R restarts, N points, D dimensions, K clusters.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from taskclust.config import ConfigError
+
+
+class Clustering(NamedTuple):
+    """The kept clustering of each problem, and the inertia of every restart to show the spread."""
+
+    labels: Int[Tensor, "B N"]
+    inertia: Float[Tensor, "B R"]
+
+
+def kmeans(
+    points: Float[Tensor, "B N D"],
+    n_clusters: int,
+    *,
+    generator: torch.Generator,
+    restarts: int = 10,
+    max_iterations: int = 300,
+) -> Clustering:
+    """Cluster each of B sets of points.
+
+    Args:
+        points: the sets, on any device; computed in float32.
+        n_clusters: K.
+        generator: source of the starts, on the CPU, so that devices agree.
+        restarts: starts of each problem; the clustering with the lowest sum of squared distances is kept.
+        max_iterations: of Lloyd's algorithm; it stops earlier once no point changes its cluster.
+
+    Raises:
+        ConfigError: one cluster or more clusters than points; a state that is not finite.
+
+    """
+    B, N, _ = points.shape
+    if not 2 <= n_clusters <= N:
+        raise ConfigError(f"n_clusters={n_clusters}: k-means needs 2 to N={N}; are there two classes or more?")
+    if not torch.isfinite(points).all():
+        raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
+    points = _rotate(points.float())
+    starts = _plus_plus(points, n_clusters, restarts, generator)  # (B, R, K) indices of points
+    repeated = points[:, None].expand(B, restarts, N, points.shape[-1])
+    centers = repeated.gather(2, starts[..., None].expand(*starts.shape, points.shape[-1]))
+    labels = torch.full((B, restarts, N), -1, device=points.device)
+    for _ in range(max_iterations):
+        distances = torch.cdist(repeated, centers).square_()
+        nearest, new_labels = distances.min(dim=-1)
+        if torch.equal(new_labels, labels):
+            break
+        labels = new_labels
+        centers = _means(repeated, labels, nearest, n_clusters)
+    inertia = nearest.sum(-1)  # (B, R)
+    best = inertia.argmin(dim=1)
+    return Clustering(labels[torch.arange(B, device=labels.device), best], inertia)
+
+
+def _rotate(points: Float[Tensor, "B N D"]) -> Float[Tensor, "B N d"]:
+    """The same distances in at most N dimensions, centered so that float32 keeps them."""
+    points = points - points.mean(dim=1, keepdim=True)
+    if points.shape[1] >= points.shape[2]:
+        return points
+    left, scale, _ = torch.linalg.svd(points, full_matrices=False)
+    return left * scale[:, None]
+
+
+def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.Generator) -> Int[Tensor, "B R K"]:
+    """Greedy k-means++: each next center is the best of a few points drawn by their squared distance."""
+    B, N, _ = points.shape
+    trials = 2 + int(math.log(n_clusters))
+    between = torch.cdist(points, points).square_()[:, None].expand(B, restarts, N, N)
+    draws = torch.rand(B, restarts, n_clusters, trials, generator=generator).to(points.device)
+    first = (draws[:, :, 0, 0] * N).long().clamp(max=N - 1)
+    chosen = [first]
+    closest = between.gather(2, first[..., None, None].expand(B, restarts, 1, N))[:, :, 0]  # (B, R, N)
+    for k in range(1, n_clusters):
+        mass = closest.cumsum(-1)
+        targets = draws[:, :, k] * mass[..., -1:]
+        candidates = torch.searchsorted(mass, targets).clamp(max=N - 1)  # (B, R, trials)
+        reach = between.gather(2, candidates[..., None].expand(B, restarts, trials, N))
+        reach = torch.minimum(reach, closest[:, :, None])
+        winner = reach.sum(-1).argmin(-1)  # (B, R)
+        chosen.append(candidates.gather(2, winner[..., None])[..., 0])
+        closest = reach.gather(2, winner[..., None, None].expand(B, restarts, 1, N))[:, :, 0]
+    return torch.stack(chosen, dim=-1)
+
+
+def _means(
+    points: Float[Tensor, "B R N D"], labels: Int[Tensor, "B R N"], nearest: Float[Tensor, "B R N"], n_clusters: int
+) -> Float[Tensor, "B R K D"]:
+    """Each cluster's mean; an empty cluster moves to one of the points farthest from their centers."""
+    index = labels[..., None].expand(points.shape)
+    sums = points.new_zeros(*labels.shape[:2], n_clusters, points.shape[-1]).scatter_add_(2, index, points)
+    counts = points.new_zeros(*labels.shape[:2], n_clusters).scatter_add_(2, labels, torch.ones_like(nearest))
+    centers = sums / counts.clamp(min=1)[..., None]
+    empty = counts == 0
+    if empty.any():
+        far = nearest.topk(n_clusters, dim=-1).indices  # (B, R, K): a different point for each empty cluster
+        refill = points.gather(2, far[..., None].expand(*far.shape, points.shape[-1]))
+        rank = (empty.cumsum(-1) - 1).clamp(min=0)
+        refill = refill.gather(2, rank[..., None].expand(centers.shape))
+        centers = torch.where(empty[..., None], refill, centers)
+    return centers

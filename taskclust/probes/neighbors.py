@@ -1,0 +1,53 @@
+"""Nearest training neighbours of unseen instances (§3.3, Figure 4)."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from taskclust.config import ConfigError
+
+
+class Neighborhood(NamedTuple):
+    """For each layer, fractions in [0, 1] averaged over the unseen instances."""
+
+    percentage: Float[Tensor, " L"]  # of the K nearest that belong to the same task (Figure 4a)
+    accuracy: Float[Tensor, " L"]  # of predicting the output by vote of the K nearest (Figure 4b)
+
+
+def nearest(queries: Float[Tensor, "L Q D"], references: Float[Tensor, "L N D"], k: int) -> Int[Tensor, "L Q k"]:
+    """Indices of the ``k`` nearest references by Euclidean distance, nearest first.
+
+    The two sets must not share an instance: nothing is left out as "itself".
+
+    Raises:
+        ConfigError: fewer references than ``k``.
+
+    """
+    if not 1 <= k <= references.shape[1]:
+        raise ConfigError(f"neighbors={k}: use 1 to {references.shape[1]}, the size of the training set")
+    return torch.cdist(queries, references).topk(k, dim=-1, largest=False).indices
+
+
+def vote(labels: Int[Tensor, "... k"]) -> Int[Tensor, "..."]:
+    """The most frequent label of each row; of equals, the one that comes first, i.e. that is nearest."""
+    counts = (labels[..., :, None] == labels[..., None, :]).sum(-1)
+    return labels.gather(-1, counts.argmax(-1, keepdim=True))[..., 0]
+
+
+def neighborhood(
+    queries: Float[Tensor, "L Q D"],
+    references: Float[Tensor, "L N D"],
+    *,
+    query_tasks: Int[Tensor, " Q"],
+    query_outputs: Int[Tensor, " Q"],
+    reference_tasks: Int[Tensor, " N"],
+    reference_outputs: Int[Tensor, " N"],
+    k: int = 10,
+) -> Neighborhood:
+    """KNN percentage and KNN accuracy of unseen instances against the training set."""
+    found = nearest(queries, references, k)
+    same = reference_tasks[found] == query_tasks[:, None]
+    right = vote(reference_outputs[found]) == query_outputs
+    return Neighborhood(same.float().mean(dim=(1, 2)), right.float().mean(dim=1))

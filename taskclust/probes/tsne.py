@@ -1,0 +1,155 @@
+"""Exact t-SNE of many problems at once, on scikit-learn's schedule (Table 6).
+
+Rounding alone can lead t-SNE of the same states to another optimum and a very different clustering, so each problem is
+embedded from several starts (the PCA start, then jittered copies of it) and the embedding of lowest Kullback-Leibler
+divergence is kept: never the one of the best score. scikit-learn's TSNE is the oracle (tests/probes/test_tsne.py).
+Shapes: B problems, R restarts, N points, D dimensions, C components.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taskclust.config import ConfigError
+
+EXAGGERATION = 12.0
+EXAGGERATED_ITERATIONS = 250
+_TINY = 2.2e-16  # scikit-learn's floor of a probability
+
+
+class Embedding(NamedTuple):
+    """Embeddings of every restart and their divergences (nats); ``best`` picks the lowest of each problem."""
+
+    points: Float[Tensor, "B R N C"]
+    divergence: Float[Tensor, "B R"]
+
+    def best(self) -> Float[Tensor, "B N C"]:
+        """The kept embeddings."""
+        return self.points[torch.arange(len(self.points)), self.divergence.argmin(dim=1)]
+
+
+def tsne(
+    points: Float[Tensor, "B N D"],
+    *,
+    generator: torch.Generator,
+    components: int = 3,
+    perplexity: float = 10.0,
+    iterations: int = 2_000,
+    restarts: int = 3,
+    degrees_of_freedom: float = 2.0,
+    chunk_elements: int | None = None,
+) -> Embedding:
+    """Embed each of B sets of points.
+
+    Args:
+        points: the sets, on any device; computed in float32.
+        generator: source of the jitter, on the CPU, so that devices agree.
+        components: C.
+        perplexity: effective number of neighbours.
+        iterations: gradient steps, 250 of them with early exaggeration.
+        restarts: starts of each problem.
+        degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn takes C - 1, so 2 in
+            the paper's three dimensions.
+        chunk_elements: N x N entries to hold at once; by default what stays in a core's cache, or much on a GPU.
+
+    Raises:
+        ConfigError: a perplexity that is not below N; a state that is not finite.
+
+    """
+    B, N, _ = points.shape
+    if not perplexity < N:
+        raise ConfigError(f"perplexity={perplexity}: must be below the number of points, {N}; lower it")
+    if not torch.isfinite(points).all():
+        raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
+    points = points.float()
+    affinity = joint_probabilities(points, perplexity)
+    start = pca_start(points, components)[:, None].repeat(1, restarts, 1, 1)
+    jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
+    jitter[:, 0] = 0
+    flat = (start + jitter).reshape(B * restarts, N, components)
+    owner = torch.arange(B, device=points.device).repeat_interleave(restarts)
+    if chunk_elements is None:
+        chunk_elements = 200_000 if points.device.type == "cpu" else 300_000_000
+    size = max(1, chunk_elements // N**2)
+    parts = [
+        _descend(affinity[owner[i : i + size]], flat[i : i + size], iterations, degrees_of_freedom)
+        for i in range(0, len(flat), size)
+    ]
+    embedded = torch.cat([p[0] for p in parts]).view(B, restarts, N, components)
+    return Embedding(embedded, torch.cat([p[1] for p in parts]).view(B, restarts))
+
+
+def joint_probabilities(points: Float[Tensor, "B N D"], perplexity: float) -> Float[Tensor, "B N N"]:
+    """Symmetric affinities P, each row's bandwidth found by bisection to the given perplexity."""
+    distances = torch.cdist(points.double(), points.double()).square_()
+    distances /= distances.mean(dim=(1, 2), keepdim=True).clamp(min=1e-300)  # bandwidths of order one
+    itself = torch.eye(points.shape[1], dtype=torch.bool, device=points.device)
+    distances.masked_fill_(itself, math.inf)
+    distances -= distances.amin(dim=-1, keepdim=True)  # P does not change, and no row underflows
+    beta = torch.ones_like(distances[..., :1])
+    low, high = torch.zeros_like(beta), torch.full_like(beta, math.inf)
+    for _ in range(64):
+        weights = torch.exp(-distances * beta)
+        total = weights.sum(-1, keepdim=True)
+        entropy = total.log() + beta * (weights * distances.masked_fill(itself, 0)).sum(-1, keepdim=True) / total
+        flat = entropy > math.log(perplexity)
+        low, high = torch.where(flat, beta, low), torch.where(flat, high, beta)
+        beta = torch.where(high.isinf(), beta * 2, (low + high) / 2)
+    P = weights / total
+    P = P + P.transpose(1, 2)
+    return (P / P.sum(dim=(1, 2), keepdim=True)).clamp(min=_TINY).float()
+
+
+def pca_start(points: Float[Tensor, "B N D"], components: int) -> Float[Tensor, "B N C"]:
+    """The leading principal components, scaled so that the first has standard deviation 1e-4 (scikit-learn >= 1.2)."""
+    centered = points - points.mean(dim=1, keepdim=True)
+    left, scale, _ = torch.linalg.svd(centered, full_matrices=False)
+    projected = (left * scale[:, None])[..., :components]
+    if projected.shape[-1] < components:
+        projected = torch.nn.functional.pad(projected, (0, components - projected.shape[-1]))
+    return projected / projected[..., :1].std(dim=1, keepdim=True).clamp(min=1e-30) * 1e-4
+
+
+def _descend(
+    P: Float[Tensor, "b N N"], Y: Float[Tensor, "b N C"], iterations: int, dof: float
+) -> tuple[Float[Tensor, "b N C"], Float[Tensor, " b"]]:
+    """Gradient descent with momentum and per-coordinate gains; returns the embedding and its divergence."""
+    rate = max(P.shape[1] / EXAGGERATION / 4, 50.0)
+    Y, step, gain = Y.clone(), torch.zeros_like(Y), torch.ones_like(Y)
+    kernel, force = torch.empty_like(P), torch.empty_like(P)
+    ones = torch.ones_like(Y[..., :1])
+    target = P * EXAGGERATION
+    momentum = 0.5
+    for iteration in range(iterations):
+        if iteration == EXAGGERATED_ITERATIONS:  # scikit-learn's second stage starts from rest
+            target, momentum, step, gain = P, 0.8, torch.zeros_like(Y), torch.ones_like(Y)
+        _student_t(Y, ones, dof, kernel, force)
+        torch.addcmul(target, kernel, -1 / kernel.sum(dim=(1, 2), keepdim=True), out=force).mul_(kernel)  # (P - Q) k
+        pull = force @ torch.cat([Y, ones], dim=-1)
+        gradient = (pull[..., -1:] * Y).sub_(pull[..., :-1]).mul_(2 * (dof + 1) / dof)
+        opposed = step * gradient < 0
+        gain = torch.where(opposed, gain + 0.2, gain * 0.8).clamp_(min=0.01)
+        step.mul_(momentum).sub_(gain * gradient, alpha=rate)
+        Y.add_(step)
+    _student_t(Y, ones, dof, kernel, force)
+    Q = kernel.div_(kernel.sum(dim=(1, 2), keepdim=True)).clamp_(min=_TINY)
+    return Y, (P * (P / Q).log_()).sum(dim=(1, 2))
+
+
+def _student_t(Y: Tensor, ones: Tensor, dof: float, kernel: Tensor, scratch: Tensor) -> None:
+    """Fill ``kernel`` with (1 + squared distance / dof) ** (-(dof + 1) / 2), 0 on the diagonal.
+
+    scikit-learn takes this power for the force as well; the gradient of the divergence has the power -1 there. The two
+    agree only at dof = 1. We follow scikit-learn, which the paper almost surely used.
+    """
+    squares = Y.square().sum(-1, keepdim=True) / dof
+    left, right = torch.cat([Y * (-2 / dof), squares + 1, ones], -1), torch.cat([Y, ones, squares], -1)
+    torch.bmm(left, right.transpose(1, 2), out=kernel).clamp_(min=1)
+    if dof == 2:  # x ** -1.5, without a slow power
+        kernel.rsqrt_().mul_(torch.square(kernel, out=scratch))
+    else:
+        kernel.pow_(-(dof + 1) / 2)
+    kernel.diagonal(dim1=1, dim2=2).zero_()

@@ -1,0 +1,135 @@
+"""Figures in the form of the paper's: score against epoch, one line a layer, one panel a label. Reads records only."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from taskclust.config import LABELS, SPLITS
+
+Record = dict[str, Any]
+
+_NAMES = {
+    "task": "Task identity",
+    "distribution": "Distribution identity",
+    "distribution_mapping": "Distribution-mapping identity",
+    "f1": "F1",
+    "ari": "ARI",
+    "ami": "AMI",
+    "validation": "validation set",
+    "subset": "training subset",
+    "percentage": "KNN percentage",
+    "accuracy": "KNN accuracy",
+}
+
+
+def figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """All figures of one profile by file name; empty without records."""
+    records = [r for r in records if not r["failure"]]
+    if not records:
+        return {}
+    made = {"figure-2-f1": clusters(records, ("f1",)), "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami"))}
+    return {
+        **made,
+        "figure-3-learning": learning(records),
+        "figure-4-neighbors": neighbors(records),
+        "components": components(records),
+    }
+
+
+def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
+    """Figures 2 and 6: clustering scores throughout training; solid after t-SNE, dotted without."""
+    rows = [(split, metric) for split in ("subset", "validation") for metric in metrics]
+    figure, axes = _grid(len(rows), len(LABELS))
+    for line, (split, metric) in zip(axes, rows, strict=True):
+        for axis, label in zip(line, LABELS, strict=True):
+            for space, style in (("tsne", "-"), ("raw", ":")):
+                curves = _over_seeds(records, space, ("scores", split, space, label, metric))
+                _layers(axis, *curves, style=style)
+            axis.set(title=_NAMES[label], ylabel=f"{_NAMES[metric]}, {_NAMES[split]}", ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Clustering, {_seeds(records)}; solid: after t-SNE, dotted: without")
+
+
+def learning(records: Sequence[Record]) -> Figure:
+    """Figure 3: training loss and accuracies, one line a seed."""
+    columns = {
+        "loss": "Training loss (nats)",
+        "subset_accuracy": "Accuracy, training subset",
+        "validation_accuracy": "Accuracy, validation set",
+        "hard_accuracy": "Accuracy, hard examples",
+    }
+    figure, axes = _grid(1, len(columns))
+    for axis, (column, title) in zip(axes[0], columns.items(), strict=True):
+        for record in records:
+            values = [np.nan if row[column] is None else row[column] for row in record["history"]]
+            axis.plot(values, ".-", markersize=2, linewidth=0.8, alpha=0.8)
+            axis.axvline(record["best_epoch"], color="grey", linewidth=0.5, linestyle="--")
+        axis.set(title=title, ylim=(0, None) if column == "loss" else (-0.02, 1.02))
+    return _finish(figure, axes, f"Learning curves, {_seeds(records)}; dashed: best epoch", legend=False)
+
+
+def neighbors(records: Sequence[Record]) -> Figure:
+    """Figure 4: nearest training neighbours of unseen instances."""
+    figure, axes = _grid(1, 2)
+    for axis, quantity in zip(axes[0], ("percentage", "accuracy"), strict=True):
+        _layers(axis, *_over_seeds(records, "raw", ("knn", quantity)), style="-")
+        axis.set(title=_NAMES[quantity], ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Nearest training neighbours of unseen instances, {_seeds(records)}")
+
+
+def components(records: Sequence[Record]) -> Figure:
+    """What the top layer's states are made of, throughout training (not in the paper)."""
+    figure, axes = _grid(1, len(SPLITS))
+    for axis, split in zip(axes[0], SPLITS, strict=True):
+        for name in records[0]["components"][split]:
+            epochs, mean, low, high = _over_seeds(records, "raw", ("components", split, name))
+            axis.plot(epochs, mean[:, -1], label=name)
+            axis.fill_between(epochs, low[:, -1], high[:, -1], alpha=0.15, linewidth=0)
+        axis.set(title=f"Top layer, {_NAMES[split]}", ylabel="share of variance")
+    return _finish(figure, axes, f"Variance components, {_seeds(records)}")
+
+
+Curves = tuple[list[int], np.ndarray, np.ndarray, np.ndarray]
+
+
+def _over_seeds(records: Sequence[Record], space: str, path: tuple[str, ...]) -> Curves:
+    """Mean, lowest and highest over seeds of what stands at ``path``, at the epochs that all records have."""
+    common = sorted(set.intersection(*(set(r["epochs"][space]) for r in records)))
+    found = [(reduce(getitem, path, r), r["epochs"][space]) for r in records]
+    values = np.array([[curve[epochs.index(e)] for e in common] for curve, epochs in found], dtype=float)
+    return common, values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+
+
+def _layers(axis: Axes, epochs: list[int], mean: np.ndarray, low: np.ndarray, high: np.ndarray, *, style: str) -> None:
+    """One line a layer; the band is the range over seeds."""
+    for layer, color in enumerate(colormaps["viridis"](np.linspace(0, 0.95, mean.shape[1]))):
+        label = f"layer {layer}" if style == "-" else None
+        axis.plot(epochs, mean[:, layer], style, color=color, label=label, linewidth=1.2, marker=".", markersize=4)
+        if style == "-":
+            axis.fill_between(epochs, low[:, layer], high[:, layer], color=color, alpha=0.1, linewidth=0)
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    config = records[0]["config"]
+    n = len(records)
+    return f"width {config['model']['width']}, {n} seed{'s' * (n > 1)}, mean and range"
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(3.6 * columns, 2.7 * rows + 0.6), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _finish(figure: Figure, axes: np.ndarray, title: str, *, legend: bool = True) -> Figure:
+    for axis in axes.flat:
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.2)
+    if legend:
+        axes.flat[-1].legend(fontsize=6, loc="best")
+    figure.suptitle(title, fontsize=10)
+    return figure

@@ -1,0 +1,106 @@
+"""One folder a profile: tables, figures, and a page that holds them all and loads nothing from elsewhere."""
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+
+from taskclust.claims import CLAIMS, CellResult
+from taskclust.report.figures import figures
+from taskclust.report.tables import check_rows, comma_separated, count_rows, markdown, size_rows, verdict_rows
+from taskclust.silent_points import SILENT_POINTS
+
+Record = dict[str, Any]
+
+CAVEAT = {
+    "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds at "
+    "that scale. Nothing here is a reproduction of the paper.",
+    "paper": "Paper scale.",
+}
+
+
+def write_report(
+    folder: Path,
+    profile: str,
+    results: Sequence[CellResult],
+    *,
+    scores: Sequence[Record],
+    datasets: Sequence[Record],
+    parameters: Record | None,
+    command: str,
+    overrides: str = "",
+) -> None:
+    """Write ``folder`` anew: verdicts.{md,csv,json}, checks.csv, tables.md, figures/*.png and index.html.
+
+    Args:
+        folder: is replaced as a whole, once the new one is complete.
+        profile: "smoke" or "paper".
+        results: the verdicts.
+        scores: experiments' records, for the figures.
+        datasets: data set records, for Table 3.
+        parameters: the parameter record, for Table 8.
+        command: what made this report, shown in it.
+        overrides: settings that differ from the profile's, shown with the caveat.
+
+    """
+    scratch = folder.with_name(f".{folder.name}-new")
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "figures").mkdir(parents=True)
+    verdicts, checks = verdict_rows(results), check_rows(results)
+    caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
+    made = f"Made by `{command}`."
+    tables = {
+        "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
+        "Table 8: parameters": count_rows(parameters) if parameters else [],
+    }
+    provenance = scores[0]["provenance"] if scores else {}
+    (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n")
+    (scratch / "verdicts.csv").write_text(comma_separated(verdicts))
+    (scratch / "checks.csv").write_text(comma_separated(checks))
+    plain_results = [result.to_dict() for result in results]
+    document = {
+        "profile": profile,
+        "caveat": caveat,
+        "command": command,
+        "provenance": provenance,
+        "results": plain_results,
+    }
+    (scratch / "verdicts.json").write_text(json.dumps(document, indent=1))
+    parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items() if rows]
+    (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts))
+    drawn = figures(scores)
+    for name, figure in drawn.items():
+        figure.savefig(scratch / "figures" / f"{name}.png", dpi=110)
+    template = Environment(
+        loader=PackageLoader("taskclust.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    ).get_template("page.html")
+    page = template.render(
+        caveat=caveat,
+        command=command,
+        profile=profile,
+        claims=[(claim, _of(claim.id, verdicts), _of(claim.id, checks)) for claim in CLAIMS.values()],
+        tables={title: rows for title, rows in tables.items() if rows},
+        figures={name: _inline(figure) for name, figure in drawn.items()},
+        silent_points=SILENT_POINTS,
+        provenance=provenance,
+    )
+    (scratch / "index.html").write_text(page)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.replace(folder)
+
+
+def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["claim"] == claim]
+
+
+def _inline(figure: Figure) -> str:
+    """The figure as text inside the page."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()

@@ -1,0 +1,142 @@
+"""Verdicts as tables: for the terminal, Markdown, CSV and JSON. Reads results; computes no score."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult
+from taskclust.config import PRINTED_PARAMETERS, PRINTED_SIZES
+
+_MARKS = {"reproduced": "✔ reproduced", "not reproduced": "✘ not reproduced", "inconclusive": "? inconclusive"}
+#: At smoke scale a check can hold, but nothing of the paper is reproduced.
+_SMOKE_MARKS = {
+    "reproduced": "✔ holds (smoke)",
+    "not reproduced": "✘ fails (smoke)",
+    "inconclusive": "? unclear (smoke)",
+}
+
+
+def verdict_word(verdict: str | None, profile: str) -> str:
+    """The verdict as shown: a smoke run never says "reproduced"."""
+    if verdict is None:
+        return "– not asserted"
+    return (_SMOKE_MARKS if profile == "smoke" else _MARKS)[verdict]
+
+
+def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
+    """One row a claim and cell, in the registry's order, then the cells that were not run."""
+    by_cell = {(r.claim, r.cell): r for r in results}
+    profile = next(iter(by_cell.values())).profile if by_cell else "smoke"
+    rows = []
+    for claim in CLAIMS.values():
+        for cell in claim.cells:
+            if profile == "smoke" and cell in claim.paper_only:
+                continue
+            result = by_cell.get((claim.id, cell))
+            row = {
+                "claim": claim.id,
+                "cell": cell,
+                "where": claim.where,
+                "verdict": "not run",
+                "seeds": 0,
+                "deciding check": "",
+            }
+            if result is not None:
+                row |= {
+                    "verdict": verdict_word(result.verdict, profile) + _finding(profile, claim.id, cell),
+                    "seeds": len(result.seeds),
+                    "deciding check": _deciding(result),
+                }
+            rows.append(row)
+    return rows
+
+
+def _finding(profile: str, claim: str, cell: str) -> str:
+    return " (known finding)" if (profile, claim, cell) in QUARANTINE else ""
+
+
+def _deciding(result: CellResult) -> str:
+    """The check that the verdict hangs on: the first with the cell's verdict."""
+    check = next(c for c in result.checks if c.verdict == result.verdict)
+    return f"{check.name} {number(check.mean)}{band(check)} ({check.criterion}; null {number(check.null_mean)})"
+
+
+def number(value: float | None) -> str:
+    """A value with three digits after the point, or as a count."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def band(check: CheckResult) -> str:
+    """The 95 % interval over seeds, where there is one and it has a width."""
+    if check.low is None or check.high is None or check.low == check.high:
+        return ""
+    return f" [{number(check.low)}, {number(check.high)}]"
+
+
+def check_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
+    """One row a check: everything a verdict rests on."""
+    return [
+        {
+            "claim": result.claim,
+            "cell": result.cell,
+            "check": check.name,
+            "verdict": verdict_word(check.verdict, result.profile),
+            "n": len(result.seeds),
+            "mean": number(check.mean),
+            "95 % interval": band(check).strip(),
+            "criterion": check.criterion,
+            "from": check.source,
+            "null": number(check.null_mean),
+            "null is": check.null_name,
+            "null fails": "yes" if check.null_fails else "NO",
+            "reason": check.reason,
+        }
+        for result in results
+        for check in result.checks
+    ]
+
+
+def size_rows(datasets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Table 3 beside ours, one row a split."""
+    return [
+        {
+            "set": split,
+            "paper": printed,
+            "ours": ", ".join(str(s) for s in sorted({d["sizes"][split] for d in datasets})),
+            "seeds": len(datasets),
+        }
+        for split, printed in PRINTED_SIZES.items()
+    ]
+
+
+def count_rows(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Table 8 beside ours, one row a width."""
+    return [
+        {"hidden dimension": width, "paper": printed, "ours": parameters["counts"][str(width)]}
+        for width, printed in PRINTED_PARAMETERS.items()
+    ]
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def plain(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a table for the terminal."""
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+
+
+def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,7 @@
+"""Running experiments and keeping their records."""
+
+from taskclust.runs.experiments import Runner
+from taskclust.runs.parallel import obtain_all
+from taskclust.runs.store import Store, StoreError
+
+__all__ = ["Runner", "Store", "StoreError", "obtain_all"]

@@ -1,0 +1,81 @@
+"""What runs would cost before they are started: hours and disk, from a matrix product timed now."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from taskclust.config import ExperimentConfig
+from taskclust.data import generate
+from taskclust.models import Decoder
+from taskclust.models.decoder import decoder_config
+from taskclust.runs.experiments import Runner
+
+#: Share of the timed product's speed that a training step reached at width 768 on a CPU, and the seconds of one step
+#: that do not depend on the width (both measured with benchmarks/perf; an estimate is good to a factor of two).
+_EFFICIENCY, _STEP_SECONDS = 0.25, 0.015
+#: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
+_TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The expected cost of one run; nothing where its record is stored."""
+
+    name: str
+    hours: float
+    gigabytes: float
+    is_stored: bool
+
+    def row(self) -> dict[str, Any]:
+        """As a row of a table."""
+        return {
+            "run": self.name,
+            "estimated minutes": f"{self.hours * 60:.0f}",
+            "disk (MB)": f"{self.gigabytes * 1e3:.0f}",
+            "stored": "yes" if self.is_stored else "no",
+        }
+
+
+def estimate(runner: Runner, configs: Sequence[ExperimentConfig]) -> list[Estimate]:
+    """The cost of each run, on one core or on the GPU."""
+    return [_one(runner, config) for config in configs]
+
+
+def _one(runner: Runner, config: ExperimentConfig) -> Estimate:
+    resolved = runner.resolve(config)
+    name = f"width {config.model.width} seed {config.seed}"
+    if runner.is_stored(config):
+        return Estimate(name, 0.0, 0.0, is_stored=True)
+    data = generate(config.data, config.seed)
+    with torch.device("meta"):
+        parameters = Decoder(decoder_config(config.data, config.model)).num_parameters()
+    low = resolved.training.precision == "bfloat16"
+    speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY
+    tokens = int(data.train.lengths.sum()) + data.train.n_instances
+    steps = -(-len(data.train.lengths) // config.training.batch_instructions)
+    training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
+    checkpoints = len(config.training.checkpoints) + 1
+    embedded = 3 if config.probe.tsne_at == "ends" else checkpoints
+    pairs = sum(data.splits[name].n_instances ** 2 for name in ("validation", "subset")) * (config.model.layers + 1)
+    iterations = config.probe.tsne_restarts * config.probe.iterations
+    probing = (
+        embedded * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * tokens / speed
+    )
+    size = parameters * (2 if low else 4) * checkpoints
+    return Estimate(name, (training + probing) / 3600, size / 1e9, is_stored=False)
+
+
+def matmul_flops(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> float:
+    """Floating-point operations a second of a square matrix product, the best of five."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(6):
+        started = time.perf_counter()
+        a = (a @ a).clamp_(-1, 1)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best

@@ -1,0 +1,347 @@
+"""``config -> record``: the one place that puts data, models and probes together.
+
+Two kinds of record follow from an experiment: its *trajectory* (the training run: history and checkpoints) and its
+*scores* (every probe of every checkpoint). Change the probe and only the scores are computed anew.
+"""
+
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
+
+from taskclust.config import (
+    FEED_FORWARD,
+    PRINTED_PARAMETERS,
+    SPLITS,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    ProbeConfig,
+    digest,
+    to_dict,
+)
+from taskclust.data import Dataset, Split, generate
+from taskclust.models import Decoder, Trainer, TrainingDiverged
+from taskclust.models.decoder import decoder_config
+from taskclust.models.precision import resolve_precision
+from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.components import instance_identities, instruction_identities, variance_components
+from taskclust.probes.hidden import HiddenStates, hidden_states
+from taskclust.probes.neighbors import neighborhood
+from taskclust.runs.provenance import provenance
+from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
+
+#: Raised by hand when a stage's code changes what it computes; part of every key.
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 1, "parameters": 1}
+
+#: Seconds between saves of a training that can be continued.
+SAVE_EVERY = 60.0
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Obtains records from a store, computing those that are missing.
+
+    Args:
+        store: where records are kept.
+        device: "cpu" or "cuda".
+        threads: of one run on a CPU; one by default, so that the same seed gives the same result whatever else runs.
+        recompute: compute even what is there.
+        show_progress: draw bars on the terminal.
+        bar: the line of the terminal on which this process draws.
+
+    """
+
+    store: Store
+    device: str = "cpu"
+    threads: int = 1
+    recompute: bool = False
+    show_progress: bool = False
+    bar: int = 0
+
+    def resolve(self, config: ExperimentConfig) -> ExperimentConfig:
+        """Settle what depends on the device, so that the key says what was run."""
+        precision = resolve_precision(config.training.precision, config.model.width, self.device)
+        return replace(config, training=replace(config.training, precision=precision))
+
+    def keys(self, config: ExperimentConfig) -> dict[str, str]:
+        """The keys of a resolved experiment's two records."""
+        trained = digest(VERSIONS["trajectory"], config.data, config.model, config.training, config.seed)
+        return {"trajectory": trained, "scores": digest(VERSIONS["scores"], trained, config.probe)}
+
+    def is_stored(self, config: ExperimentConfig) -> bool:
+        """Would :meth:`scores` answer from the store?"""
+        return not self.recompute and self.store.path("scores", self.keys(self.resolve(config))["scores"]).exists()
+
+    def dataset(self, config: DataConfig, seed: int) -> Record:
+        """Counts and sizes of a generated data set."""
+        key = digest(VERSIONS["dataset"], config, seed)
+        make = _writer(lambda: {"seed": seed, **describe(generate(config, seed)), "provenance": provenance("cpu")})
+        return self._read("dataset", key, make)
+
+    def parameters(self, data: DataConfig, model: ModelConfig) -> Record:
+        """Parameters of ``model`` at each of Table 8's widths."""
+        key = digest(VERSIONS["parameters"], data, model)
+        wide = {width: 4 * width for width in FEED_FORWARD}
+        make = _writer(
+            lambda: {
+                "counts": count_parameters(data, model, FEED_FORWARD),
+                "wide_counts": count_parameters(data, model, wide),
+                "provenance": provenance("cpu"),
+            }
+        )
+        return self._read("parameters", key, make)
+
+    def scores(self, config: ExperimentConfig) -> Record:
+        """Every probe of every checkpoint of the experiment.
+
+        A training whose loss is no longer a number gives a record too, with ``failure`` saying so: a seed that fails
+        counts, as the worst.
+        """
+        config = self.resolve(config)
+        torch.set_num_threads(self.threads)
+        disable_progress_bar()  # transformers' own, one for each checkpoint
+        return self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
+
+    def _read(self, kind: str, key: str, make: Callable[[Path], None]) -> Record:
+        return read_json(self.store.obtain(kind, key, make, recompute=self.recompute) / "record.json")
+
+    # ---------------------------------------------------------------- training
+
+    def trajectory(self, config: ExperimentConfig) -> Path:
+        """The folder of the training run: ``record.json`` and ``checkpoints/<epoch>/``, each a Hugging Face folder."""
+        config = self.resolve(config)
+        key = self.keys(config)["trajectory"]
+        resume = self.store.unfinished("trajectory", key)
+        return self.store.obtain(
+            "trajectory", key, lambda folder: self._train(config, folder, resume), recompute=self.recompute
+        )
+
+    def _train(self, config: ExperimentConfig, folder: Path, resume: Path) -> None:
+        trainer = Trainer(config, generate(config.data, config.seed), self.device)
+        checkpoints = resume / "checkpoints"
+        seconds = load_progress(trainer, resume)
+        failure = None
+        started = saved = time.monotonic()
+        bar = self._bar(config, "train", config.training.epochs, trainer.epoch)
+        try:
+            self._checkpoint(trainer, config, checkpoints)
+            while trainer.epoch < config.training.epochs:
+                row = trainer.run_epoch()
+                self._checkpoint(trainer, config, checkpoints)
+                bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['validation_accuracy']:.2f}", refresh=False)
+                bar.update()
+                if time.monotonic() - saved > SAVE_EVERY:
+                    saved = time.monotonic()
+                    save_progress(trainer, resume, seconds + saved - started)
+        except TrainingDiverged as error:
+            failure = str(error)
+            warnings.warn(f"seed {config.seed}: {failure}", RuntimeWarning, stacklevel=2)
+        bar.close()
+        _save_once(checkpoints / f"{trainer.best_epoch:04d}", lambda to: trainer.save_checkpoint(to, best=True))
+        shutil.copytree(checkpoints, folder / "checkpoints", ignore=shutil.ignore_patterns("manifest.json", ".*"))
+        record = {
+            "config": to_dict(config),
+            "history": trainer.history,
+            "best_epoch": trainer.best_epoch,
+            "failure": failure,
+            "seconds": seconds + time.monotonic() - started,
+            "provenance": provenance(self.device),
+        }
+        write_json(folder / "record.json", record)
+
+    def _checkpoint(self, trainer: Trainer, config: ExperimentConfig, checkpoints: Path) -> None:
+        if trainer.epoch in config.training.checkpoints:
+            _save_once(checkpoints / f"{trainer.epoch:04d}", trainer.save_checkpoint)
+
+    # ---------------------------------------------------------------- probing
+
+    def _probe(self, config: ExperimentConfig, folder: Path) -> None:
+        trained = self.trajectory(config)
+        training = read_json(trained / "record.json")
+        dataset = generate(config.data, config.seed)
+        epochs = sorted(int(path.name) for path in (trained / "checkpoints").iterdir())
+        started = time.monotonic()
+        with_tsne = epochs
+        if config.probe.tsne_at == "ends":
+            with_tsne = sorted({epochs[0], training["best_epoch"], epochs[-1]})
+        rows, bar = [], self._bar(config, "probe", len(epochs))
+        for epoch in epochs:
+            model = Decoder.from_pretrained(trained / "checkpoints" / f"{epoch:04d}").to(self.device)
+            rows.append(probe_checkpoint(model, dataset, config.probe, with_tsne=epoch in with_tsne, seed=config.seed))
+            bar.update()
+        bar.close()
+        record = {
+            **training,
+            "config": to_dict(config),
+            "dataset": describe(dataset),
+            "epochs": {"raw": epochs, "tsne": with_tsne},
+            **_stack(rows),
+            "bag_of_symbols": {
+                split: cluster_scores(
+                    bag_of_symbols(dataset, split)[None], dataset.splits[split], config.probe, with_tsne=False, seed=0
+                )["raw"]
+                for split in SPLITS
+            },
+            "seconds": {"train": training["seconds"], "probe": time.monotonic() - started},
+        }
+        write_json(folder / "record.json", record)
+
+    def _bar(self, config: ExperimentConfig, verb: str, total: int, initial: int = 0) -> tqdm:
+        label = f"{verb} width {config.model.width} seed {config.seed}"
+        return tqdm(desc=label, total=total, initial=initial, position=self.bar, leave=False,
+                    disable=None if self.show_progress else True)  # fmt: skip
+
+
+def probe_checkpoint(
+    model: Decoder, dataset: Dataset, probe: ProbeConfig, *, with_tsne: bool = True, seed: int = 0
+) -> Record:
+    """All probes of one model: cluster scores, variance components, nearest neighbours.
+
+    Args:
+        model: the model; it is evaluated in float32.
+        dataset: what to read.
+        probe: the settings.
+        with_tsne: cluster embeddings too.
+        seed: of k-means and of t-SNE's restarts.
+
+    """
+    states = {
+        name: hidden_states(model, split, before_final_norm=probe.before_final_norm)
+        for name, split in dataset.splits.items()
+    }
+    row: Record = {"scores": {}, "components": {}, "instruction_end_components": {}}
+    for name in SPLITS:
+        split = dataset.splits[name]
+        seen: HiddenStates = states[name]
+        row["scores"][name] = cluster_scores(seen.input_token, split, probe, with_tsne=with_tsne, seed=seed)
+        row["components"][name] = variance_components(seen.input_token, instance_identities(split))
+        row["instruction_end_components"][name] = variance_components(
+            seen.instruction_end, instruction_identities(split)
+        )
+
+    def ids(split: Split, name: str) -> torch.Tensor:
+        return torch.as_tensor(split.labels(name), device=model.device)
+
+    near = neighborhood(
+        states["validation"].input_token,
+        states["train"].input_token,
+        query_tasks=ids(dataset.validation, "task"),
+        query_outputs=ids(dataset.validation, "output"),
+        reference_tasks=ids(dataset.train, "task"),
+        reference_outputs=ids(dataset.train, "output"),
+        k=probe.neighbors,
+    )
+    row["knn"] = {"percentage": near.percentage.tolist(), "accuracy": near.accuracy.tolist()}
+    return row
+
+
+def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
+    """Counts of each symbol read, [N, V]: what an instance looks like without its order; a null for clusters."""
+    part = dataset.splits[split]
+    counts = np.zeros((part.n_instances, dataset.config.vocab_size), dtype=np.float32)
+    read = np.repeat(part.instructions, part.inputs.shape[1], axis=0)
+    np.add.at(counts, (np.arange(len(read))[:, None], read), 1)
+    counts[:, 0] = 0  # padding is not read
+    counts[np.arange(len(read)), part.inputs.ravel()] += 1
+    return torch.as_tensor(counts)
+
+
+def describe(dataset: Dataset) -> Record:
+    """The counts of Tables 3 and 4 as they came out."""
+    config = dataset.config
+    regular, hard = dataset.tasks[: config.n_tasks], dataset.tasks[config.n_tasks :]
+    seen = {tuple(row[:n]) for row, n in zip(dataset.train.instructions, dataset.train.lengths, strict=True)}
+    unseen = [
+        tuple(row[:n]) for row, n in zip(dataset.validation.instructions, dataset.validation.lengths, strict=True)
+    ]
+    return {
+        "sizes": {name: split.n_instances for name, split in dataset.splits.items()},
+        "tasks": len(regular),
+        "hard_tasks": len(hard),
+        "distributions": [len(t.distributions) for t in regular],
+        "instructions": sorted({len(d.instructions) for t in regular for d in t.distributions}),
+        "hard_instructions": sorted({len(d.instructions) for t in hard for d in t.distributions}),
+        "mappings": sorted({len(t.function.mappings()) for t in dataset.tasks}),
+        "shared_mappings": sum(len(t.function.mappings()) for t in dataset.tasks)
+        - len(set().union(*(t.function.mappings() for t in dataset.tasks))),
+        "validation_tasks": len(set(dataset.validation.task)),
+        "subset_tasks": len(set(dataset.subset.task[~dataset.subset.is_hard])),
+        "metacharacters": sorted({len(d.pattern.pieces) for t in regular for d in t.distributions}),
+        "characters": sorted({len(p.symbols) for t in regular for d in t.distributions for p in d.pattern.pieces}),
+        "instruction_symbols": config.regex.n_symbols,
+        "task_symbols": config.n_task_symbols,
+        "leaked_instructions": sum(i in seen for i in unseen),
+        "example_patterns": [str(d.pattern) for t in regular[:5] for d in t.distributions],
+    }
+
+
+def count_parameters(data: DataConfig, model: ModelConfig, feed_forward: dict[int, int]) -> dict[str, int]:
+    """Parameters at each of Table 8's widths with these feed-forward widths, the rest as in ``model``."""
+    counts = {}
+    for width in PRINTED_PARAMETERS:
+        sized = replace(model, width=width, feed_forward=feed_forward[width])
+        with torch.device("meta"):
+            counts[str(width)] = Decoder(decoder_config(data, sized)).num_parameters()
+    return counts
+
+
+def save_progress(trainer: Trainer, folder: Path, seconds: float) -> None:
+    """Write what a continued training needs; the last saved state stays until the new one is whole."""
+    tensors, values = trainer.state()
+    target = folder / f"state-{trainer.epoch:04d}"
+    target.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, target / "state.safetensors")
+    write_json(target / "state.json", {**values, "seconds": seconds})
+    seal(target)
+    for old in folder.glob("state-*"):
+        if old != target:
+            shutil.rmtree(old)
+
+
+def load_progress(trainer: Trainer, folder: Path) -> float:
+    """Continue from the newest whole state, if there is one; return the seconds spent before."""
+    for state in sorted(folder.glob("state-*"), reverse=True):
+        if is_sealed(state):
+            values = read_json(state / "state.json")
+            values["history"] = [{k: math.nan if v is None else v for k, v in row.items()} for row in values["history"]]
+            trainer.load_state(load_file(state / "state.safetensors"), values)
+            return float(values["seconds"])
+    return 0.0
+
+
+def _save_once(folder: Path, save: Callable[[Path], None]) -> None:
+    """Write a checkpoint so that the folder, when it exists, is whole."""
+    if not is_sealed(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch = folder.with_name(f".{folder.name}")
+        save(scratch)
+        seal(scratch)
+        scratch.replace(folder)
+
+
+def _writer(make: Callable[[], Record]) -> Callable[[Path], None]:
+    return lambda folder: write_json(folder / "record.json", make())
+
+
+def _stack(rows: Iterable[Record]) -> Record:
+    """Turn a list of equal nested dictionaries into one of lists; what only some rows have keeps only those."""
+    rows = list(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    stacked: Record = {}
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        stacked[name] = _stack(values) if isinstance(values[0], dict) else [np.asarray(v).tolist() for v in values]
+    return stacked

@@ -1,0 +1,54 @@
+"""Several runs at once on one machine: one process a core on a CPU, one after another on a GPU."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from tqdm import tqdm
+
+from taskclust.config import ExperimentConfig
+from taskclust.runs.experiments import Record, Runner
+
+_worker: Runner
+
+
+def obtain_all(runner: Runner, configs: Sequence[ExperimentConfig], workers: int | None = None) -> list[Record]:
+    """The scores of every experiment, in order; what is missing is computed.
+
+    Args:
+        runner: how to run one.
+        configs: the experiments.
+        workers: processes at once; by default one for each core that the runner's threads leave, and one on a GPU.
+
+    Raises:
+        Exception: the first that a run raised, once the others have finished and been stored.
+
+    """
+    pending = [config for config in configs if not runner.is_stored(config)]
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 1) // runner.threads) if runner.device == "cpu" else 1
+    if min(workers, len(pending)) > 1:
+        context = multiprocessing.get_context("spawn")
+        arguments = (runner, context.Value("i", 0), context.RLock())
+        with ProcessPoolExecutor(min(workers, len(pending)), context, _start, arguments) as pool:
+            futures = [pool.submit(_run, config) for config in pending]
+        for future in futures:
+            future.result()
+        runner = replace(runner, recompute=False)
+    return [runner.scores(config) for config in configs]
+
+
+def _start(runner: Runner, counter: Any, lock: Any) -> None:
+    """Give each process its own line of the terminal."""
+    global _worker
+    tqdm.set_lock(lock)
+    with counter.get_lock():
+        _worker = replace(runner, bar=counter.value)
+        counter.value += 1
+
+
+def _run(config: ExperimentConfig) -> None:
+    _worker.scores(config)

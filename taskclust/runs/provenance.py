@@ -1,0 +1,49 @@
+"""Where a number comes from: code, libraries, machine, time."""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from taskclust.models.precision import native_bfloat16
+
+_LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
+
+
+def provenance(device: str) -> dict[str, str | int | bool | None]:
+    """Facts to store beside a record."""
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
+        "bfloat16": native_bfloat16(device),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _git(*words: str) -> str | None:
+    """What git answers about the package's own checkout, or None outside one."""
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,173 @@
+"""Content-addressed records that are never half-written, never silently wrong and never computed twice at once.
+
+A record is a folder ``<root>/<kind>/<key>``, the key a hash of everything that determines it. It is written to a
+temporary folder of the same file system, flushed, given a manifest of sha256 sums and renamed: what stands under its name
+is whole. A record that does not match its manifest is moved to ``quarantine``, reported and computed again. Tensors are
+safetensors and numbers JSON; nothing is pickled.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+MANIFEST = "manifest.json"
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used: the message names the folder and the mend."""
+
+
+class CorruptRecordWarning(UserWarning):
+    """A record failed its sums and was put aside."""
+
+
+class Store:
+    """Records under one folder.
+
+    Args:
+        root: the folder; made when it does not exist.
+
+    Raises:
+        StoreError: it cannot be written to.
+
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        try:
+            for name in ("locks", "unfinished"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"store={str(root)!r}: cannot be written ({error}); pass --store a folder of yours"
+            ) from error
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where the record stands, or would."""
+        return self.root / kind / key
+
+    def unfinished(self, kind: str, key: str) -> Path:
+        """A folder for work that can be continued; it is removed once the record is written."""
+        return self.root / "unfinished" / f"{kind}-{key}"
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """The record's folder, its sums checked; None when there is none (or there was one, and it was corrupt)."""
+        folder = self.path(kind, key)
+        if not folder.exists():
+            return None
+        fault = _fault(folder)
+        if fault is None:
+            return folder
+        aside = Path(tempfile.mkdtemp(prefix=f"{kind}-{key}-", dir=_made(self.root / "quarantine")))
+        folder.replace(aside / "record")
+        warnings.warn(
+            f"{kind} record {key}: {fault}; moved to {aside} and computed again", CorruptRecordWarning, stacklevel=2
+        )
+        return None
+
+    def obtain(self, kind: str, key: str, make: Callable[[Path], None], *, recompute: bool = False) -> Path:
+        """The record, made by ``make(folder)`` when it is missing; of two processes that want it, one makes it.
+
+        Args:
+            kind: the sort of record.
+            key: hash of what determines it.
+            make: writes the record's files into the folder it is given.
+            recompute: make it even if it is there; the old one is replaced only by a finished new one.
+
+        """
+        with FileLock(self.root / "locks" / f"{kind}-{key}.lock"):
+            found = None if recompute else self.find(kind, key)
+            if found is None:
+                with self._writing(kind, key) as folder:
+                    make(folder)
+                shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
+            return self.path(kind, key)
+
+    @contextmanager
+    def _writing(self, kind: str, key: str) -> Iterator[Path]:
+        final = self.path(kind, key)
+        with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=_made(final.parent)) as scratch:
+            folder = Path(scratch) / "record"
+            folder.mkdir()
+            yield folder
+            seal(folder)
+            if final.exists():
+                final.replace(Path(scratch) / "replaced")
+            folder.replace(final)
+            _flush(final.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain JSON; NaN becomes null, so that every reader can read it."""
+    path.write_text(json.dumps(_plain(value), allow_nan=False))
+
+
+def read_json(path: Path) -> Any:
+    """Read what :func:`write_json` wrote."""
+    return json.loads(path.read_text())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def seal(folder: Path) -> None:
+    """Flush every file of the folder to the disk, then write and flush the manifest of their sums."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    for path in files:
+        _flush(path)
+    write_json(folder / MANIFEST, {str(p.relative_to(folder)): _sum(p) for p in files})
+    for path in (folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder):
+        _flush(path)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Is the folder whole and as it was sealed?"""
+    return folder.is_dir() and _fault(folder) is None
+
+
+def _fault(folder: Path) -> str | None:
+    try:
+        expected = read_json(folder / MANIFEST)
+        for name, total in expected.items():
+            if _sum(folder / name) != total:
+                return f"{name} differs from its sum"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"unreadable ({type(error).__name__}: {error})"
+    return None
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

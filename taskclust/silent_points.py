@@ -1,0 +1,144 @@
+"""What the paper leaves open: what it says, what is done here, what else could be, and the evidence.
+
+Evidence figures are matched task F1 on unseen instructions at the top layer after t-SNE, of small models (width 256, 20
+tasks, one seed), unless they say otherwise: they guided the defaults and are no claim.
+"""
+
+from typing import NamedTuple
+
+
+class SilentPoint(NamedTuple):
+    """One choice the paper does not fix."""
+
+    name: str
+    paper: str
+    ours: str
+    alternatives: str
+    evidence: str
+
+
+SILENT_POINTS = (
+    SilentPoint(
+        "feed-forward width at 32, 256, 2048",
+        "Table 5 gives 1024 for 768",
+        "2 x width: 64, 512, 4096",
+        "4 x width, as GPT-2",
+        "only 2 x width gives Table 8's counts (claim parameter-counts; 4 x is its null)",
+    ),
+    SilentPoint(
+        "F1 of a clustering",
+        '"F1", formula of precision and recall',
+        "macro F1 after the optimal one-to-one matching; pairwise F1 beside it",
+        "pairwise F1, majority mapping",
+        "Table 1: ARI 0.872 goes with F1 0.959 for three classes only when matched one to one",
+    ),
+    SilentPoint(
+        "number of clusters", "not given", "the number of classes of the labels", "chosen by a criterion", "none"
+    ),
+    SilentPoint(
+        "families of metacharacters",
+        '"sample several metacharacters", then characters "as their arguments"',
+        "quantified groups: *, + and ? on a group of 3-10 symbols",
+        "bounded repeats, classes, alternations",
+        "classes and alternations leave unseen instructions unidentifiable (accuracy 0.43 against 0.9)",
+    ),
+    SilentPoint("repeats of * and +", "not given", "at most 3", "2, 5", "0.93 / 0.79 / 0.75 for 2 / 3 / 5"),
+    SilentPoint(
+        "instructions of two tasks",
+        "one distribution asks for one task, else the problem is ill-defined (§2.1)",
+        "no instruction matches a pattern of another task",
+        "only distinct instructions",
+        "required by the text",
+    ),
+    SilentPoint(
+        "what a hard example replaces",
+        '"a word within certain instructions"; "initial" becomes "secondary"',
+        "the symbol most shared in the distribution, by one unused symbol",
+        "a random place of each instruction",
+        "the first is learned by epoch 100, the second must be memorized",
+    ),
+    SilentPoint(
+        "distribution of a hard example",
+        "not given",
+        "a new one: a distribution asks for one task (§2.1)",
+        "its original's",
+        "none",
+    ),
+    SilentPoint(
+        "draw of distributions",
+        "1 to 6 a task; Table 3: 7,300 / 180 / 315",
+        "conditioned on 6 in the hard tasks, 21 in validation, 150 in all: 7,275 / 180 / 315",
+        "every task alone: about 8,900 / 510 / 525",
+        "Table 3",
+    ),
+    SilentPoint(
+        "instructions of the training subset",
+        '"all available" (Table 4), 180 instances (Table 3)',
+        "hard examples and exactly their originals",
+        "all training instructions of the five tasks",
+        "180 = 6 distributions x (3 + 3) x 5",
+    ),
+    SilentPoint(
+        "loss", '"predicting the next token in the sequence"', "mean over all next tokens", "output alone", "text"
+    ),
+    SilentPoint("batch", "not given", "16 instructions of 5 instances", "8, 52", "best epoch near 51 at rate 1e-4"),
+    SilentPoint(
+        "norm placement",
+        '"following the GPT-2 architecture"',
+        "after each branch",
+        "before, as GPT-2",
+        "after: layers order cleanly, 0.79; before: 0.37 at equal accuracy",
+    ),
+    SilentPoint(
+        "positions",
+        '"following the GPT-2 architecture"',
+        "fixed sinusoids",
+        "learned, as GPT-2",
+        "with small token embeddings they keep the input's share small in low layers",
+    ),
+    SilentPoint(
+        "tied head",
+        'GPT-2 ties; "only the linear language head" is tuned in §4.2',
+        "untied",
+        "tied",
+        "Table 8 at width 32: blocks leave 115 to 130 rows of 32, which tied tokens with sinusoids (53,216) do not fill; "
+        "untied tokens with sinusoids (55,168) and tied ones with learned positions do",
+    ),
+    SilentPoint(
+        "initial token scale", "not given", "0.1", "0.02, 0.2, 1", "0.1 beats 0.2 (0.64) and 1; 0.03 is too slow"
+    ),
+    SilentPoint(
+        "initial weights", "not given", "0.02 at width 768, scaled as 1/sqrt(width)", "0.07 at 256", "0.07: learns late"
+    ),
+    SilentPoint(
+        "dropout's places", "0.2", "embeddings, attention weights, both branches", "without attention", "GPT-2's"
+    ),
+    SilentPoint(
+        "precision",
+        "not given",
+        "bfloat16 with float32 master weights from width 128 where the processor has it; probing in float32",
+        "float32",
+        "tests/models/test_precision.py",
+    ),
+    SilentPoint(
+        "t-SNE",
+        '"optionally ... if it benefits"; Table 6',
+        "scores with and without, both shown",
+        "the better one",
+        "text",
+    ),
+    SilentPoint(
+        "t-SNE's force in three dimensions",
+        "Table 6 uses scikit-learn's names",
+        "scikit-learn's: two degrees of freedom, and their power in the force, which is not the divergence's gradient",
+        "one degree of freedom, where the force is the gradient",
+        "tests/probes/test_tsne.py: equals scikit-learn; one degree of freedom converges to a third of the divergence",
+    ),
+    SilentPoint(
+        "restarts", "not given", "t-SNE 3, lowest divergence; k-means 10, lowest inertia", "1", "spread in every record"
+    ),
+    SilentPoint("K of KNN, metric", "not given", "10, Euclidean", "1, 5, 20; cosine", "none"),
+    SilentPoint(
+        "state of layer 6", "not given", "after the last norm", "before it", "the same where the norm is after"
+    ),
+)
