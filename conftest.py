@@ -1,9 +1,10 @@
 """Options, fixtures and the closing report of the claims; see ``pytest benchmarks --help``, group "taskclust"."""
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ SESSION = pytest.StashKey["ClaimSession"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the claims."""
     group = parser.getgroup("taskclust", "claims of the paper")
     group.addoption("--profile", choices=("smoke", "paper"), help="scale; smoke unless -m gpu asks for paper")
     group.addoption("--seeds", help="how many (5) or which (0,3,7); default: the profile's")
@@ -51,11 +53,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def chosen_profile(config: pytest.Config) -> Profile:
     """The profile with the options applied."""
-    name = config.getoption("--profile") or ("paper" if "gpu" in config.getoption("markexpr") else "smoke")
+    asks_for_gpu = re.search(r"(?<!not )\bgpu\b", config.getoption("markexpr"))
+    name = config.getoption("--profile") or ("paper" if asks_for_gpu else "smoke")
+    width = config.getoption("--width")
+    if name == "smoke" and width is not None:
+        raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
     try:
-        width = config.getoption("--width")
-        if name == "smoke" and width is not None:
-            raise ConfigError(f"--width={width}: only the paper profile has widths; add --profile paper")
         profile = settings.smoke() if name == "smoke" else settings.paper(width or 768)
         experiment = profile.experiment
         if config.getoption("--epochs") is not None:
@@ -98,6 +101,7 @@ class ClaimSession:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Settle profile, device and store before anything is collected, so that a wrong option ends at once."""
     if hasattr(config, "workerinput") or config.getoption("help", default=False):
         return
     profile = chosen_profile(config)
@@ -105,6 +109,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device=cuda: no CUDA device is visible; use --device cpu")
     command = shlex.join(["pytest", *config.invocation_params.args])
+    if not any("perf" in argument for argument in config.args):
+        config.option.benchmark_quiet = True  # the verdicts are the result; times go to --benchmark-json
     config.stash[SESSION] = ClaimSession(profile, _runner(config, device), command, overrides(config))
 
 
@@ -123,6 +129,7 @@ def _runner(config: pytest.Config, device: str) -> Runner:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
+    """Say what is about to be judged, on what."""
     session = config.stash[SESSION]
     return (
         f"taskclust: profile {session.profile.name}, seeds {','.join(map(str, session.profile.seeds))}, "
@@ -159,13 +166,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elif paper_items and session.runner.device == "cpu" and config.getoption("--device") is None:
         hours = sum(e.hours for e in estimate(session.runner, session.profile.experiments()))
         raise pytest.UsageError(
-            f"-m gpu: no CUDA device is visible; add --device cpu to run the paper's scale on this CPU (about {hours:.0f} "
-            "hours of one core, divided by the cores at hand), or leave -m gpu out for the smoke scale"
+            "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on this "
+            f"CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
         )
 
 
 @pytest.fixture
-def decide(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Any]:
+def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, str], CellResult]:
     """Judge one cell of a claim: obtain its records (timed once), collect the verdict for the report."""
     session = request.config.stash[SESSION]
     capture = request.config.pluginmanager.getplugin("capturemanager")
@@ -185,12 +192,14 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Any]:
         )
         return result
 
-    yield _decide
+    return _decide
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report once, of whatever was decided."""
     state = session.config.stash.get(SESSION, None)
+    if session.config.getoption("--dry-run") and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
     if state is None or not state.results:
         return
     folder = session.config.getoption("--report") or Path("reports") / state.profile.name

@@ -1,7 +1,7 @@
 """taskclust: the claims of "Transformer-based Causal Language Models Perform Clustering" as executable tests.
 
-The public map. ``config`` holds the paper's numbers, ``data`` samples the tasks, ``models`` trains the decoder, ``probes``
-measures its hidden states, ``runs`` puts them together, ``claims`` judges, ``report`` shows.
+The public map: ``config`` holds the paper's numbers, ``data`` samples the tasks, ``models`` trains the decoder,
+``probes`` measures its hidden states, ``runs`` puts them together, ``claims`` judges, ``report`` shows.
 """
 
 from taskclust.config import ConfigError, ExperimentConfig, paper, smoke

@@ -242,8 +242,8 @@ class ProbeConfig:
     #: silent: 2 is scikit-learn's choice for 3 components; 1 is the original t-SNE's
     degrees_of_freedom: float = 2.0
     tsne_restarts: int = 3  # silent: the embedding of lowest divergence is kept
-    #: checkpoints at which t-SNE is run as well: all, or the first, the best and the last
-    tsne_at: Literal["all", "ends"] = "all"
+    #: checkpoints at which t-SNE is run as well: all, or the first, the middle, the best and the last
+    tsne_at: Literal["all", "few"] = "all"
     kmeans_restarts: int = 10  # silent: the clustering of lowest inertia is kept
     neighbors: int = 10  # silent: K
     before_final_norm: bool = False  # silent: layer 6 before or after the last norm of a norm-before model
@@ -294,8 +294,9 @@ def paper(width: int = 768) -> Profile:
 def smoke() -> Profile:
     """Minutes on two cores: a data set of the same shape, a model of width 64, truly trained. No reproduction.
 
-    Chosen by trial as the smallest setting in which clusters form, merge and order by layer. The learning rate is the
-    highest at which the norm-after model learns; t-SNE has one start and half the iterations.
+    Chosen by trial (seeds 100 to 103) as the smallest setting in which clusters form, merge and order by layer. The
+    rate is the highest at which the norm-after model learns. The head is tied: untied, this small model passes in 30
+    epochs through the window in which its tasks are merged. t-SNE has one start and half the iterations.
     """
     data = DataConfig(
         n_tasks=10,
@@ -305,7 +306,7 @@ def smoke() -> Profile:
         n_task_symbols=12,
         distribution_totals=((3, 6), (5, 10), (2, 4)),
     )
-    model = ModelConfig(width=64, feed_forward=128, weight_std=0.07)
+    model = ModelConfig(width=64, feed_forward=128, weight_std=0.07, tied_head=True)
     training = TrainingConfig(
         epochs=80,
         learning_rate=2e-3,
@@ -313,7 +314,7 @@ def smoke() -> Profile:
         checkpoints=(0, 5, 10, 20, 30, 40, 50, 60, 70, 80),
         precision="float32",
     )
-    probe = ProbeConfig(iterations=1_000, tsne_restarts=1, tsne_at="ends")
+    probe = ProbeConfig(iterations=1_000, tsne_restarts=1, tsne_at="few")
     experiment = ExperimentConfig(data=data, model=model, training=training, probe=probe)
     return Profile("smoke", experiment, tuple(range(5)))
 

@@ -101,8 +101,8 @@ SILENT_POINTS = (
         'GPT-2 ties; "only the linear language head" is tuned in §4.2',
         "untied",
         "tied",
-        "Table 8 at width 32: blocks leave 115 to 130 rows of 32, which tied tokens with sinusoids (53,216) do not fill; "
-        "untied tokens with sinusoids (55,168) and tied ones with learned positions do",
+        "Table 8 at width 32: blocks leave 115 to 130 rows of 32, which tied tokens with sinusoids (53,216) do not "
+        "fill; untied tokens with sinusoids (55,168) and tied ones with learned positions do",
     ),
     SilentPoint(
         "initial token scale", "not given", "0.1", "0.02, 0.2, 1", "0.1 beats 0.2 (0.64) and 1; 0.03 is too slow"

@@ -268,7 +268,7 @@ def _parameters(width: int, printed: int) -> tuple[Check, ...]:
             paper=Always(printed, digit - 1),
             smoke=Always(printed, digit - 1),
             source="table",
-            reason="within one of the last printed digit: 23.7 and 201.6 million show that it was cut once, rounded once",
+            reason="within one of the last printed digit: 23.7 million was cut, 201.7 million rounded",
         ),
     )
 
@@ -365,7 +365,7 @@ _CLAIMS = (
     Claim(
         id="inner-structure",
         where="§3.2, Figures 2 and 6",
-        sentence="Inside the task clusters, states cluster by instruction distribution and by distribution and mapping.",
+        sentence="Inside task clusters, states cluster by instruction distribution, and by distribution and mapping.",
         cells={
             f"{split}-{label}": _emergence(split, label, 0.7, None, "ours", _INNER)
             for split in SPLITS
@@ -394,7 +394,7 @@ _CLAIMS = (
     Claim(
         id="knn-percentage",
         where="§3.3, Figure 4a",
-        sentence="The nearest training instances of an unseen instance share its task, more so with training and depth.",
+        sentence="The nearest training instances of an unseen instance share its task, more with training and depth.",
         cells={"validation": _neighbors("percentage", 0.9, 0.6, "read off no number: high, above 0.9")},
     ),
     Claim(

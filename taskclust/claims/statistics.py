@@ -1,8 +1,8 @@
 """Deciding a claim over seeds: intervals, exact tests, three verdicts.
 
-Each statistic is one number a seed. A level is judged by a one-sided 95 % Student bound, a difference or a trend paired by
-seed by the exact sign-flip test, one printed number by a prediction interval. A claim holds only if each of its checks
-does, so no correction for many checks is needed: a false "reproduced" needs every one of them to err.
+Each statistic is one number a seed. A level is judged by a one-sided 95 % Student bound, a difference or a trend paired
+by seed by the exact sign-flip test, one printed number by a prediction interval. A claim holds only if each of its
+checks does, so no correction for many checks is needed: a false "reproduced" needs every one of them to err.
 """
 
 import itertools
@@ -22,7 +22,8 @@ ALPHA = 0.05
 class Criterion(Protocol):
     """A rule, fixed before the runs, that turns one value a seed into a verdict."""
 
-    def judge(self, values: Sequence[float]) -> Verdict: ...
+    def judge(self, values: Sequence[float]) -> Verdict:
+        """Decide from one value a seed."""
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -67,6 +68,7 @@ class AtLeast:
         return f"≥ {self.bound:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
+        """Decide from one value a seed."""
         low, high = interval(values, confidence=1 - 2 * ALPHA)
         if low >= self.bound:
             return "reproduced"
@@ -83,6 +85,7 @@ class AtMost:
         return f"≤ {self.bound:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
+        """Decide from one value a seed."""
         return AtLeast(-self.bound).judge([-v for v in values])
 
 
@@ -100,6 +103,7 @@ class Exceeds:
         return f"> {self.margin:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
+        """Decide from one value a seed."""
         above = [v - self.margin for v in values]
         if sign_flip(above) < ALPHA:
             return "reproduced"
@@ -118,6 +122,7 @@ class ConsistentWith:
         return f"consistent with {self.printed:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
+        """Decide from one value a seed."""
         if len(values) < 3:
             return "inconclusive"
         low, high = prediction_interval(values)
@@ -126,7 +131,7 @@ class ConsistentWith:
 
 @dataclass(frozen=True, slots=True)
 class Always:
-    """Every seed gives exactly ``value``, or a value within ``tolerance`` of it: for counts, where chance has no part."""
+    """Every seed gives ``value``, or a value within ``tolerance`` of it: for counts, where chance has no part."""
 
     value: float
     tolerance: float = 0.0
@@ -135,4 +140,5 @@ class Always:
         return f"= {self.value:g}" + (f" ± {self.tolerance:g}" if self.tolerance else "")
 
     def judge(self, values: Sequence[float]) -> Verdict:
+        """Decide from one value a seed."""
         return "reproduced" if all(abs(v - self.value) <= self.tolerance for v in values) else "not reproduced"

@@ -171,13 +171,14 @@ def draw_counts(config: DataConfig, rng: np.random.Generator) -> list[int]:
         return rng.integers(low, high + 1, size=config.n_tasks).tolist()
     counts = []
     for n, total in config.distribution_totals:
+        rest = total
         ways = _ways(n, total, low, high)
         for left in range(n - 1, -1, -1):  # draw each count by the share of ways in which the rest can follow
-            options = [c for c in range(low, high + 1) if total - c >= 0 and ways[left][total - c]]
-            weights = np.array([ways[left][total - c] for c in options], dtype=object)
+            options = [c for c in range(low, high + 1) if rest - c >= 0 and ways[left][rest - c]]
+            weights = np.array([ways[left][rest - c] for c in options], dtype=object)
             count = int(rng.choice(options, p=(weights / weights.sum()).astype(float)))
             counts.append(count)
-            total -= count
+            rest -= count
     return counts
 
 
@@ -252,8 +253,8 @@ class DistributionSampler:
                 self._taken.update(copies)
                 return Distribution(self._next_identity(), original.pattern, copies)
         raise ConfigError(
-            f"n_symbols={self._config.regex.n_symbols}: no new instruction by replacing one symbol of {original.pattern}; "
-            "use more instruction symbols"
+            f"n_symbols={self._config.regex.n_symbols}: no new instruction by replacing one symbol of "
+            f"{original.pattern}; use more instruction symbols"
         )
 
     def _replace_word(self, original: Distribution, instructions: list[Instruction]) -> list[Instruction]:

@@ -8,7 +8,7 @@ Shapes: B rows, T tokens, D width, H heads, V vocabulary, L layers.
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,11 @@ class DecoderConfig(PretrainedConfig):
     """The decoder's settings as saved beside its weights; see :class:`taskclust.config.ModelConfig`."""
 
     model_type = "taskclust-decoder"
-    attribute_map = {"num_hidden_layers": "layers", "num_attention_heads": "heads", "hidden_size": "width"}
+    attribute_map: ClassVar[dict[str, str]] = {
+        "num_hidden_layers": "layers",
+        "num_attention_heads": "heads",
+        "hidden_size": "width",
+    }
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class Dropout(nn.Module):
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop and rescale while training; nothing otherwise."""
         if not self.training or self.cut == 0:
             return x
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
@@ -101,6 +106,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "B T D"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T D"]:
+        """Mix the tokens that ``bias`` lets through."""
         B, T, D = x.shape
         q, k, v = self.query_key_value(x).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H)
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias  # (B, H, T, T)
@@ -118,6 +124,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Transform each token by itself."""
         return self.dropout(self.down(F.gelu(self.up(x), approximate="tanh")))
 
 
@@ -133,6 +140,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Float[Tensor, "B T D"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T D"]:
+        """Add both branches."""
         if self.norm_before:
             x = x + self.attention(self.attention_norm(x), bias)
             return x + self.feed_forward(self.feed_forward_norm(x))
@@ -150,7 +158,7 @@ class Decoder(PreTrainedModel):
 
     config_class = DecoderConfig
     base_model_prefix = ""
-    _tied_weights_keys = {"head.weight": "token_embedding.weight"}
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"head.weight": "token_embedding.weight"}
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(config)
@@ -195,9 +203,11 @@ class Decoder(PreTrainedModel):
         """Nothing: :meth:`initialize` draws from a generator, and from_pretrained loads every weight."""
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embedding, as transformers asks for it."""
         return self.token_embedding
 
     def get_output_embeddings(self) -> nn.Module:
+        """The language head, as transformers asks for it."""
         return self.head
 
     def set_generator(self, generator: torch.Generator | None) -> None:

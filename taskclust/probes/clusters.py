@@ -26,7 +26,8 @@ def cluster_scores(
     scored; of several k-means starts the clustering of lowest inertia.
 
     Returns:
-        :data:`Scores` with space "raw" and, ``with_tsne``, "tsne", plus ``divergence`` [L][R] of the t-SNE restarts.
+        :data:`Scores` with space "raw" and, ``with_tsne``, "tsne", plus ``divergence`` [L][R] of the t-SNE restarts
+        and ``top_embedding`` [N][C], the picture of the top layer.
         Beside the metrics stand the null "shuffled_..." (the same clusters against permuted labels) and, where there
         are hard examples, "hard_separated": the share of hard instances that fall in another cluster than the original
         they were made from.
@@ -56,6 +57,7 @@ def cluster_scores(
             spread = {"f1_low": table["f1"].min(axis=1).tolist(), "f1_high": table["f1"].max(axis=1).tolist()}
             result["tsne"][name] = {**kept, **spread}
         result["divergence"] = embedding.divergence.tolist()
+        result["top_embedding"] = embedding.best()[-1].cpu().numpy().round(2).tolist()
     return result
 
 

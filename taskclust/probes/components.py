@@ -1,9 +1,9 @@
 """Variance components: which identities a layer's states are made of, and how much of each.
 
-A state is close to a sum of codes: one for the instruction distribution, one for the task, for the input, the output and
-their conjunctions. Two *different* instances share exactly the codes whose identities they share, so the inner products
-of centered states, regressed on "same task", "same distribution", ..., give each code's variance without bias. A plain
-R-squared does not: with few tasks an input code alone explains a sixth of it.
+A state is close to a sum of codes: one for the instruction distribution, one for the task, for the input, the output
+and their conjunctions. Two *different* instances share exactly the codes whose identities they share, so the inner
+products of centered states, regressed on "same task", "same distribution", ..., give each code's variance without bias.
+A plain R-squared does not: with few tasks an input code alone explains a sixth of it.
 """
 
 import numpy as np

@@ -33,13 +33,40 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
     records = [r for r in records if not r["failure"]]
     if not records:
         return {}
-    made = {"figure-2-f1": clusters(records, ("f1",)), "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami"))}
+    made = {
+        "clusters-forming": forming(records[0]),
+        "figure-2-f1": clusters(records, ("f1",)),
+        "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami")),
+    }
     return {
         **made,
         "figure-3-learning": learning(records),
         "figure-4-neighbors": neighbors(records),
         "components": components(records),
     }
+
+
+def forming(record: Record, most: int = 4) -> Figure:
+    """The top layer's embedding at a few epochs, one color a task, hard examples as crosses (not in the paper)."""
+    epochs = record["epochs"]["tsne"]
+    shown = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
+    figure = Figure(figsize=(3.6 * len(shown), 3.4 * len(SPLITS) + 0.6), layout="constrained")
+    axes = figure.subplots(len(SPLITS), len(shown), squeeze=False, subplot_kw={"projection": "3d"})
+    for line, split in zip(axes, SPLITS, strict=True):
+        tasks, hard = (np.array(record["identities"][split][name]) for name in ("task", "is_hard"))
+        colors = colormaps["tab20"](np.unique(tasks, return_inverse=True)[1] % 20)
+        for axis, row in zip(line, shown, strict=True):
+            points = np.array(record["scores"][split]["top_embedding"][row])
+            for chosen, marker in ((~hard, "o"), (hard, "x")):
+                axis.scatter(*points[chosen].T, c=colors[chosen], marker=marker, s=14, alpha=0.8)
+            f1 = record["scores"][split]["tsne"]["task"]["f1"][row][-1]
+            axis.set(title=f"{_NAMES[split]}, epoch {epochs[row]}, F1 {f1:.2f}")
+            axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
+    seed, width = record["config"]["seed"], record["config"]["model"]["width"]
+    figure.suptitle(
+        f"Top layer after t-SNE, one color a task, width {width}, seed {seed}; x: hard examples", fontsize=10
+    )
+    return figure
 
 
 def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:

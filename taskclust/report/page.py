@@ -18,9 +18,18 @@ from taskclust.silent_points import SILENT_POINTS
 
 Record = dict[str, Any]
 
+#: Which figures stand beside which claim.
+_FIGURES = {
+    "cluster-emergence": ("clusters-forming", "figure-6-all-metrics"),
+    "layer-ordering": ("figure-2-f1",),
+    "hard-example-separation": ("components",),
+    "plateau-then-rise": ("figure-3-learning",),
+    "knn-percentage": ("figure-4-neighbors",),
+}
+
 CAVEAT = {
-    "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds at "
-    "that scale. Nothing here is a reproduction of the paper.",
+    "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
+    "at that scale. Nothing here is a reproduction of the paper.",
     "paper": "Paper scale.",
 }
 
@@ -85,6 +94,7 @@ def write_report(
         command=command,
         profile=profile,
         claims=[(claim, _of(claim.id, verdicts), _of(claim.id, checks)) for claim in CLAIMS.values()],
+        figures_of=_FIGURES,
         tables={title: rows for title, rows in tables.items() if rows},
         figures={name: _inline(figure) for name, figure in drawn.items()},
         silent_points=SILENT_POINTS,
@@ -96,7 +106,8 @@ def write_report(
 
 
 def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in rows if row["claim"] == claim]
+    """The claim's rows, without what its heading says."""
+    return [{k: v for k, v in row.items() if k not in ("claim", "where")} for row in rows if row["claim"] == claim]
 
 
 def _inline(figure: Figure) -> str:

@@ -58,7 +58,7 @@ def _one(runner: Runner, config: ExperimentConfig) -> Estimate:
     steps = -(-len(data.train.lengths) // config.training.batch_instructions)
     training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
     checkpoints = len(config.training.checkpoints) + 1
-    embedded = 3 if config.probe.tsne_at == "ends" else checkpoints
+    embedded = 4 if config.probe.tsne_at == "few" else checkpoints
     pairs = sum(data.splits[name].n_instances ** 2 for name in ("validation", "subset")) * (config.model.layers + 1)
     iterations = config.probe.tsne_restarts * config.probe.iterations
     probing = (

@@ -42,7 +42,7 @@ from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
 
 #: Raised by hand when a stage's code changes what it computes; part of every key.
-VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 1, "parameters": 1}
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 2, "parameters": 1}
 
 #: Seconds between saves of a training that can be continued.
 SAVE_EVERY = 60.0
@@ -175,8 +175,8 @@ class Runner:
         epochs = sorted(int(path.name) for path in (trained / "checkpoints").iterdir())
         started = time.monotonic()
         with_tsne = epochs
-        if config.probe.tsne_at == "ends":
-            with_tsne = sorted({epochs[0], training["best_epoch"], epochs[-1]})
+        if config.probe.tsne_at == "few":
+            with_tsne = sorted({epochs[0], epochs[len(epochs) // 2], training["best_epoch"], epochs[-1]})
         rows, bar = [], self._bar(config, "probe", len(epochs))
         for epoch in epochs:
             model = Decoder.from_pretrained(trained / "checkpoints" / f"{epoch:04d}").to(self.device)
@@ -187,6 +187,10 @@ class Runner:
             **training,
             "config": to_dict(config),
             "dataset": describe(dataset),
+            "identities": {
+                split: {name: dataset.splits[split].labels(name).tolist() for name in ("task", "is_hard")}
+                for split in SPLITS
+            },
             "epochs": {"raw": epochs, "tsne": with_tsne},
             **_stack(rows),
             "bag_of_symbols": {

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from taskclust.config import ExperimentConfig
 from taskclust.runs.experiments import Record, Runner
 
-_worker: Runner
+#: What a worker process is given when it starts.
+_process: dict[str, Runner] = {}
 
 
 def obtain_all(runner: Runner, configs: Sequence[ExperimentConfig], workers: int | None = None) -> list[Record]:
@@ -42,13 +43,12 @@ def obtain_all(runner: Runner, configs: Sequence[ExperimentConfig], workers: int
 
 
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
-    """Give each process its own line of the terminal."""
-    global _worker
+    """Give each process its runner, with its own line of the terminal."""
     tqdm.set_lock(lock)
     with counter.get_lock():
-        _worker = replace(runner, bar=counter.value)
+        _process["runner"] = replace(runner, bar=counter.value)
         counter.value += 1
 
 
 def _run(config: ExperimentConfig) -> None:
-    _worker.scores(config)
+    _process["runner"].scores(config)

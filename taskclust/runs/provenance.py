@@ -1,6 +1,6 @@
 """Where a number comes from: code, libraries, machine, time."""
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import platform
 import subprocess
@@ -16,7 +16,7 @@ _LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
 def provenance(device: str) -> dict[str, str | int | bool | None]:
     """Facts to store beside a record."""
     return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),

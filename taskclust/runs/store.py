@@ -1,9 +1,9 @@
 """Content-addressed records that are never half-written, never silently wrong and never computed twice at once.
 
 A record is a folder ``<root>/<kind>/<key>``, the key a hash of everything that determines it. It is written to a
-temporary folder of the same file system, flushed, given a manifest of sha256 sums and renamed: what stands under its name
-is whole. A record that does not match its manifest is moved to ``quarantine``, reported and computed again. Tensors are
-safetensors and numbers JSON; nothing is pickled.
+temporary folder of the same file system, flushed, given a manifest of sha256 sums and renamed: what stands under its
+name is whole. A record that does not match its manifest is moved to ``quarantine``, reported and computed again.
+Tensors are safetensors and numbers JSON; nothing is pickled.
 """
 
 import hashlib
