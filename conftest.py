@@ -166,8 +166,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elif paper_items and session.runner.device == "cpu" and config.getoption("--device") is None:
         hours = sum(e.hours for e in estimate(session.runner, session.profile.experiments()))
         raise pytest.UsageError(
-            "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on this "
-            f"CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
+            "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on "
+            f"this CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
         )
 
 

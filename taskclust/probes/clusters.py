@@ -48,7 +48,7 @@ def cluster_scores(
             restarts=probe.tsne_restarts,
             degrees_of_freedom=probe.degrees_of_freedom,
         )
-        best = embedding.divergence.argmin(dim=1).tolist()
+        best = embedding.kept().tolist()
         result["tsne"] = {}
         for name in LABELS:
             every = _scores(embedding.points.flatten(0, 1), split, name, probe, generator)

@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskclust.config import ConfigError
@@ -21,14 +21,18 @@ _TINY = 2.2e-16  # scikit-learn's floor of a probability
 
 
 class Embedding(NamedTuple):
-    """Embeddings of every restart and their divergences (nats); ``best`` picks the lowest of each problem."""
+    """Embeddings of every restart and their divergences (nats)."""
 
     points: Float[Tensor, "B R N C"]
     divergence: Float[Tensor, "B R"]
 
+    def kept(self) -> Int[Tensor, " B"]:
+        """Each problem's restart of lowest divergence."""
+        return self.divergence.argmin(dim=1)
+
     def best(self) -> Float[Tensor, "B N C"]:
         """The kept embeddings."""
-        return self.points[torch.arange(len(self.points)), self.divergence.argmin(dim=1)]
+        return self.points[torch.arange(len(self.points)), self.kept()]
 
 
 def tsne(
