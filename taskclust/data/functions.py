@@ -32,7 +32,6 @@ class FunctionSampler:
 
         Raises:
             ConfigError: too few inputs have a free output left.
-
         """
         open_inputs = np.flatnonzero(self._free.any(axis=1))
         if len(open_inputs) < self._n_mappings:
@@ -47,7 +46,6 @@ class FunctionSampler:
 
         Raises:
             ConfigError: an input of the function has no free output left.
-
         """
         inputs = np.array(function.inputs)
         if not self._free[inputs].any(axis=1).all():

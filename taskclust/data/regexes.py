@@ -89,7 +89,6 @@ def sample_pattern(config: RegexConfig, rng: np.random.Generator) -> Pattern:
 
     Raises:
         ConfigError: a family that does not exist.
-
     """
     unknown = set(config.families) - FAMILIES.keys()
     if unknown:
@@ -111,7 +110,6 @@ def sample_instructions(
     Returns:
         The instructions, or None when the pattern's language seems too small for them: 30 draws an instruction are
         tried, after which a language of n strings would be exhausted but for a chance in a million.
-
     """
     found: dict[tuple[int, ...], None] = {}
     for _ in range(30 * n):

@@ -64,7 +64,6 @@ class Split:
 
         Raises:
             KeyError: another name.
-
         """
         return _LABELS[name](self)
 
@@ -73,7 +72,6 @@ class Split:
 
         Raises:
             ValueError: the split does not hold exactly the originals of its hard instances.
-
         """
         hard = np.flatnonzero(self.labels("is_hard"))
         original = np.flatnonzero(~self.labels("is_hard"))
@@ -130,7 +128,6 @@ def generate(config: DataConfig, seed: int) -> Dataset:
 
     Raises:
         ConfigError: the settings cannot be satisfied in a bounded number of tries.
-
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0xDA7A]))
     functions = FunctionSampler(config.n_task_symbols, config.n_mappings, rng)
@@ -210,7 +207,6 @@ class DistributionSampler:
 
         Raises:
             ConfigError: none found in ``TRIES`` patterns.
-
         """
         regex = self._config.regex
         for _ in range(self.TRIES):
@@ -242,7 +238,6 @@ class DistributionSampler:
 
         Raises:
             ConfigError: every replacement tried makes an instruction that exists already.
-
         """
         for _ in range(self.TRIES):
             if self._config.hard_replacement == "distribution":

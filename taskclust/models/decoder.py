@@ -153,7 +153,6 @@ class Decoder(PreTrainedModel):
 
     Args:
         config: the settings; weights are drawn by :meth:`initialize`, from an explicit generator.
-
     """
 
     config_class = DecoderConfig
@@ -238,7 +237,6 @@ class Decoder(PreTrainedModel):
 
         Returns:
             ``logits`` [B, T, V] (or [P, V]) and ``hidden_states``, a tuple of L + 1 tensors [B, T, D], or None.
-
         """
         B, T = input_ids.shape
         if position_ids is None:

@@ -31,7 +31,6 @@ def resolve_precision(precision: Precision, width: int, device: torch.device | s
 
     Raises:
         ConfigError: an unknown precision.
-
     """
     if precision == "auto":
         return "bfloat16" if width >= 128 and native_bfloat16(device) else "float32"
@@ -46,7 +45,6 @@ class FlatParameters:
     Args:
         model: a float32 model; its parameters become views of ``low``.
         precision: "float32" (then master and low are the same buffer) or "bfloat16".
-
     """
 
     def __init__(self, model: nn.Module, precision: str) -> None:

@@ -49,7 +49,6 @@ class Trainer:
         config: the experiment; its precision must be resolved, "float32" or "bfloat16".
         dataset: what to train on.
         device: where.
-
     """
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset, device: torch.device | str = "cpu") -> None:
@@ -90,7 +89,6 @@ class Trainer:
 
         Raises:
             TrainingDiverged: the loss is not a finite number.
-
         """
         training, data = self.config.training, self._data["train"]
         order = np.random.default_rng(_stream(self.config.seed, _ORDER, self.epoch)).permutation(len(data))

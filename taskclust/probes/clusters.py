@@ -34,7 +34,6 @@ def cluster_scores(
 
     Raises:
         ConfigError: one class only, a perplexity that is not below N, states that are not finite.
-
     """
     generator = torch.Generator().manual_seed(seed)
     result: dict[str, Any] = {"raw": {name: _scores(states, split, name, probe, generator) for name in LABELS}}

@@ -46,7 +46,6 @@ def variance_components(states: Float[Tensor, "L N D"], identities: Identities) 
         "distribution" is what distributions add within a task. Shares and the regression's intercept (about 1/N) add up
         to one; an absent code's share is around 0 and can be slightly negative. Identities that coincide (every task
         has one distribution, say) split their share evenly (least squares of minimum norm).
-
     """
     n = states.shape[1]
     first, second = np.triu_indices(n, k=1)

@@ -31,7 +31,6 @@ def hidden_states(
         split: what to read.
         before_final_norm: take the top layer before the last norm (it makes no difference with the norm after).
         batch_instructions: how many instructions to read at once.
-
     """
     model = model.float().eval()
     unnormed: list[Tensor] = []

@@ -40,7 +40,6 @@ def kmeans(
 
     Raises:
         ConfigError: one cluster or more clusters than points; a state that is not finite.
-
     """
     B, N, _ = points.shape
     if not 2 <= n_clusters <= N:

@@ -27,7 +27,6 @@ def contingency(labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray,
 
     Raises:
         ConfigError: the two differ in length, or are empty.
-
     """
     if len(labels_true) != len(labels_pred) or len(labels_true) == 0:
         raise ConfigError(

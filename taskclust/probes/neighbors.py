@@ -23,7 +23,6 @@ def nearest(queries: Float[Tensor, "L Q D"], references: Float[Tensor, "L N D"],
 
     Raises:
         ConfigError: fewer references than ``k``.
-
     """
     if not 1 <= k <= references.shape[1]:
         raise ConfigError(f"neighbors={k}: use 1 to {references.shape[1]}, the size of the training set")

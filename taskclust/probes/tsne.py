@@ -61,7 +61,6 @@ def tsne(
 
     Raises:
         ConfigError: a perplexity that is not below N; a state that is not finite.
-
     """
     B, N, _ = points.shape
     if not perplexity < N:

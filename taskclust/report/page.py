@@ -56,7 +56,6 @@ def write_report(
         parameters: the parameter record, for Table 8.
         command: what made this report, shown in it.
         overrides: settings that differ from the profile's, shown with the caveat.
-
     """
     scratch = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(scratch, ignore_errors=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from taskclust.runs.experiments import Runner
 
 #: Share of the timed product's speed that a training step reached at width 768 on a CPU, and the seconds of one step
 #: that do not depend on the width (both measured with benchmarks/perf; an estimate is good to a factor of two).
-_EFFICIENCY, _STEP_SECONDS = 0.25, 0.015
+_EFFICIENCY, _STEP_SECONDS = 0.2, 0.015
 #: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
 _TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
 
@@ -68,11 +69,12 @@ def _one(runner: Runner, config: ExperimentConfig) -> Estimate:
     return Estimate(name, (training + probing) / 3600, size / 1e9, is_stored=False)
 
 
+@cache
 def matmul_flops(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> float:
-    """Floating-point operations a second of a square matrix product, the best of five."""
+    """Floating-point operations a second of a square matrix product, the best of ten."""
     a = torch.randn(size, size, device=device).to(dtype)
     best = float("inf")
-    for _ in range(6):
+    for _ in range(10):
         started = time.perf_counter()
         a = (a @ a).clamp_(-1, 1)
         if device == "cuda":

@@ -61,7 +61,6 @@ class Runner:
         recompute: compute even what is there.
         show_progress: draw bars on the terminal.
         bar: the line of the terminal on which this process draws.
-
     """
 
     store: Store
@@ -220,7 +219,6 @@ def probe_checkpoint(
         probe: the settings.
         with_tsne: cluster embeddings too.
         seed: of k-means and of t-SNE's restarts.
-
     """
     states = {
         name: hidden_states(model, split, before_final_norm=probe.before_final_norm)

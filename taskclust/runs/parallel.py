@@ -26,7 +26,6 @@ def obtain_all(runner: Runner, configs: Sequence[ExperimentConfig], workers: int
 
     Raises:
         Exception: the first that a run raised, once the others have finished and been stored.
-
     """
     pending = [config for config in configs if not runner.is_stored(config)]
     if workers is None:

@@ -39,7 +39,6 @@ class Store:
 
     Raises:
         StoreError: it cannot be written to.
-
     """
 
     def __init__(self, root: Path) -> None:
@@ -85,7 +84,6 @@ class Store:
             key: hash of what determines it.
             make: writes the record's files into the folder it is given.
             recompute: make it even if it is there; the old one is replaced only by a finished new one.
-
         """
         with FileLock(self.root / "locks" / f"{kind}-{key}.lock"):
             found = None if recompute else self.find(kind, key)
