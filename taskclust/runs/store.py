@@ -96,6 +96,8 @@ class Store:
     @contextmanager
     def _writing(self, kind: str, key: str) -> Iterator[Path]:
         final = self.path(kind, key)
+        for left in final.parent.glob(f".{key}-*"):  # by a process that was killed; we hold its lock
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=_made(final.parent)) as scratch:
             folder = Path(scratch) / "record"
             folder.mkdir()
