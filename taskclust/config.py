@@ -108,6 +108,14 @@ class DataConfig:
             f"{wanted} mappings without a repeat need more than its {room} pairs; use {math.isqrt(wanted - 1) + 1} "
             "or more symbols, or fewer tasks",
         )
+        for name in ("n_validation_instructions", "n_hard_instructions"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "use 0 or more")
+        require(
+            self.n_hard_tasks == 0 or self.n_subset_tasks <= self.n_hard_tasks,
+            "n_subset_tasks",
+            self.n_subset_tasks,
+            f"the training subset pairs hard examples with originals, so use at most n_hard_tasks={self.n_hard_tasks}",
+        )
         for name in ("n_hard_tasks", "n_validation_tasks", "n_subset_tasks"):
             require(0 <= getattr(self, name) <= self.n_tasks, name, getattr(self, name), "use 0 to n_tasks")
         require(

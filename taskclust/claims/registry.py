@@ -61,8 +61,8 @@ ORDER = 0.2  # of a rank correlation
 def _rise(split: str, label: str, metric: str) -> Check:
     """A score rises from the untrained model to the last checkpoint; shuffled labels show no rise.
 
-    At smoke scale F1 by task is not asserted on the training subset: hard examples are not learned there, so half of its
-    tasks cannot have a cluster of their own. The scores that count pairs rise all the same.
+    At smoke scale F1 by task is not asserted on the training subset: hard examples are not learned there, so half of
+    its tasks cannot have a cluster of their own. The scores that count pairs rise all the same.
     """
     merged = (split, label, metric) == ("subset", "task", "f1")
     return Check(

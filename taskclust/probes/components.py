@@ -1,8 +1,8 @@
 """Variance components: which identities a layer's states are made of, and how much of each.
 
 A state is close to a sum of codes: one for the instruction distribution, one for the task, for the input, the output
-and their conjunctions. Two *different* instances share exactly the codes whose identities they share, so the inner
-products of centered states, regressed on "same task", "same distribution", ..., give each code's variance without bias.
+and their conjunctions. The squared distance of two instances holds twice the variance of every code whose identity they
+do not share, so half of it, regressed on "same task", "same distribution", ..., gives each code's variance without bias.
 A plain R-squared does not: with few tasks an input code alone explains a sixth of it.
 """
 
@@ -42,19 +42,21 @@ def variance_components(states: Float[Tensor, "L N D"], identities: Identities) 
         identities: for each kind of code, the identity of each state, [N].
 
     Returns:
-        One share a layer for each identity and for "instance", the rest. Nested identities are read as increments:
-        "distribution" is what distributions add within a task. Shares and the regression's intercept (about 1/N) add up
-        to one; an absent code's share is around 0 and can be slightly negative. Identities that coincide (every task
-        has one distribution, say) split their share evenly (least squares of minimum norm).
+        One share a layer for each identity and for "instance", the rest; they add up to one. Nested identities are read
+        as increments: "distribution" is what distributions add within a task. An absent code's share is around 0 and
+        can be slightly negative. Identities that coincide (every task has one distribution, say) split their share
+        evenly (least squares of minimum norm). States that are all equal have
+        shares of 0.
     """
     n = states.shape[1]
     first, second = np.triu_indices(n, k=1)
     columns = [np.ones(len(first))] + [(ids[first] == ids[second]).astype(float) for ids in identities.values()]
     design = np.stack(columns, axis=1)
 
-    centered = (states - states.mean(dim=1, keepdim=True)).double()
-    products = (centered @ centered.transpose(1, 2)).cpu().numpy()  # (L, N, N)
-    total = np.maximum(np.trace(products, axis1=1, axis2=2) / n, np.finfo(float).tiny)
-    moments = design.T @ products[:, first, second].T  # (regressors, L)
-    coefficients = np.linalg.pinv(design.T @ design) @ moments / total
-    return {**dict(zip(identities, coefficients[1:], strict=True)), "instance": 1 - coefficients.sum(axis=0)}
+    products = (states.double() @ states.double().transpose(1, 2)).cpu().numpy()  # (L, N, N)
+    norms = np.diagonal(products, axis1=1, axis2=2)
+    halves = (norms[:, first] + norms[:, second]) / 2 - products[:, first, second]  # half of each squared distance
+    total, *shared = np.linalg.pinv(design.T @ design) @ (design.T @ halves.T)
+    total = np.where(total > 0, total, np.inf)
+    shares = {name: -share / total for name, share in zip(identities, shared, strict=True)}
+    return {**shares, "instance": np.where(np.isinf(total), 0.0, 1 - sum(shares.values()))}

@@ -42,14 +42,13 @@ def contingency(labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray,
 def matched_f1_score(table: Int[np.ndarray, "K C"]) -> float:
     """Macro F1 after the best one-to-one matching of clusters to classes, in [0, 1].
 
-    The matching maximizes the number of instances in matched pairs; a class without a cluster scores 0. Table 1's own
-    numbers fix this reading of "F1": with three classes, ARI 0.872 goes with 0.959 only when matched one to one.
-    Chance is about 1/K and is not subtracted.
+    The matching maximizes this F1, so that the score does not hang on the order of equal choices; a class without a
+    cluster scores 0. Table 1's own numbers fix this reading of "F1": with three classes, ARI 0.872 goes with 0.959 only
+    when matched one to one. Chance is about 1/K and is not subtracted.
     """
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    hits = table[rows, columns]
-    f1 = 2 * hits / (table.sum(axis=1)[rows] + table.sum(axis=0)[columns])
-    return float(f1.sum() / len(table))
+    f1 = 2 * table / (table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True))
+    rows, columns = linear_sum_assignment(f1, maximize=True)
+    return float(f1[rows, columns].sum() / len(table))
 
 
 def pair_counts(table: Int[np.ndarray, "K C"]) -> tuple[int, int, int, int]:

@@ -1,0 +1,122 @@
+"""Python's own :mod:`re` judges every string that the patterns in reverse produce."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from taskclust.config import ConfigError, RegexConfig
+from taskclust.data.regexes import FAMILIES, SYMBOLS, Pattern, Piece, sample_instructions, sample_pattern, write
+from tests.strategies import regex_configs, seeds
+
+EVERY_FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
+
+
+def piece(family, symbols, max_repeats=2):
+    return Piece(family, symbols, *FAMILIES[family].repeats(max_repeats))
+
+
+@EVERY_FAMILY
+def test_every_sampled_string_fully_matches_its_rendered_pattern(family):
+    @settings(deadline=None, max_examples=40)
+    @given(config=regex_configs(families=[family]), seed=seeds)
+    def check(config, seed):
+        rng = np.random.default_rng(seed)
+
+        pattern = sample_pattern(config, rng)
+        strings = [pattern.sample(rng) for _ in range(20)]
+
+        assert all(re.fullmatch(str(pattern), write(s)) for s in strings)
+
+    check()
+
+
+@settings(deadline=None, max_examples=60)
+@given(config=regex_configs(), seed=seeds)
+def test_pattern_keeps_the_bounds_of_its_configuration(config, seed):
+    pattern = sample_pattern(config, np.random.default_rng(seed))
+
+    assert config.min_metacharacters <= len(pattern.pieces) <= config.max_metacharacters
+    for part in pattern.pieces:
+        assert part.family in config.families
+        assert config.min_characters <= len(part.symbols) <= config.max_characters
+        assert len(set(part.symbols)) == len(part.symbols), "the characters of a metacharacter are distinct"
+        assert set(part.symbols) <= set(range(config.n_symbols))
+
+
+@settings(deadline=None, max_examples=60)
+@given(config=regex_configs(), seed=seeds)
+def test_sampled_instructions_are_new_distinct_of_admissible_length_and_in_the_language(config, seed):
+    rng = np.random.default_rng(seed)
+    pattern = sample_pattern(config, rng)
+    taken = {pattern.sample(rng) for _ in range(3)}
+
+    found = sample_instructions(pattern, 4, config, rng, taken)
+
+    if found is not None:
+        assert len(set(found)) == len(found) == 4
+        assert taken.isdisjoint(found)
+        assert all(config.min_length <= len(i) <= config.max_length for i in found)
+        assert all(re.fullmatch(str(pattern), write(i)) for i in found)
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("star", "(abc)*"),
+        ("plus", "(abc)+"),
+        ("option", "(abc)?"),
+        ("repeat", "(abc){1,2}"),
+        ("class", "[abc]{1,5}"),
+        ("alternation", "(a|b|c)"),
+    ],
+)
+def test_family_is_written_as_in_the_regular_expressions_of_python(family, text):
+    assert str(piece(family, (0, 1, 2))) == text
+
+
+@pytest.mark.parametrize(
+    ("family", "language"),
+    [
+        ("star", {"", "ab", "abab"}),
+        ("plus", {"ab", "abab"}),
+        ("option", {"", "ab"}),
+        ("repeat", {"ab", "abab"}),
+        ("class", {"".join(s) for n in range(1, 6) for s in itertools.product("ab", repeat=n)}),
+        ("alternation", {"a", "b"}),
+    ],
+)
+def test_family_samples_its_whole_language_and_nothing_else(family, language):
+    rng = np.random.default_rng(0)
+    pattern = Pattern((piece(family, (0, 1)),))
+
+    assert {write(pattern.sample(rng)) for _ in range(2_000)} == language
+
+
+def test_pattern_with_too_few_strings_yields_none():
+    config = RegexConfig(min_length=1)
+    pattern = Pattern((piece("star", (0, 1)),))  # "ab", "abab" besides the empty string
+
+    assert len(sample_instructions(pattern, 2, config, np.random.default_rng(0), set())) == 2
+    assert sample_instructions(pattern, 3, config, np.random.default_rng(0), set()) is None
+    assert sample_instructions(pattern, 2, config, np.random.default_rng(0), {(0, 1)}) is None
+
+
+def test_symbols_are_distinct_and_none_is_special_in_a_regular_expression():
+    assert len(set(SYMBOLS)) == len(SYMBOLS) == 62
+    assert re.escape(SYMBOLS) == SYMBOLS
+
+
+def test_pattern_matches_the_whole_instruction_only():
+    pattern = Pattern((piece("plus", (0, 1)),))
+
+    assert pattern.matches((0, 1, 0, 1))
+    assert not pattern.matches((0, 1, 0))
+    assert not pattern.matches((0, 1, 2))
+
+
+def test_unknown_family_raises_and_names_it():
+    with pytest.raises(ConfigError, match=r"families=\('star', 'lookahead'\).*'lookahead'\] unknown"):
+        sample_pattern(RegexConfig(families=("star", "lookahead")), np.random.default_rng(0))

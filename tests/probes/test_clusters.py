@@ -1,0 +1,196 @@
+"""Scores of planted states: what they must be when the codes are known."""
+
+import dataclasses
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+from taskclust.config import LABELS, METRICS, ConfigError, ProbeConfig
+from taskclust.data import generate
+from taskclust.probes import clusters as module
+from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.tsne import Embedding
+from tests.helpers import assert_close, tiny_data
+
+PROBE = ProbeConfig(perplexity=5.0, iterations=60, tsne_restarts=2, kmeans_restarts=4)
+WIDTH = 32
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    """Three hard tasks and their originals in the subset, several distributions each."""
+    data = tiny_data(n_tasks=5, n_hard_tasks=3, n_subset_tasks=3, n_validation_tasks=5, distribution_totals=((5, 8),))
+    return generate(data, seed=0)
+
+
+def codes(labels, *, noise=0.01, seed=0, scale=10.0):
+    """States [N, D]: far codes of each label, with little noise."""
+    rng = np.random.default_rng(seed)
+    values = np.unique(labels, return_inverse=True)[1]
+    table = scale * rng.normal(size=(values.max() + 1, WIDTH))
+    return torch.tensor(table[values] + noise * rng.normal(size=(len(labels), WIDTH)), dtype=torch.float32)
+
+
+def score(states, split, *, with_tsne=False, probe=PROBE, seed=0):
+    return cluster_scores(torch.stack(states), split, probe, with_tsne=with_tsne, seed=seed)
+
+
+@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("split", ["subset", "validation"])
+def test_code_of_an_identity_is_clustered_perfectly_by_it(dataset, split, name):
+    split = dataset.splits[split]
+
+    scores = score([codes(split.labels(name))], split)["raw"][name]
+
+    assert {metric: scores[metric] for metric in METRICS} == {metric: pytest.approx([1.0]) for metric in METRICS}
+
+
+def test_task_code_separates_all_hard_examples_from_their_originals(dataset):
+    split = dataset.subset
+
+    scores = score([codes(split.labels("task"))], split)
+
+    assert scores["raw"]["task"]["f1"] == pytest.approx([1.0])
+    assert scores["raw"]["task"]["hard_separated"] == [1.0]
+
+
+def test_code_shared_with_the_original_separates_no_hard_example(dataset):
+    """A hard instance and its original have one and the same state, as if the replaced symbol were overlooked."""
+    split = dataset.subset
+    hard, original = split.hard_pairs()
+    shared = codes(split.labels("distribution"), noise=1.0)
+    shared[hard] = shared[original]
+
+    scores = score([shared], split)
+
+    assert scores["raw"]["task"]["hard_separated"] == [0.0]
+    assert scores["raw"]["task"]["f1"][0] < 0.9
+
+
+def test_share_of_separated_hard_examples_is_what_is_planted(dataset):
+    """One hard task has a place of its own; the others share both of theirs, told apart by input, with the original."""
+    split = dataset.subset
+    hard, original = split.hard_pairs()
+    place = split.labels("task").copy()
+    apart = place[hard] == place[hard].min()
+    place[hard[~apart]] = place[original[~apart]]
+    is_first_mapping = np.arange(split.n_instances) % split.inputs.shape[1] == 0
+    place = 2 * place + (np.isin(place, place[hard[~apart]]) & is_first_mapping)
+    assert len(np.unique(place)) == len(np.unique(split.labels("task"))), "as many clusters as are looked for"
+
+    scores = score([codes(place)], split)
+
+    assert 0 < apart.mean() < 1
+    assert_close(scores["raw"]["task"]["hard_separated"], [apart.mean()])
+
+
+def test_layers_are_scored_in_their_order(dataset):
+    split = dataset.subset
+    states = [codes(split.labels("input")), codes(split.labels("task")), codes(split.labels("distribution"))]
+
+    scores = score(states, split)["raw"]
+
+    assert all(len(values) == 3 for table in scores.values() for values in table.values())
+    assert np.argmax(scores["task"]["ari"]) == 1
+    assert np.argmax(scores["distribution"]["ari"]) == 2
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_shuffled_labels_score_near_chance(dataset, name):
+    split = dataset.subset
+    k = len(np.unique(split.labels(name)))
+
+    runs = [score([codes(split.labels(name))], split, seed=seed)["raw"][name] for seed in range(20)]
+
+    assert_close(fmean(run["shuffled_ari"][0] for run in runs), 0.0, atol=0.03)
+    assert fmean(run["shuffled_f1"][0] for run in runs) < min(0.6, 1 / k + 0.35)
+    assert len({run["shuffled_ari"][0] for run in runs}) > 1
+
+
+def test_states_of_noise_score_near_chance(dataset):
+    split = dataset.subset
+    noise = [torch.randn(split.n_instances, WIDTH, generator=torch.Generator().manual_seed(s)) for s in range(10)]
+
+    scores = score(noise, split)["raw"]
+
+    for name in ("task", "distribution"):
+        assert_close(fmean(scores[name]["ari"]), 0.0, atol=0.05)
+        assert_close(fmean(scores[name]["ami"]), 0.0, atol=0.07)
+
+
+def test_without_tsne_only_the_raw_states_are_scored(dataset):
+    assert set(score([codes(dataset.subset.labels("task"))], dataset.subset)) == {"raw"}
+
+
+def test_with_tsne_both_spaces_and_the_divergences_are_there(dataset):
+    split = dataset.subset
+
+    scores = score([codes(split.labels("task"), seed=s) for s in range(2)], split, with_tsne=True)
+
+    common = {*METRICS, "shuffled_ari", "shuffled_f1"}
+    assert set(scores) == {"raw", "tsne", "divergence", "top_embedding"}
+    assert np.shape(scores["top_embedding"]) == (split.n_instances, PROBE.components)
+    assert np.shape(scores["divergence"]) == (2, PROBE.tsne_restarts)
+    for name in LABELS:
+        extra = {"hard_separated"} if name == "task" else set()
+        assert set(scores["raw"][name]) == common | extra
+        assert set(scores["tsne"][name]) == common | extra | {"f1_low", "f1_high"}
+        assert all(len(values) == 2 for values in scores["tsne"][name].values())
+        assert all(type(v) is float for values in scores["tsne"][name].values() for v in values)
+
+
+def test_split_without_hard_examples_has_no_share_of_separated_ones(dataset):
+    split = dataset.validation
+
+    assert "hard_separated" not in score([codes(split.labels("task"))], split)["raw"]["task"]
+
+
+def test_scored_embedding_is_that_of_lowest_divergence_not_of_best_score(dataset, monkeypatch):
+    """Of two planted restarts the one of lower divergence is noise, the other the perfect code."""
+    split = dataset.subset
+    perfect, noise = codes(split.labels("task")), codes(np.arange(split.n_instances))
+    planted = Embedding(torch.stack([perfect, noise])[None], torch.tensor([[2.0, 1.0]]))
+    monkeypatch.setattr(module, "tsne", lambda *_, **__: planted)
+
+    scores = score([perfect], split, with_tsne=True)["tsne"]["task"]
+
+    assert scores["f1"] == scores["f1_low"]
+    assert scores["f1"][0] < 0.8
+    assert scores["f1_high"] == pytest.approx([1.0])
+    assert scores["ari"][0] < 0.5
+
+
+def test_same_seed_gives_the_same_scores(dataset):
+    split = dataset.subset
+    noise = codes(np.arange(split.n_instances))
+
+    one, same, other = (score([noise], split, with_tsne=True, seed=seed) for seed in (0, 0, 1))
+
+    assert one == same
+    assert one != other
+
+
+def test_split_of_one_class_raises():
+    data = tiny_data(n_tasks=1, n_hard_tasks=0, n_subset_tasks=1, n_validation_tasks=1)
+    split = generate(data, seed=0).validation
+
+    with pytest.raises(ConfigError, match=r"n_clusters=1: .* two classes or more"):
+        score([codes(split.labels("input"))], split)
+
+
+def test_perplexity_that_is_not_below_the_number_of_instances_raises(dataset):
+    split = dataset.subset
+    probe = dataclasses.replace(PROBE, perplexity=float(split.n_instances))
+
+    with pytest.raises(ConfigError, match="perplexity"):
+        score([codes(split.labels("task"))], split, with_tsne=True, probe=probe)
+
+
+def test_states_that_are_not_finite_raise(dataset):
+    states = codes(dataset.subset.labels("task"))
+    states[0, 0] = torch.nan
+
+    with pytest.raises(ConfigError, match="NaN or infinity"):
+        score([states], dataset.subset)

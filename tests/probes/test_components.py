@@ -1,0 +1,184 @@
+"""States made of known codes give back the codes' shares."""
+
+import numpy as np
+import pytest
+import torch
+
+from taskclust.config import DataConfig
+from taskclust.data import generate
+from taskclust.probes.components import instance_identities, instruction_identities, variance_components
+from tests.helpers import assert_close, tiny_data
+
+DIMENSIONS = 600  # room for every code to be orthogonal to every other
+WITHIN = 0.03
+
+
+def design(n_tasks=8, n_distributions=3, n_instructions=3, n_inputs=5, n_symbols=25, seed=0):
+    """The identities of a crossed set of instances: inputs are drawn for each task from one alphabet."""
+    rng = np.random.default_rng(seed)
+    inputs = np.array([rng.choice(n_symbols, size=n_inputs, replace=False) for _ in range(n_tasks)])
+    shape = (n_tasks, n_distributions, n_instructions, n_inputs)
+    task, within, _, mapping = (axis.ravel() for axis in np.indices(shape))
+    symbol = inputs[task, mapping]
+    return {
+        "task": task,
+        "distribution": task * n_distributions + within,
+        "input": symbol,
+        "output": rng.permutation(n_symbols)[(symbol * 3 + task * 7) % n_symbols],
+        "task and input": task * n_symbols + symbol,
+    }
+
+
+def planted(identities, variances, seed=0):
+    """States [1, N, D]: orthonormal codes of each identity's values, scaled to the variances; noise is "instance"."""
+    rng = np.random.default_rng(seed)
+    free = np.linalg.qr(rng.normal(size=(DIMENSIONS, DIMENSIONS)))[0]
+    n = len(next(iter(identities.values())))
+    states = np.zeros((n, DIMENSIONS))
+    for name, variance in variances.items():
+        values = np.arange(n) if name == "instance" else np.unique(identities[name], return_inverse=True)[1]
+        codes, free = np.split(free, [values.max() + 1])
+        states += np.sqrt(variance) * codes[values]
+    return torch.tensor(states, dtype=torch.float32)[None]
+
+
+@pytest.fixture(scope="module")
+def paper_data():
+    return generate(DataConfig(), seed=0)
+
+
+MIXTURES = {
+    "all-codes": {"task": 3, "distribution": 2, "input": 2, "output": 1, "task and input": 1, "instance": 1},
+    "task-and-input": {"task": 1, "input": 1},
+    "distribution-alone": {"distribution": 1},
+    "input-alone": {"input": 1},
+    "output-alone": {"output": 1},
+    "conjunction-alone": {"task and input": 1},
+    "noise-alone": {"instance": 1},
+    "mostly-noise": {"task": 1, "instance": 9},
+}
+
+
+def share_of_each(identities, variances):
+    """The truth: each code's variance as a share of their sum."""
+    total = sum(variances.values())
+    return {name: variances.get(name, 0) / total for name in (*identities, "instance")}
+
+
+@pytest.mark.parametrize("n_tasks", [4, 8])
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_planted_codes_give_back_their_shares(mixture, n_tasks):
+    identities, variances = design(n_tasks=n_tasks), MIXTURES[mixture]
+
+    shares = variance_components(planted(identities, variances), identities)
+
+    expected = share_of_each(identities, variances)
+    assert set(shares) == set(expected)
+    for name, share in shares.items():
+        assert_close(share, np.array([expected[name]]), rtol=0, atol=WITHIN)
+
+
+@pytest.mark.parametrize("name", ["task", "distribution", "input", "output"])
+@pytest.mark.parametrize("split", ["subset", "validation"])
+def test_one_code_in_the_paper_s_own_splits_has_all_the_variance(paper_data, split, name):
+    identities = instance_identities(paper_data.splits[split])
+
+    shares = variance_components(planted(identities, {name: 1}), identities)
+
+    for other, share in shares.items():
+        assert_close(share, np.array([float(other == name)]), rtol=0, atol=WITHIN)
+
+
+def test_pure_task_code_leaves_nothing_to_the_input_where_plain_r_squared_does():
+    """Few tasks, each with inputs nearly of its own: an input tells its task."""
+    identities = design(n_tasks=4, n_symbols=30)
+    states = planted(identities, {"task": 1})
+
+    shares = variance_components(states, identities)
+
+    centered = states[0].double() - states[0].double().mean(dim=0)
+    means = torch.stack([centered[identities["input"] == i].mean(dim=0) for i in identities["input"]])
+    assert means.square().sum() / centered.square().sum() > 0.5, "plain R squared of the input"
+    assert_close(shares["input"], np.zeros(1), atol=WITHIN)
+    assert_close(shares["task"], np.ones(1), atol=WITHIN)
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_shares_sum_to_one(mixture):
+    identities = design(n_tasks=4, n_distributions=2, n_instructions=2)
+
+    shares = variance_components(planted(identities, MIXTURES[mixture]), identities)
+
+    assert_close(sum(shares.values()), np.ones(1), rtol=1e-6)
+
+
+def test_layers_are_independent_of_each_other():
+    identities = design()
+    layers = [planted(identities, {"task": 1, "instance": 1}), planted(identities, {"input": 1}, seed=1)]
+
+    together = variance_components(torch.cat(layers), identities)
+
+    for layer, states in enumerate(layers):
+        for name, share in variance_components(states, identities).items():
+            assert_close(together[name][layer : layer + 1], share, rtol=1e-6, atol=1e-9)
+
+
+def transformed(states, identities, how):
+    rng = np.random.default_rng(1)
+    if how == "row-order":
+        order = rng.permutation(states.shape[1])
+        return states[:, order], {name: ids[order] for name, ids in identities.items()}
+    if how == "rotation":
+        narrow = torch.tensor(np.linalg.qr(rng.normal(size=(states.shape[-1],) * 2))[0], dtype=torch.float32)
+        return states @ narrow, identities
+    if how == "names":
+        return states, {name: 5 - 2 * ids for name, ids in identities.items()}
+    return (states * 1000, identities) if how == "scale" else (states + 3, identities)
+
+
+@pytest.mark.parametrize("how", ["row-order", "rotation", "scale", "translation", "names"])
+def test_shares_do_not_depend_on(how):
+    identities = design(n_tasks=4, n_distributions=2)
+    states = planted(identities, MIXTURES["all-codes"])[..., :300]
+
+    shares = variance_components(states, identities)
+    others = variance_components(*transformed(states, identities, how))
+
+    for name, share in shares.items():
+        assert_close(others[name], share, rtol=1e-3, atol=1e-4)
+
+
+def test_identities_that_coincide_split_their_share_evenly():
+    task = np.repeat(np.arange(10), 6)
+    identities = {"task": task, "distribution": task + 20}
+    states = planted(identities, {"task": 1})
+
+    shares = variance_components(states, identities)
+
+    assert_close(shares["task"], shares["distribution"], rtol=1e-6)
+    assert_close(shares["task"], np.array([0.5]), atol=WITHIN)
+
+
+def test_states_all_the_same_have_shares_of_zero():
+    identities = design(n_tasks=2)
+
+    shares = variance_components(torch.ones(1, len(identities["task"]), 5), identities)
+
+    for share in shares.values():
+        assert_close(share, np.zeros(1))
+
+
+def test_identities_of_a_split_are_its_labels_and_their_conjunctions():
+    split = generate(tiny_data(), seed=0).subset
+
+    identities = instance_identities(split)
+
+    assert set(identities) == {"task", "distribution", "input", "output", "task and input", "distribution and input"}
+    for name in ("task", "distribution", "input", "output"):
+        np.testing.assert_array_equal(identities[name], split.labels(name))
+    for name in ("task", "distribution"):
+        pairs = list(zip(split.labels(name).tolist(), split.labels("input").tolist(), strict=True))
+        joint = identities[f"{name} and input"].tolist()
+        assert len(set(joint)) == len(set(pairs)) == len(set(zip(joint, pairs, strict=True)))
+    instructions = instruction_identities(split)
+    assert instructions == {"task": split.task, "distribution": split.distribution}

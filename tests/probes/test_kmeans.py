@@ -1,0 +1,277 @@
+"""scikit-learn's KMeans is the oracle: at equal restarts our clusterings cost no more."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+
+from taskclust.config import ConfigError
+from taskclust.probes import kmeans as module
+from taskclust.probes.kmeans import kmeans
+from taskclust.probes.metrics import agreement
+from tests.helpers import assert_close
+from tests.strategies import point_sets, seeds
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def inertia_of(points, labels):
+    """Sum of squared distances to the mean of the own cluster, in float64, by the definition."""
+    points, labels = np.asarray(points, dtype=np.float64), np.asarray(labels)
+    members = [points[labels == c] for c in np.unique(labels)]
+    return sum(((m - m.mean(axis=0)) ** 2).sum() for m in members)
+
+
+def clustered(n_sets, n=120, d=8, k=12, spread=1.0, seed=0):
+    """Sets [B, N, D] of k normal clusters around centers about 4 * sqrt(2 * d) apart, and their labels [B, N]."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permuted(np.tile(np.arange(n) % k, (n_sets, 1)), axis=1)
+    centers = 4 * rng.normal(size=(n_sets, k, d))
+    points = np.take_along_axis(centers, labels[..., None], axis=1) + spread * rng.normal(size=(n_sets, n, d))
+    return torch.tensor(points, dtype=torch.float32), labels
+
+
+def structureless(n_sets, n=120, d=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.tensor(rng.normal(size=(n_sets, n, d)), dtype=torch.float32)
+
+
+PROBLEMS = {
+    "clustered": (lambda: clustered(10, spread=2.0)[0], 12),
+    "structureless": (lambda: structureless(10), 12),
+    "few-wide": (lambda: structureless(10, n=60, d=200), 5),
+    "many-clusters": (lambda: clustered(10, n=150, d=3, k=50, spread=0.5)[0], 50),
+}
+
+
+# --- against scikit-learn
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_inertia_is_no_worse_than_that_of_scikit_learn(problem):
+    make, k = PROBLEMS[problem]
+    points = make()
+
+    ours = kmeans(points, k, generator=generator(), restarts=10).inertia.amin(dim=1).numpy()
+    theirs = np.array([KMeans(k, n_init=10, random_state=0).fit(p.double().numpy()).inertia_ for p in points])
+
+    assert (ours <= theirs * 1.05).all()
+    assert ours.mean() <= theirs.mean() * 1.01
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_problems_clustered_one_at_a_time_cost_the_same_as_in_a_batch(problem):
+    make, k = PROBLEMS[problem]
+    points = make()
+
+    together = kmeans(points, k, generator=generator(0)).inertia.amin(dim=1)
+    apart = torch.cat([kmeans(p[None], k, generator=generator(1)).inertia.amin(dim=1) for p in points])
+
+    assert (together <= apart * 1.05).all()
+    assert (apart <= together * 1.05).all()
+    assert_close(together.mean(), apart.mean(), rtol=0.01)
+
+
+def test_well_separated_clusters_are_found_exactly():
+    points, labels = clustered(5, d=30, spread=0.5)
+
+    found = kmeans(points, 12, generator=generator()).labels
+
+    assert [agreement(t, p.numpy()).ari for t, p in zip(labels, found, strict=True)] == [1.0] * 5
+
+
+# --- what is reported
+
+
+@settings(deadline=None, max_examples=40)
+@given(points=point_sets(), seed=st.integers(0, 100), data=st.data())
+def test_labels_are_of_the_restart_of_lowest_inertia(points, seed, data):
+    k = data.draw(st.integers(2, points.shape[1]), label="k")
+
+    found = kmeans(points, k, generator=generator(seed), restarts=4)
+
+    assert found.inertia.shape == (len(points), 4)
+    assert found.labels.shape == points.shape[:2]
+    scale = float(points.double().var(dim=1).sum() * points.shape[1])
+    naive = [inertia_of(cloud, labels) for cloud, labels in zip(points, found.labels, strict=True)]
+    assert_close(found.inertia.amin(dim=1), np.array(naive), rtol=1e-3, atol=1e-5 * scale)
+
+
+@settings(deadline=None, max_examples=40)
+@given(points=point_sets(), seed=st.integers(0, 100), data=st.data())
+def test_every_cluster_of_distinct_points_is_used(points, seed, data):
+    k = data.draw(st.integers(2, points.shape[1]), label="k")
+
+    labels = kmeans(points, k, generator=generator(seed), restarts=2).labels
+
+    assert all(row.unique().tolist() == list(range(k)) for row in labels)
+
+
+def test_more_restarts_never_cost_more_and_usually_less():
+    points = structureless(10)
+
+    inertia = kmeans(points, 12, generator=generator(), restarts=8).inertia
+
+    assert (inertia.amin(dim=1) < inertia[:, 0]).sum() >= 5
+    assert (inertia.std(dim=1) > 0).all(), "restarts differ"
+
+
+def test_no_point_is_nearer_to_the_mean_of_another_cluster():
+    points = structureless(3).double()
+
+    found = kmeans(points, 7, generator=generator()).labels
+
+    for cloud, labels in zip(points, found, strict=True):
+        means = torch.stack([cloud[labels == c].mean(dim=0) for c in range(7)])
+        distances = torch.cdist(cloud, means)
+        own = distances.gather(1, labels[:, None])
+        assert (own <= distances + 1e-4).all()
+
+
+# --- edges
+
+
+@pytest.mark.parametrize("d", [2, 60], ids=["narrow", "wider-than-points"])
+def test_as_many_clusters_as_points_cost_nothing(d):
+    points = structureless(3, n=30, d=d)
+
+    found = kmeans(points, 30, generator=generator())
+
+    assert all(row.unique().numel() == 30 for row in found.labels)
+    assert_close(found.inertia.amin(dim=1), np.zeros(3), atol=1e-3)
+
+
+@pytest.mark.parametrize("k", [2, 5, 8, 40])
+def test_duplicate_points_share_a_cluster_and_cost_nothing_once_there_are_enough(k):
+    """With 5 distinct points in 40, clusters must stay empty from k = 6."""
+    distinct = 10 * structureless(2, n=5, d=3)
+    points = distinct[:, torch.arange(40) % 5]
+
+    found = kmeans(points, k, generator=generator())
+
+    for cloud, labels, inertia in zip(points, found.labels, found.inertia, strict=True):
+        assert all(labels[i::5].unique().numel() == 1 for i in range(5))
+        assert labels.unique().numel() == min(k, 5)
+        assert_close(inertia.min(), inertia_of(cloud, labels), rtol=1e-3, atol=1e-2)
+
+
+def test_points_all_the_same_do_not_crash():
+    found = kmeans(torch.ones(2, 12, 4), 3, generator=generator())
+
+    assert_close(found.inertia, np.zeros((2, 10)))
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "message"),
+    [(1, "n_clusters=1: .* two classes or more"), (0, "n_clusters=0"), (7, "n_clusters=7: k-means needs 2 to N=6")],
+    ids=["one-class", "none", "more-than-points"],
+)
+def test_impossible_number_of_clusters_raises(n_clusters, message):
+    with pytest.raises(ConfigError, match=message):
+        kmeans(structureless(1, n=6), n_clusters, generator=generator())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
+def test_states_that_are_not_finite_raise(value):
+    points = structureless(2, n=6)
+    points[1, 3, 2] = value
+
+    with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
+        kmeans(points, 2, generator=generator())
+
+
+# --- invariances
+
+
+def moved(points, seed=0):
+    """The points rotated and translated."""
+    rng = np.random.default_rng(seed)
+    rotation = torch.tensor(np.linalg.qr(rng.normal(size=(points.shape[-1],) * 2))[0], dtype=torch.float32)
+    return points @ rotation + torch.tensor(rng.normal(size=points.shape[-1]) * 50, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("d", [6, 200], ids=["narrow", "wider-than-points"])
+def test_partition_of_separated_clusters_survives_rotation_and_translation(d):
+    points, _ = clustered(3, n=60, d=d, k=6, spread=0.3)
+
+    plain = kmeans(points, 6, generator=generator(0)).labels
+    other = kmeans(moved(points), 6, generator=generator(1)).labels
+
+    assert [agreement(a.numpy(), b.numpy()).ari for a, b in zip(plain, other, strict=True)] == [1.0] * 3
+
+
+def test_more_dimensions_than_points_are_rotated_away_without_changing_a_distance():
+    points = structureless(3, n=20, d=300) + 100
+
+    rotated = module._rotate(points)
+
+    assert rotated.shape == (3, 20, 20)
+    assert_close(torch.cdist(rotated, rotated), torch.cdist(points.double(), points.double()), rtol=1e-4, atol=1e-2)
+
+
+@settings(deadline=None, max_examples=20)
+@given(points=point_sets(), seed=seeds)
+def test_same_generator_seed_gives_the_same_clustering(points, seed):
+    one, other = (kmeans(points, 3, generator=generator(seed)) for _ in range(2))
+
+    assert torch.equal(one.labels, other.labels)
+    assert torch.equal(one.inertia, other.inertia)
+
+
+def test_different_seeds_start_elsewhere():
+    points = structureless(4)
+
+    one, other = (kmeans(points, 12, generator=generator(seed)).inertia for seed in (0, 1))
+
+    assert not torch.equal(one, other)
+
+
+# --- planted faults
+
+
+def assert_one_start_finds_most_clusters():
+    """Twenty separated clusters: their own scatter costs about N * D * spread**2, a missed cluster far more."""
+    points, labels = clustered(20, n=200, d=10, k=20, spread=0.3)
+    best = np.array([inertia_of(*pair) for pair in zip(points, labels, strict=True)])
+
+    found = kmeans(points, 20, generator=generator(), restarts=1).inertia[:, 0].numpy()
+
+    assert np.median(found / best) < 1.01
+    assert np.mean(found / best) < 3
+
+
+def test_one_greedy_start_finds_most_clusters():
+    assert_one_start_finds_most_clusters()
+
+
+def test_random_starts_in_place_of_greedy_ones_are_noticed(monkeypatch):
+    def uniform(points, n_clusters, restarts, generator):
+        B, N, _ = points.shape
+        return torch.rand(B, restarts, N, generator=generator).argsort(dim=-1)[..., :n_clusters]
+
+    monkeypatch.setattr(module, "_plus_plus", uniform)
+
+    with pytest.raises(AssertionError):
+        assert_one_start_finds_most_clusters()
+
+
+def test_starts_are_distinct_points_while_there_are_any():
+    points = structureless(3, n=25, d=3)
+
+    starts = module._plus_plus(points, 25, 4, generator())
+
+    assert starts.sort(dim=-1).values.tolist() == [[list(range(25))] * 4] * 3
+
+
+def test_center_without_points_moves_to_a_far_point(monkeypatch):
+    """All starts on one point: without the refill but one cluster would stay empty for ever."""
+    monkeypatch.setattr(module, "_plus_plus", lambda p, k, r, g: torch.zeros(len(p), r, k, dtype=torch.long))
+    points, _ = clustered(1, n=60, d=10, k=4, spread=0.1)
+
+    found = kmeans(points, 4, generator=generator()).labels[0].numpy()
+
+    assert len(np.unique(found)) == 4

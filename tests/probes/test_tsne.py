@@ -1,0 +1,405 @@
+"""scikit-learn's exact TSNE is the oracle: affinities, start, force and schedule are its own, step by step."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import squareform
+from scipy.stats import mannwhitneyu
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, _t_sne, trustworthiness
+
+from taskclust.config import ConfigError
+from taskclust.probes import tsne as module
+from taskclust.probes.tsne import joint_probabilities, pca_start, tsne
+from tests.helpers import assert_close
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def clouds(n_sets=3, n=40, d=20, seed=0):
+    """Sets [B, N, D] of five loose clusters: neither well separated nor structureless."""
+    rng = np.random.default_rng(seed)
+    centers = 2 * rng.normal(size=(n_sets, 5, d))
+    return torch.tensor(centers[:, np.arange(n) % 5] + rng.normal(size=(n_sets, n, d)), dtype=torch.float32)
+
+
+def sklearn_affinities(points, perplexity):
+    """The condensed affinities of one set, in float64."""
+    points = points.double().numpy()
+    distances = ((points[:, None] - points[None]) ** 2).sum(axis=-1)
+    return _t_sne._joint_probabilities(distances.astype(np.float32), perplexity, 0)
+
+
+def small_start(n_sets=1, n=40, components=3, scale=1e-4, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.tensor(scale * rng.normal(size=(n_sets, n, components)), dtype=torch.float32)
+
+
+# --- affinities
+
+
+def test_affinities_are_symmetric_sum_to_one_and_leave_out_the_point_itself():
+    P = joint_probabilities(clouds(), perplexity=10.0)
+
+    assert_close(P, P.transpose(1, 2), rtol=0)
+    assert_close(P.double().sum(dim=(1, 2)), np.ones(3))
+    assert (P.diagonal(dim1=1, dim2=2) <= 1e-15).all()
+    assert (P > 0).all()
+
+
+@pytest.mark.parametrize("perplexity", [2.0, 10.0, 30.0])
+def test_affinities_are_those_of_rows_with_the_requested_perplexity(perplexity):
+    """A naive search of each row's bandwidth, then the definition."""
+    points = clouds(1, seed=1)[0].double().numpy()
+    n = len(points)
+    conditional = np.zeros((n, n))
+    for i in range(n):
+        others = np.arange(n) != i
+        squares = ((points[others] - points[i]) ** 2).sum(axis=1)
+        low, high = 1e-8, 1e4
+        for _ in range(200):
+            beta = math.sqrt(low * high)
+            p = np.exp(-beta * (squares - squares.min()))
+            p /= p.sum()
+            flat = math.exp(-(p * np.log(np.maximum(p, 1e-300))).sum()) > perplexity
+            low, high = (beta, high) if flat else (low, beta)
+        conditional[i, others] = p
+
+    P = joint_probabilities(torch.tensor(points)[None], perplexity)[0]
+
+    assert_close(P, (conditional + conditional.T) / (2 * n), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("perplexity", [5.0, 10.0, 25.0])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_affinities_equal_those_of_scikit_learn(perplexity, scale):
+    points = clouds() * scale
+
+    P = joint_probabilities(points, perplexity)
+
+    for ours, cloud in zip(P, points, strict=True):
+        theirs = squareform(sklearn_affinities(cloud, perplexity))
+        large = theirs > 1e-5
+        assert large.sum() > 100
+        assert_close(ours[large], theirs[large], rtol=1e-4)
+
+
+def test_affinities_do_not_depend_on_scale_place_or_neighbouring_problems():
+    points = clouds()
+
+    P = joint_probabilities(points, 10.0)
+
+    assert_close(joint_probabilities(points * 1000 + 5, 10.0), P, rtol=1e-3, atol=1e-9)
+    assert_close(joint_probabilities(points[1:2], 10.0), P[1:2], atol=1e-12)
+
+
+def test_affinities_of_coinciding_points_are_finite():
+    points = clouds(1)
+    points[:, 20:] = points[:, :20]
+
+    P = joint_probabilities(points, 5.0)
+
+    assert torch.isfinite(P).all()
+    assert_close(P.double().sum(), 1.0)
+
+
+# --- start
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 20), (15, 60)], ids=["narrow", "wider-than-points"])
+def test_start_equals_scikit_learns_up_to_sign(n, d):
+    points = clouds(n=n, d=d) + 7
+
+    start = pca_start(points, 3)
+
+    for ours, cloud in zip(start.numpy(), points, strict=True):
+        theirs = PCA(3, svd_solver="full").fit_transform(cloud.double().numpy())
+        theirs = theirs / np.std(theirs[:, 0]) * 1e-4
+        signs = np.sign((ours * theirs).sum(axis=0))
+        # their deviation divides by N, ours by N - 1
+        assert_close(ours, theirs * signs * math.sqrt((n - 1) / n), rtol=1e-3, atol=1e-8)
+
+
+def test_start_has_empty_components_where_points_have_too_few_dimensions():
+    start = pca_start(clouds(d=2), 3)
+
+    assert start.shape == (3, 40, 3)
+    assert (start[..., 2] == 0).all()
+    assert (start[..., 1] != 0).any()
+
+
+# --- force and schedule
+
+
+def sklearn_gradient(Y, P, dof):
+    """Divergence and gradient of one embedding by scikit-learn, with condensed P."""
+    kl, gradient = _t_sne._kl_divergence(Y.double().numpy().ravel(), P, dof, *Y.shape)
+    return kl, gradient.reshape(Y.shape)
+
+
+def learning_rate(n):
+    return max(n / 12 / 4, 50)  # what scikit-learn's "auto" is at its early exaggeration of 12
+
+
+def assert_first_step_is_that_of_scikit_learn(dof, components, scale):
+    points = clouds(1)
+    Y = small_start(components=components, scale=scale)
+    P = sklearn_affinities(points[0], 10.0)
+
+    after, _ = module._descend(joint_probabilities(points, 10.0), Y, 1, dof)
+
+    _, gradient = sklearn_gradient(Y[0], P * 12, dof)
+    expected = -learning_rate(40) * 0.8 * gradient  # the first step finds no agreement: gain 0.8
+    assert_close((after - Y)[0], expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 20.0])
+@pytest.mark.parametrize(("dof", "components"), [(2.0, 3), (1.0, 3), (1.0, 2), (3.0, 4)])
+def test_first_step_is_that_of_scikit_learn(dof, components, scale):
+    assert_first_step_is_that_of_scikit_learn(dof, components, scale)
+
+
+def test_other_degrees_of_freedom_are_noticed():
+    Y, P = small_start(scale=1.0), joint_probabilities(clouds(1), 10.0)
+
+    two, one = (module._descend(P, Y, 1, dof)[0] - Y for dof in (2.0, 1.0))
+
+    assert (two - one).norm() > 0.1 * two.norm()
+
+
+@pytest.mark.parametrize("dof", [1.0, 2.0, 3.0])
+def test_divergence_is_that_of_scikit_learn(dof):
+    points, Y = clouds(1), small_start(scale=3.0)
+
+    after, divergence = module._descend(joint_probabilities(points, 10.0), Y, 0, dof)
+
+    assert torch.equal(after, Y)
+    assert_close(divergence[0], sklearn_gradient(Y[0], sklearn_affinities(points[0], 10.0), dof)[0], rtol=1e-4)
+
+
+def sklearn_descent(Y, P, dof, exaggerated, iterations):
+    """The two stages of scikit-learn's exact method, of given lengths."""
+    settings = {
+        "n_iter_check": 1000,
+        "min_grad_norm": 0.0,
+        "learning_rate": learning_rate(len(Y)),
+        "objective": _t_sne._kl_divergence,
+    }
+    p = Y.double().numpy().ravel()
+    first = min(exaggerated, iterations)
+    p, _, _ = _t_sne._gradient_descent(
+        p0=p, it=0, max_iter=first, momentum=0.5, args=[P * 12, dof, *Y.shape], **settings
+    )
+    if iterations > first:
+        p, _, _ = _t_sne._gradient_descent(
+            p0=p, it=first, max_iter=iterations, momentum=0.8, args=[P, dof, *Y.shape], **settings
+        )
+    return p.reshape(Y.shape)
+
+
+def assert_descent_is_that_of_scikit_learn(exaggerated, iterations, dof=2.0):
+    """Both from one start, far enough from a symmetry that rounding does not decide the way."""
+    points, Y = clouds(1), small_start(scale=1.0)
+
+    ours, _ = module._descend(joint_probabilities(points, 10.0), Y, iterations, dof)
+
+    theirs = sklearn_descent(Y[0], sklearn_affinities(points[0], 10.0), dof, exaggerated, iterations)
+    assert_close(ours[0], theirs, rtol=0, atol=0.02 * theirs.std())
+
+
+@pytest.mark.parametrize("dof", [1.0, 2.0])
+def test_first_iterations_are_those_of_scikit_learn(dof):
+    assert_descent_is_that_of_scikit_learn(exaggerated=250, iterations=15, dof=dof)
+
+
+def test_second_stage_starts_from_rest_without_exaggeration_as_in_scikit_learn(monkeypatch):
+    monkeypatch.setattr(module, "EXAGGERATED_ITERATIONS", 5)
+
+    assert_descent_is_that_of_scikit_learn(exaggerated=5, iterations=15)
+
+
+@pytest.mark.parametrize(
+    ("fault", "value"), [("EXAGGERATION", 1.0), ("EXAGGERATED_ITERATIONS", 5)], ids=["none", "too-short"]
+)
+def test_wrong_exaggeration_is_noticed(monkeypatch, fault, value):
+    monkeypatch.setattr(module, fault, value)
+
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_descent_is_that_of_scikit_learn(exaggerated=250, iterations=15)
+
+
+def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkeypatch):
+    """With the power -1 in the force, the true gradient, the first step is another at two degrees of freedom."""
+    real = module._student_t
+
+    def textbook(Y, ones, _, kernel, scratch):
+        real(Y, ones, 1.0, kernel, scratch)
+
+    monkeypatch.setattr(module, "_student_t", textbook)
+
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_first_step_is_that_of_scikit_learn(dof=2.0, components=3, scale=1.0)
+
+
+# --- whole embeddings
+
+
+def sklearn_embeddings(points, components, n):
+    """n runs of 500 iterations: from the PCA start of scikit-learn itself, and from jittered copies of ours."""
+    start = pca_start(points[None], components)[0].numpy()
+    rng = np.random.default_rng(0)
+    starts = ["pca", *(start + 1e-5 * rng.normal(size=start.shape).astype(np.float32) for _ in range(n - 1))]
+    return [
+        TSNE(components, perplexity=10, init=init, method="exact", max_iter=500, random_state=0).fit(points.numpy())
+        for init in starts
+    ]
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return clouds(3, n=60)
+
+
+@pytest.fixture(scope="module")
+def planar(problems):
+    """In the plane, where 500 iterations come near the optimum whatever the start."""
+    return tsne(problems, generator=generator(), iterations=500, components=2, degrees_of_freedom=1.0)
+
+
+@pytest.fixture(scope="module")
+def embedding(problems):
+    """In the paper's three dimensions, where small problems fare very differently from start to start."""
+    return tsne(problems, generator=generator(), iterations=500, restarts=12)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_embeddings_in_the_plane_are_as_good_as_those_of_scikit_learn(problems, planar, number):
+    points = problems[number]
+
+    runs = sklearn_embeddings(points, components=2, n=4)
+
+    theirs = np.array([run.kl_divergence_ for run in runs])
+    assert_close(planar.divergence[number], np.full(3, theirs.mean()), rtol=0.15)
+    assert planar.divergence[number].min() <= theirs.max()
+    ours = trustworthiness(points.numpy(), planar.best()[number].numpy())
+    assert_close(ours, np.mean([trustworthiness(points.numpy(), run.embedding_) for run in runs]), rtol=0.01)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_divergences_in_three_dimensions_are_distributed_as_those_of_scikit_learn(problems, embedding, number):
+    runs = sklearn_embeddings(problems[number], components=3, n=10)
+
+    theirs = np.array([run.kl_divergence_ for run in runs])
+
+    ours = embedding.divergence[number].numpy()
+    assert mannwhitneyu(ours, theirs).pvalue > 1e-3
+    assert abs(ours.mean() - theirs.mean()) < 1.5 * theirs.std(ddof=1)
+
+
+def test_kept_embedding_has_the_lowest_divergence(embedding):
+    kept = embedding.best()
+
+    for number, divergence in enumerate(embedding.divergence):
+        assert torch.equal(kept[number], embedding.points[number, divergence.argmin()])
+    assert (embedding.divergence.std(dim=1) > 0).all(), "restarts differ"
+
+
+def test_reported_divergence_is_that_of_the_reported_points(problems, embedding):
+    P = [sklearn_affinities(points, 10.0) for points in problems]
+
+    for number, restart in np.ndindex(*embedding.divergence.shape):
+        expected, _ = sklearn_gradient(embedding.points[number, restart], P[number], 2.0)
+        assert_close(embedding.divergence[number, restart], expected, rtol=1e-3)
+
+
+def test_descent_lowers_the_divergence_far_below_that_of_the_start(problems, planar):
+    start = tsne(problems, generator=generator(), iterations=0, components=2, degrees_of_freedom=1.0).divergence
+
+    assert (planar.divergence < start / 5).all()
+
+
+def test_first_restart_is_the_principal_components_and_the_others_stay_near(problems):
+    start = pca_start(problems, 3)
+
+    embedded = tsne(problems, generator=generator(), iterations=0, restarts=4)
+
+    others = embedded.points[:, 1:] - start[:, None]
+    assert torch.equal(embedded.points[:, 0], start)
+    assert (others.flatten(2).std(dim=-1) < 2e-5).all()
+    assert (others.flatten(2).std(dim=-1) > 5e-6).all()
+
+
+# --- batches and seeds
+
+
+@pytest.mark.parametrize("chunk", [1, 40 * 40 * 2, 40 * 40 * 4], ids=["one", "two", "four"])
+def test_chunked_and_single_embeddings_equal_the_batch(chunk):
+    points = clouds()
+    settings = {"iterations": 30, "restarts": 2}
+
+    together = tsne(points, generator=generator(), **settings, chunk_elements=10**9)
+    chunked = tsne(points, generator=generator(), **settings, chunk_elements=chunk)
+
+    assert_close(chunked.points, together.points, rtol=1e-3, atol=1e-3 * float(together.points.std()))
+    assert_close(chunked.divergence, together.divergence, rtol=1e-4)
+
+
+def test_problem_embedded_alone_equals_the_one_in_the_batch():
+    points = clouds()
+
+    together = tsne(points, generator=generator(), iterations=30, restarts=1)
+
+    for number in range(3):
+        alone = tsne(points[number : number + 1], generator=generator(), iterations=30, restarts=1)
+        expected = together.points[number]
+        # PCA fixes no sign
+        signs = torch.sign((alone.points[0] * expected).sum(dim=1, keepdim=True))
+        assert_close(alone.points[0] * signs, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+
+
+def test_same_generator_seed_gives_the_same_embedding_and_another_one_another():
+    one, same, other = (tsne(clouds(), generator=generator(seed), iterations=20).points for seed in (0, 0, 1))
+
+    assert torch.equal(one, same)
+    assert torch.equal(one[:, 0], other[:, 0]), "the first restart is not jittered"
+    assert not torch.equal(one[:, 1:], other[:, 1:])
+
+
+def test_shapes_are_problems_restarts_points_components():
+    embedded = tsne(clouds(2, n=20), generator=generator(), components=2, iterations=3, restarts=4, perplexity=5.0)
+
+    assert embedded.points.shape == (2, 4, 20, 2)
+    assert embedded.divergence.shape == (2, 4)
+    assert embedded.best().shape == (2, 20, 2)
+
+
+def test_coinciding_points_are_embedded_finitely():
+    points = clouds(1)
+    points[:, 20:] = points[:, :20]
+
+    embedded = tsne(points, generator=generator(), iterations=300)
+
+    assert torch.isfinite(embedded.points).all()
+    assert torch.isfinite(embedded.divergence).all()
+
+
+# --- settings that cannot be
+
+
+@pytest.mark.parametrize("perplexity", [40.0, 41.0])
+def test_perplexity_that_is_not_below_the_number_of_points_raises(perplexity):
+    with pytest.raises(ConfigError, match=f"perplexity={perplexity}: must be below the number of points, 40"):
+        tsne(clouds(), generator=generator(), perplexity=perplexity)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")], ids=str)
+def test_states_that_are_not_finite_raise(value):
+    points = clouds()
+    points[2, 5, 1] = value
+
+    with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
+        tsne(points, generator=generator())

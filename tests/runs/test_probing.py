@@ -1,0 +1,84 @@
+"""What a checkpoint's row of scores is made of: each number recomputed by hand from that checkpoint and that split."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from taskclust.config import DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, RegexConfig, TrainingConfig
+from taskclust.data import generate
+from taskclust.models import Decoder
+from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.hidden import hidden_states
+from taskclust.probes.tsne import tsne
+from taskclust.runs import Runner, Store
+from taskclust.runs.experiments import probe_checkpoint
+
+DATA = DataConfig(
+    regex=RegexConfig(n_symbols=12, max_characters=4, max_length=20),
+    n_tasks=4,
+    n_mappings=3,
+    n_validation_tasks=3,
+    n_subset_tasks=2,
+    n_hard_tasks=2,
+    n_task_symbols=6,
+    distribution_totals=((2, 3), (2, 3)),
+)
+PROBE = ProbeConfig(perplexity=5, iterations=300, tsne_restarts=4, kmeans_restarts=3, neighbors=5)
+MODEL = ModelConfig(width=16, feed_forward=32, layers=2, heads=4, token_std=0.5, weight_std=0.3)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return generate(DATA, seed=3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Decoder.create(DATA, MODEL, torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("split", ["validation", "subset"])
+def test_a_splits_scores_come_from_its_own_states(model, dataset, split):
+    states = hidden_states(model, dataset.splits[split]).input_token
+    expected = cluster_scores(states, dataset.splits[split], PROBE, with_tsne=False, seed=1)
+
+    row = probe_checkpoint(model, dataset, PROBE, with_tsne=False, seed=1)
+
+    assert row["scores"][split]["raw"] == expected["raw"]
+
+
+def test_neighbors_are_sought_in_the_training_set_alone(model, dataset):
+    queries = hidden_states(model, dataset.validation).input_token[-1].numpy()
+    references = hidden_states(model, dataset.train).input_token[-1].numpy()
+    distances = ((queries[:, None] - references[None]) ** 2).sum(-1)
+    found = np.argsort(distances, axis=1)[:, : PROBE.neighbors]
+    same = dataset.train.labels("task")[found] == dataset.validation.labels("task")[:, None]
+
+    row = probe_checkpoint(model, dataset, PROBE, with_tsne=False)
+
+    assert row["knn"]["percentage"][-1] == pytest.approx(same.mean(), abs=2e-3)
+
+
+def test_the_top_layer_has_its_own_embedding(model, dataset):
+    states = hidden_states(model, dataset.validation).input_token
+    few = replace(PROBE, iterations=30, tsne_restarts=1)  # so few that rounding cannot lead elsewhere
+    generator = torch.Generator().manual_seed(0)
+    expected = tsne(states[-1:], generator=generator, perplexity=PROBE.perplexity, iterations=30, restarts=1).best()[0]
+
+    scores = cluster_scores(states, dataset.validation, few, with_tsne=True, seed=1)
+
+    np.testing.assert_allclose(scores["top_embedding"], expected.numpy(), atol=0.02)
+
+
+def test_the_last_checkpoint_is_the_trained_model(tmp_path):
+    training = TrainingConfig(
+        epochs=3, schedule_epochs=3, learning_rate=1e-2, batch_instructions=4, checkpoints=(0, 3), precision="float32"
+    )
+    config = ExperimentConfig(data=DATA, model=replace(MODEL, dropout=0.0), training=training, probe=PROBE)
+
+    folder = Runner(Store(tmp_path)).trajectory(config)
+    first, last = (Decoder.from_pretrained(folder / "checkpoints" / name) for name in ("0000", "0003"))
+
+    assert not torch.equal(first.blocks[0].feed_forward.up.weight, last.blocks[0].feed_forward.up.weight)
