@@ -1,4 +1,4 @@
-"""Imports go one way: config, data, models, probes, runs; claims and report read what was recorded and compute nothing."""
+"""Imports go one way, and the heavy libraries stay in their rooms."""
 
 import ast
 from pathlib import Path

@@ -81,7 +81,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.cut = round(p * 256)
+        self.cut = min(round(p * 256), 255)
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:

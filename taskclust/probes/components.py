@@ -2,8 +2,8 @@
 
 A state is close to a sum of codes: one for the instruction distribution, one for the task, for the input, the output
 and their conjunctions. The squared distance of two instances holds twice the variance of every code whose identity they
-do not share, so half of it, regressed on "same task", "same distribution", ..., gives each code's variance without bias.
-A plain R-squared does not: with few tasks an input code alone explains a sixth of it.
+do not share, so half of it, regressed on "same task", "same distribution", ..., gives each code's variance without
+bias. A plain R-squared does not: with few tasks an input code alone explains a sixth of it.
 """
 
 import numpy as np
