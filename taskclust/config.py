@@ -110,6 +110,14 @@ class DataConfig:
         )
         for name in ("n_validation_instructions", "n_hard_instructions"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "use 0 or more")
+        require(self.n_hard_tasks >= 0, "n_hard_tasks", self.n_hard_tasks, "use 0 or more")
+        allowed = ("distribution", "instruction")
+        require(
+            self.hard_replacement in allowed,
+            "hard_replacement",
+            self.hard_replacement,
+            "use distribution or instruction",
+        )
         require(
             self.n_hard_tasks == 0 or self.n_subset_tasks <= self.n_hard_tasks,
             "n_subset_tasks",
@@ -118,6 +126,7 @@ class DataConfig:
         )
         for name in ("n_hard_tasks", "n_validation_tasks", "n_subset_tasks"):
             require(0 <= getattr(self, name) <= self.n_tasks, name, getattr(self, name), "use 0 to n_tasks")
+
         require(
             self.n_validation_instructions + self.n_hard_instructions <= self.n_instructions,
             "n_instructions",
@@ -165,6 +174,8 @@ class ModelConfig:
     scale_residual: bool = False  # silent: GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
 
     def __post_init__(self) -> None:
+        for name in ("width", "feed_forward"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
         require(
             self.heads > 0 and self.width % self.heads == 0,
             "width",
@@ -221,6 +232,7 @@ class TrainingConfig:
             self.schedule_epochs,
             f"the schedule must last at least epochs={self.epochs}",
         )
+        require(self.max_gradient_norm > 0, "max_gradient_norm", self.max_gradient_norm, "use a positive norm")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "use a positive rate")
         require(self.batch_instructions >= 1, "batch_instructions", self.batch_instructions, "use 1 or more")
         require(
@@ -257,6 +269,8 @@ class ProbeConfig:
     before_final_norm: bool = False  # silent: layer 6 before or after the last norm of a norm-before model
 
     def __post_init__(self) -> None:
+        require(self.degrees_of_freedom > 0, "degrees_of_freedom", self.degrees_of_freedom, "use a positive number")
+        require(self.tsne_at in ("all", "few"), "tsne_at", self.tsne_at, "use all or few")
         require(self.perplexity > 1, "perplexity", self.perplexity, "use a number of neighbours above 1")
         for name in ("components", "iterations", "tsne_restarts", "kmeans_restarts", "neighbors"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
@@ -335,5 +349,14 @@ def to_dict(config: Any) -> dict[str, Any]:
 def digest(*parts: Any) -> str:
     """Hash of every field of ``parts``: the same for equal values, whatever their order of keys."""
     plain = [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts]
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_canonical(plain), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _canonical(value: Any) -> Any:
+    """Equal numbers written alike: 10.0 as 10."""
+    if isinstance(value, dict):
+        return {k: _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

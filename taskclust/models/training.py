@@ -152,7 +152,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a continued run needs: tensors, and plain values."""
-        slots = self._optimizer.state[self.parameters.master]
+        slots = self._optimizer.state.get(self.parameters.master, {})
         tensors = {"master": self.parameters.master.detach(), "best": self._best, **slots}
         return tensors, {"epoch": self.epoch, "history": self.history}
 
@@ -161,6 +161,8 @@ class Trainer:
         self.epoch, self.history = values["epoch"], values["history"]
         self.parameters.load(tensors["master"])
         self._best.copy_(tensors["best"])
+        if "step" not in tensors:  # saved before the first step
+            return
         slots = {name: tensors[name] for name in ("step", "exp_avg", "exp_avg_sq")}
         saved = self._optimizer.state_dict()
         self._optimizer.load_state_dict({**saved, "state": {0: slots}})

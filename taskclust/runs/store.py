@@ -131,7 +131,7 @@ def _plain(value: Any) -> Any:
 
 def seal(folder: Path) -> None:
     """Flush every file of the folder to the disk, then write and flush the manifest of their sums."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST]
     for path in files:
         _flush(path)
     write_json(folder / MANIFEST, {str(p.relative_to(folder)): _sum(p) for p in files})
@@ -147,6 +147,8 @@ def is_sealed(folder: Path) -> bool:
 def _fault(folder: Path) -> str | None:
     try:
         expected = read_json(folder / MANIFEST)
+        if not expected:
+            return "the manifest names no file"
         for name, total in expected.items():
             if _sum(folder / name) != total:
                 return f"{name} differs from its sum"
