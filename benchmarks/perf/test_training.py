@@ -15,7 +15,6 @@ from taskclust.models import Trainer
 from taskclust.models.batches import Instructions, packed_batch, plain_batch
 from taskclust.models.precision import resolve_precision
 from taskclust.models.training import batch_loss
-from taskclust.runs.estimate import matmul_flops
 
 
 def ours(dataset: Dataset, config: ExperimentConfig) -> Callable[[np.ndarray], None]:
@@ -99,4 +98,3 @@ def test_a_training_step_beats_the_eager_loop(width, compare):
     )
 
     assert min(ratios["transformers, eager, float32"], ratios["transformers, eager, bfloat16 autocast"]) > 1
-    assert matmul_flops(torch.float32) > 0

@@ -62,14 +62,14 @@ def judge(claim: Claim, cell: str, records: Sequence[Record], profile: ProfileNa
     """Decide one cell of a claim.
 
     The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check whose
-    null meets the same criterion shows nothing and is inconclusive.
+    null meets the same criterion shows nothing and is inconclusive, as is a cell of which nothing is asserted.
     """
     checks = [_decide(check, records, profile) for check in claim.cells[cell]]
     verdicts = {check.verdict for check in checks}
     verdict: Verdict = "reproduced"
     if "not reproduced" in verdicts:
         verdict = "not reproduced"
-    elif "inconclusive" in verdicts:
+    elif "inconclusive" in verdicts or verdicts == {None}:
         verdict = "inconclusive"
     failures = [f"seed {s}: {r['failure']}" for s, r in zip(seeds, records, strict=True) if r.get("failure")]
     return CellResult(claim.id, cell, profile, list(seeds), failures, checks, verdict)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 Record = dict[str, Any]
 Reading = Callable[[Record], float]
@@ -39,15 +38,15 @@ def rise(split: str, label: str, metric: str) -> Reading:
     return lambda r: late(split, label, metric)(r) - early(split, label, metric)(r)
 
 
-def depth_order(split: str, label: str, metric: str) -> Reading:
-    """Spearman correlation of layer and score at the last checkpoint, in [-1, 1]."""
-    return lambda r: _rank_correlation(curve(r, split, label, metric)[-1])
+def depth_rise(split: str, label: str, metric: str, epoch: int = -1) -> Reading:
+    """How much the score gains from layer 0 to the top at one checkpoint, by a line fitted over layers."""
+    return lambda r: _fitted_rise(curve(r, split, label, metric)[epoch])
 
 
-def _rank_correlation(values: np.ndarray) -> float:
-    if np.ptp(values) == 0:
-        return 0.0
-    return float(stats.spearmanr(np.arange(len(values)), values).statistic)
+def _fitted_rise(values: np.ndarray) -> float:
+    """A rank correlation would ignore size: the untrained model's is often high, over differences of 0.01."""
+    layers = np.arange(len(values))
+    return float(np.polyfit(layers, values, 1)[0] * layers[-1])
 
 
 def baseline_stillness(split: str, label: str, metric: str) -> Reading:
@@ -140,9 +139,9 @@ def knn_rise(quantity: str, layer: int = -1) -> Reading:
     return lambda r: knn(quantity, -1, layer)(r) - knn(quantity, 0, layer)(r)
 
 
-def knn_order(quantity: str) -> Reading:
-    """Spearman correlation of layer and quantity at the last checkpoint."""
-    return lambda r: _rank_correlation(np.array(r["knn"][quantity][-1]))
+def knn_depth_rise(quantity: str, epoch: int = -1) -> Reading:
+    """How much the quantity gains from layer 0 to the top at one checkpoint, by a line fitted over layers."""
+    return lambda r: _fitted_rise(np.array(r["knn"][quantity][epoch]))
 
 
 def bag(split: str, label: str, metric: str) -> Reading:

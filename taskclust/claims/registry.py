@@ -1,7 +1,9 @@
 """The paper's claims as data: where each stands, its sentence, what is measured, and the number that would refute it.
 
-Every threshold of the project is in this file, written before the runs. Each check carries a null control: the same
-criterion applied to something that lacks the phenomenon, which must not meet it.
+Every threshold of the project is in this file. The paper column was written before any run at the paper's scale. The
+smoke column was not: which checks small models are asserted to meet was settled by trial on seeds 0 to 14, so it guards
+the machinery and is no evidence. Each check carries a null control: the same criterion applied to something that lacks
+the phenomenon, which must not meet it.
 """
 
 from dataclasses import dataclass, field
@@ -55,7 +57,6 @@ class Claim:
 UNTRAINED = "untrained model"
 SHUFFLED = "shuffled labels"
 RISE = 0.05  # of a score in [0, 1]
-ORDER = 0.2  # of a rank correlation
 
 
 def _rise(split: str, label: str, metric: str) -> Check:
@@ -102,14 +103,14 @@ def _emergence(
 def _ordering(split: str, still: Criterion | None) -> tuple[Check, ...]:
     return (
         Check(
-            name="rank correlation of layer and f1",
-            reading=m.depth_order(split, "task", "f1"),
-            null=m.depth_order(split, "task", "shuffled_f1"),
-            null_name=SHUFFLED,
-            paper=Exceeds(ORDER),
-            smoke=Exceeds(ORDER),
+            name="rise of f1 from layer 0 to the top, fitted",
+            reading=m.depth_rise(split, "task", "f1"),
+            null=m.depth_rise(split, "task", "f1", epoch=0),
+            null_name=UNTRAINED,
+            paper=Exceeds(RISE),
+            smoke=Exceeds(RISE),
             source="text",
-            reason=f"an order worth the name: {ORDER}",
+            reason=f"a rise worth the name: {RISE}",
             worst=-1.0,
         ),
         Check(
@@ -205,14 +206,14 @@ def _neighbors(quantity: str, bound: float, smoke: float, reason: str) -> tuple[
             reason=reason,
         ),
         Check(
-            name="rank correlation with layer",
-            reading=m.knn_order(quantity),
-            null=lambda r: 0.0,
-            null_name="layers in no order",
-            paper=Exceeds(ORDER),
-            smoke=Exceeds(ORDER),
+            name="rise from layer 0 to the top, fitted",
+            reading=m.knn_depth_rise(quantity),
+            null=m.knn_depth_rise(quantity, epoch=0),
+            null_name=UNTRAINED,
+            paper=Exceeds(RISE),
+            smoke=Exceeds(RISE),
             source="text",
-            reason=f"an order worth the name: {ORDER}",
+            reason=f"a rise worth the name: {RISE}",
             worst=-1.0,
         ),
     )
@@ -247,13 +248,17 @@ def _violations(table: dict[str, set[int]]) -> m.Reading:
     return read
 
 
+#: 3.5 distributions a task: 50 a distribution, less 15 held out for ten tasks, plus 15 hard ones for five; and so on.
+UNCONDITIONED = {"train": 175 * 50 - 35 * 15 + 17.5 * 15, "subset": 17.5 * 30, "validation": 35 * 15}
+
+
 def _size(split: str, printed: int) -> tuple[Check, ...]:
     return (
         Check(
             name="relative deviation from Table 3",
             reading=m.size_deviation(split, printed),
-            null=lambda r: abs(50 * 3.5 * 50 / printed - 1),  # every instance of 50 tasks with 3.5 distributions each
-            null_name="all instances of an average draw",
+            null=lambda r: abs(UNCONDITIONED[split] / printed - 1),
+            null_name="mean of draws not conditioned on Table 3",
             paper=Always(0, 0.05),
             smoke=Always(0, 0.05),
             source="table",

@@ -27,7 +27,7 @@ def hidden_states(
     """Read the split with ``model`` in float32 and collect its states.
 
     Args:
-        model: any precision; it is evaluated in float32, without dropout.
+        model: any precision; it is turned, in place, to float32 and to evaluation without dropout.
         split: what to read.
         before_final_norm: take the top layer before the last norm (it makes no difference with the norm after).
         batch_instructions: how many instructions to read at once.

@@ -112,5 +112,5 @@ def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _inline(figure: Figure) -> str:
     """The figure as text inside the page."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
+    figure.savefig(image, format="png", dpi=80)
     return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()

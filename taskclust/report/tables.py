@@ -61,7 +61,9 @@ def _finding(profile: str, claim: str, cell: str) -> str:
 
 def _deciding(result: CellResult) -> str:
     """The check that the verdict hangs on: the first with the cell's verdict."""
-    check = next(c for c in result.checks if c.verdict == result.verdict)
+    check = next((c for c in result.checks if c.verdict == result.verdict), None)
+    if check is None:
+        return "nothing is asserted"
     return f"{check.name} {number(check.mean)}{band(check)} ({check.criterion}; null {number(check.null_mean)})"
 
 

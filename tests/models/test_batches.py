@@ -99,7 +99,7 @@ def test_packed_loss_and_gradients_are_the_plain_ones(case, norm, positions, tie
 
 
 def plain_places(lengths, mappings):
-    """For each prediction of the plain batch, the packed batch's prediction of the same (instruction, mapping, place)."""  # noqa: E501
+    """For each prediction of the plain batch, the packed one's of the same (instruction, mapping, place)."""
     within, first = [], 0
     for n in lengths:
         within += [*range(first, first + n - 1)] * mappings
