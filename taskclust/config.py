@@ -164,11 +164,13 @@ class ModelConfig:
     feed_forward: int = 1024  # "feedforward network dimension"
     layers: int = LAYERS
     heads: int = HEADS
-    dropout: float = 0.2  # "dropout"; where it acts is silent: embeddings, attention and residual branches, as GPT-2
+    dropout: float = 0.2  # "dropout"
+    dropout_at: tuple[str, ...] = ("embedding", "attention", "branch")  # silent: everywhere, as GPT-2
     norm: Literal["before", "after"] = "after"  # silent
     positions: Literal["learned", "sinusoidal"] = "sinusoidal"  # silent
     tied_head: bool = False  # silent: fixed sinusoids with a tied head miss Table 8's count at width 32
     token_std: float = 0.1  # silent
+    scale_tokens: bool = False  # silent: token embeddings times sqrt(width), as Vaswani et al. (2017)
     head_std: float = 0.1  # silent; of an untied head
     weight_std: float = 0.02  # silent
     scale_residual: bool = False  # silent: GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
@@ -186,6 +188,8 @@ class ModelConfig:
         require(self.layers >= 1, "layers", self.layers, "use 1 or more")
         for name, allowed in (("norm", ("before", "after")), ("positions", ("learned", "sinusoidal"))):
             require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
+        places = ("embedding", "attention", "branch")
+        require(set(self.dropout_at) <= set(places), "dropout_at", self.dropout_at, f"use some of {', '.join(places)}")
 
     @classmethod
     def of_width(cls, width: int, **changes: Any) -> "ModelConfig":
@@ -207,6 +211,17 @@ class ModelConfig:
             scale_residual=True,
         )
 
+    @classmethod
+    def tutorial(cls, width: int) -> "ModelConfig":
+        """PyTorch's tutorial language model of ``width``, whose dropout, too, is 0.2: what else may have been meant.
+
+        Norm after, sinusoids, scaled token embeddings and an untied head, both drawn with the deviation of its uniform
+        ones on [-0.1, 0.1].
+        """
+        return cls.of_width(
+            width, scale_tokens=True, token_std=0.058, head_std=0.058, weight_std=round(math.sqrt(1 / (3 * width)), 4)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
@@ -219,6 +234,8 @@ class TrainingConfig:
     schedule_epochs: int = 200
     batch_instructions: int = 16  # silent: instructions a step, each with all its mappings
     weight_decay: float = 0.01  # silent: AdamW's usual value
+    warmup_epochs: int = 0  # silent: epochs in which the learning rate rises linearly from 0
+    loss_mean: Literal["tokens", "sequences"] = "tokens"  # silent: every token counts alike, or every instance
     input_loss_weight: float = 1.0  # silent: weight of predicting the input from the last instruction token
     checkpoints: tuple[int, ...] = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 175, 200)
     #: "auto": bfloat16 where the processor multiplies it natively, else float32; resolved before a run is named
@@ -242,8 +259,17 @@ class TrainingConfig:
             self.checkpoints,
             f"use rising epochs from 0 to epochs={self.epochs}",
         )
-        allowed = ("auto", "float32", "bfloat16")
-        require(self.precision in allowed, "precision", self.precision, f"use one of {', '.join(allowed)}")
+        require(
+            0 <= self.warmup_epochs < self.schedule_epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"use 0 to less than schedule_epochs={self.schedule_epochs}",
+        )
+        for name, allowed in (
+            ("precision", ("auto", "float32", "bfloat16")),
+            ("loss_mean", ("tokens", "sequences")),
+        ):
+            require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
 
     def until(self, epochs: int) -> "TrainingConfig":
         """The same training, stopped after ``epochs`` of its schedule."""

@@ -82,6 +82,8 @@ SILENT_POINTS = (
     SilentPoint(
         "loss", '"predicting the next token in the sequence"', "mean over all next tokens", "output alone", "text"
     ),
+    SilentPoint("mean of the loss", "not given", "over tokens", "over sequences, each weighing one", "reports/search"),
+    SilentPoint("warm-up", '"cosine annealing"', "none", "ten epochs, linear", "reports/search"),
     SilentPoint("batch", "not given", "16 instructions of 5 instances", "8, 52", "best epoch near 51 at rate 1e-4"),
     SilentPoint(
         "norm placement",
@@ -107,6 +109,13 @@ SILENT_POINTS = (
     ),
     SilentPoint(
         "initial token scale", "not given", "0.1", "0.02, 0.2, 1", "0.1 beats 0.2 (0.64) and 1; 0.03 is too slow"
+    ),
+    SilentPoint(
+        "scale of token embeddings in the model",
+        "not given",
+        "none",
+        "times sqrt(width), as in PyTorch's tutorial, whose norm, positions, head and dropout fit the paper's text too",
+        "reports/search (setting tutorial)",
     ),
     SilentPoint(
         "initial weights", "not given", "0.02 at width 768, scaled as 1/sqrt(width)", "0.07 at 256", "0.07: learns late"

@@ -38,13 +38,21 @@ class Batch(NamedTuple):
 class Instructions:
     """A split's arrays on the device, from which batches are cut without a loop over instructions."""
 
-    def __init__(self, split: Split, device: torch.device | str = "cpu", input_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        split: Split,
+        device: torch.device | str = "cpu",
+        *,
+        input_weight: float = 1.0,
+        loss_mean: str = "tokens",
+    ) -> None:
         def put(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, device=device)
 
         self.instructions, self.lengths = put(split.instructions), put(split.lengths)
         self.inputs, self.outputs = put(split.inputs), put(split.outputs)
         self.device, self.input_weight = torch.device(device), input_weight
+        self.per_sequence = loss_mean == "sequences"
         self._lengths = split.lengths  # shapes are computed on the host, without waiting for the device
 
     def __len__(self) -> int:
@@ -104,24 +112,24 @@ def packed_batch(data: Instructions, indices: np.ndarray, per_row: int = 2) -> B
     end = put(first_input - 1)
     input_at = (put(first_input)[:, None] + torch.arange(mappings, device=data.device)).reshape(-1)
     within_t = put(within)
+    share = _share(data.lengths[chosen], data)
+    each = share.repeat_interleave(mappings)
     return Batch(
         tokens=tokens.view(n_rows, width),
         positions=positions.view(n_rows, width),
         mask=mask,
         predict_at=torch.cat([place_t[within_t], end.repeat_interleave(mappings), input_at]),
         targets=torch.cat([read[within_t + 1], data.inputs[chosen].reshape(-1), data.outputs[chosen].reshape(-1)]),
-        weights=_weights(len(within), n * mappings, data),
+        # an instruction token is predicted in each of its M plain rows, an input or an output in one
+        weights=torch.cat([mappings * share[owner_t[within_t]], data.input_weight * each, each]),
         input_at=input_at,
         instruction_end_at=end,
     )
 
 
-def _weights(n_within: int, n_instances: int, data: Instructions) -> Tensor:
-    """An instruction token is predicted in each of the M plain rows; an input or an output in one."""
-    weights = torch.ones(n_within + 2 * n_instances, device=data.device)
-    weights[:n_within] = data.inputs.shape[1]
-    weights[n_within : n_within + n_instances] = data.input_weight
-    return weights
+def _share(lengths: Int[Tensor, " R"], data: Instructions) -> Float[Tensor, " R"]:
+    """The weight of one prediction in a plain row of each length: alike, or so that every row weighs one."""
+    return 1 / (lengths + data.input_weight) if data.per_sequence else torch.ones(len(lengths), device=data.device)
 
 
 def plain_batch(data: Instructions, indices: np.ndarray) -> Batch:
@@ -138,15 +146,14 @@ def plain_batch(data: Instructions, indices: np.ndarray) -> Batch:
     mask = (index[None, :] <= index[:, None]) & (index[None, None, :] <= repeated[:, None, None])
     row, column = torch.nonzero(index[None, :] < repeated[:, None] - 1, as_tuple=True)
     end = rows * width + repeated - 1
-    weights = torch.ones(len(row) + 2 * len(rows), device=data.device)
-    weights[len(row) : len(row) + len(rows)] = data.input_weight
+    share = _share(repeated, data)
     return Batch(
         tokens=tokens,
         positions=index.expand(len(tokens), width),
         mask=mask[:, None],
         predict_at=torch.cat([row * width + column, end, end + 1]),
         targets=torch.cat([tokens[row, column + 1], data.inputs[chosen].reshape(-1), data.outputs[chosen].reshape(-1)]),
-        weights=weights,
+        weights=torch.cat([share[row], data.input_weight * share, share]),
         input_at=end + 1,
         instruction_end_at=end[::mappings],
     )

@@ -8,6 +8,7 @@ Shapes: B rows, T tokens, D width, H heads, V vocabulary, L layers.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -39,10 +40,12 @@ class DecoderConfig(PretrainedConfig):
         layers: int = 6,
         heads: int = 8,
         dropout: float = 0.2,
+        dropout_at: Sequence[str] = ("embedding", "attention", "branch"),
         norm: str = "after",
         positions: str = "sinusoidal",
         tie_word_embeddings: bool = False,
         token_std: float = 0.1,
+        scale_tokens: bool = False,
         head_std: float = 0.1,
         weight_std: float = 0.02,
         scale_residual: bool = False,
@@ -50,8 +53,8 @@ class DecoderConfig(PretrainedConfig):
     ) -> None:
         self.vocab_size, self.max_positions = vocab_size, max_positions
         self.width, self.feed_forward, self.layers, self.heads = width, feed_forward, layers, heads
-        self.dropout, self.norm, self.positions = dropout, norm, positions
-        self.token_std, self.head_std = token_std, head_std
+        self.dropout, self.dropout_at, self.norm, self.positions = dropout, list(dropout_at), norm, positions
+        self.token_std, self.scale_tokens, self.head_std = token_std, scale_tokens, head_std
         self.weight_std, self.scale_residual = weight_std, scale_residual
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
 
@@ -66,10 +69,12 @@ def decoder_config(data: DataConfig, model: ModelConfig) -> DecoderConfig:
         layers=model.layers,
         heads=model.heads,
         dropout=model.dropout,
+        dropout_at=model.dropout_at,
         norm=model.norm,
         positions=model.positions,
         tie_word_embeddings=model.tied_head,
         token_std=model.token_std,
+        scale_tokens=model.scale_tokens,
         head_std=model.head_std,
         weight_std=model.weight_std,
         scale_residual=model.scale_residual,
@@ -83,6 +88,11 @@ class Dropout(nn.Module):
         super().__init__()
         self.cut = min(round(p * 256), 255)
         self.generator: torch.Generator | None = None
+
+    @classmethod
+    def at(cls, place: str, config: DecoderConfig) -> "Dropout":
+        """The dropout of a place, nothing where the configuration has none."""
+        return cls(config.dropout if place in config.dropout_at else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop and rescale while training; nothing otherwise."""
@@ -102,8 +112,8 @@ class Attention(nn.Module):
         self.heads = config.heads
         self.query_key_value = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
-        self.weight_dropout = Dropout(config.dropout)
-        self.dropout = Dropout(config.dropout)
+        self.weight_dropout = Dropout.at("attention", config)
+        self.dropout = Dropout.at("branch", config)
 
     def forward(self, x: Float[Tensor, "B T D"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T D"]:
         """Mix the tokens that ``bias`` lets through."""
@@ -121,7 +131,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.up = nn.Linear(config.width, config.feed_forward)
         self.down = nn.Linear(config.feed_forward, config.width)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout.at("branch", config)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Transform each token by itself."""
@@ -166,7 +176,7 @@ class Decoder(PreTrainedModel):
             self.position_embedding = nn.Embedding(config.max_positions, config.width)
         else:  # a buffer that is saved: one that is not would be left unset by from_pretrained
             self.register_buffer("sinusoids", sinusoids(config.max_positions, config.width))
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout.at("embedding", config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width) if config.norm == "before" else nn.Identity()
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
@@ -242,6 +252,8 @@ class Decoder(PreTrainedModel):
         if position_ids is None:
             position_ids = torch.arange(T, device=input_ids.device).expand(B, T)
         x = self.token_embedding(input_ids)
+        if self.config.scale_tokens:
+            x = x * math.sqrt(self.config.width)
         if self.config.positions == "learned":
             x = x + self.position_embedding(position_ids)
         else:

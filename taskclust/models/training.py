@@ -61,8 +61,11 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             [self.parameters.master], lr=0.0, weight_decay=config.training.weight_decay, fused=True
         )
-        weight = config.training.input_loss_weight
-        self._data = {name: Instructions(split, device, weight) for name, split in dataset.splits.items()}
+        training = config.training
+        self._data = {
+            name: Instructions(split, device, input_weight=training.input_loss_weight, loss_mean=training.loss_mean)
+            for name, split in dataset.splits.items()
+        }
         self._hard = torch.as_tensor(dataset.subset.labels("is_hard"), device=self.device)
         self.epoch = 0
         self.history: list[dict[str, float]] = [self._measure(loss=math.nan)]
@@ -78,8 +81,12 @@ class Trainer:
         return -(-len(self._data["train"]) // self.config.training.batch_instructions)
 
     def _learning_rate(self, step: int) -> float:
-        total = self._steps_per_epoch * self.config.training.schedule_epochs
-        return self.config.training.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
+        training = self.config.training
+        warm = self._steps_per_epoch * training.warmup_epochs
+        if step < warm:
+            return training.learning_rate * (step + 1) / warm
+        total = self._steps_per_epoch * training.schedule_epochs
+        return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
 
     def run_epoch(self) -> dict[str, float]:
         """Pass once over the training set, then measure.

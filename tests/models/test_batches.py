@@ -81,7 +81,8 @@ def cases(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     split = random_split(rng, lengths, draw(st.integers(1, 5)))
     weight = draw(st.sampled_from([0.0, 0.3, 1.0, 2.0]))
-    return Instructions(split, input_weight=weight), np.array(chosen), draw(st.integers(1, 4))
+    mean = draw(st.sampled_from(["tokens", "sequences"]))
+    return Instructions(split, input_weight=weight, loss_mean=mean), np.array(chosen), draw(st.integers(1, 4))
 
 
 norms, places = st.sampled_from(["before", "after"]), st.sampled_from(["learned", "sinusoidal"])
@@ -177,6 +178,23 @@ def test_packed_weights_are_the_plain_ones_summed():
     summed.index_add_(0, torch.as_tensor(plain_places(data.lengths.tolist(), 5)), plain.weights)
 
     assert torch.equal(summed, packed.weights)
+
+
+@pytest.mark.parametrize("make", [packed_batch, plain_batch])
+@torch.no_grad()
+def test_a_mean_over_sequences_is_the_mean_of_each_instances_own_mean(make):
+    rng = np.random.default_rng(3)
+    data = Instructions(random_split(rng, [2, 7, 4], 3), loss_mean="sequences")
+    model = decoder("after", "sinusoidal")
+    expected = []
+    for instruction, n, inputs, outputs in zip(data.instructions, data.lengths, data.inputs, data.outputs, strict=True):
+        for x, y in zip(inputs, outputs, strict=True):
+            row = torch.cat([instruction[:n], x[None], y[None]])
+            expected.append(torch.nn.functional.cross_entropy(model(row[None, :-1]).logits[0], row[1:]))
+
+    loss = batch_loss(model, make(data, np.arange(3)))
+
+    assert_close(loss, torch.stack(expected).mean())
 
 
 # ---------------------------------------------------------------- planted faults

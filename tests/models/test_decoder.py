@@ -463,6 +463,28 @@ def test_generator_reaches_every_dropout():
     assert all(layer.generator is generator and layer.cut == round(0.3 * 256) for layer in layers)
 
 
+@pytest.mark.parametrize(
+    ("place", "n"), [("embedding", 1), ("attention", SETTINGS["layers"]), ("branch", 2 * SETTINGS["layers"])]
+)
+def test_dropout_acts_where_it_is_asked_for(place, n):
+    model = decoder(dropout=0.3, dropout_at=[place])
+
+    assert sum(module.cut > 0 for module in model.modules() if isinstance(module, Dropout)) == n
+
+
+def test_scaled_tokens_are_the_tokens_times_the_root_of_the_width():
+    plain, scaled, ids = (
+        decoder(positions="sinusoidal"),
+        decoder(positions="sinusoidal", scale_tokens=True),
+        tokens((2, 8)),
+    )
+
+    places = plain.sinusoids[:8]
+    first, other = (m(ids, output_hidden_states=True).hidden_states[0] for m in (plain, scaled))
+
+    assert_close(other - places, (first - places) * math.sqrt(SETTINGS["width"]), atol=1e-5)
+
+
 def test_training_pass_takes_no_randomness_but_the_generators():
     model, ids = decoder(dropout=0.3).train(), tokens((2, 8))
     generator = torch.Generator()

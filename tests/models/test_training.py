@@ -147,6 +147,17 @@ def test_learning_rate_of_a_run_cut_short_follows_the_whole_schedule(spied):
     assert_close(rates, 0.01 * (1 + np.cos(np.pi * np.arange(14) / 28)) / 2)
 
 
+def test_learning_rate_rises_linearly_over_the_warmup_and_then_falls_to_nothing(spied):
+    trainer, rates, _ = spied(learning_rate=0.01, warmup_epochs=2)
+
+    run(trainer)
+
+    steps = math.ceil(50 / 8)
+    rest = (EPOCHS - 2) * steps
+    assert_close(rates[: 2 * steps], 0.01 * np.arange(1, 2 * steps + 1) / (2 * steps))
+    assert_close(rates[2 * steps :], 0.01 * (1 + np.cos(np.pi * np.arange(rest) / rest)) / 2)
+
+
 def test_gradient_is_clipped(spied):
     trainer, _, norms = spied(max_gradient_norm=0.01)
 

@@ -1,0 +1,215 @@
+"""Search of the silent points at small scale: which choices make states cluster by task, and until when (§3.2).
+
+``python -m taskclust.runs.search --minutes 60`` walks the settings below, each on the same seeds, and appends a row a
+run to ``reports/search/runs.jsonl``; what has its row is not run again, on whatever machine. Settings are chosen on
+seeds 100 to 104, claims are judged on seeds 0 to 4. Small is width 256 and 20 tasks over 16 symbols; the evaluated
+tasks have as many distributions as Table 3 gives them.
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskclust.config import (
+    SPLITS,
+    ConfigError,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    ProbeConfig,
+    TrainingConfig,
+)
+from taskclust.runs.experiments import Record, Runner
+from taskclust.runs.store import Store
+
+Changes = dict[str, Any]
+
+SEEDS = (100, 101, 102, 103, 104)
+ROWS = Path("reports/search/runs.jsonl")
+
+
+def small() -> ExperimentConfig:
+    """Where the search starts: minutes a run on one core."""
+    data = DataConfig(n_tasks=20, n_task_symbols=16, distribution_totals=((5, 6), (5, 15), (10, 32)))
+    epochs = (0, 10, 20, 30, 40, 50, 60, 80, 100)
+    training = TrainingConfig(epochs=100, learning_rate=3e-4, checkpoints=epochs)
+    probe = ProbeConfig(iterations=1_000, tsne_restarts=2)
+    return ExperimentConfig(data=data, model=ModelConfig.of_width(256), training=training, probe=probe)
+
+
+#: Alternatives to the starting point, one silent point each: field -> values.
+ALTERNATIVES: dict[str, tuple[Any, ...]] = {
+    "data.regex.families": (
+        ("star",),
+        ("star", "plus", "option", "repeat"),
+        ("star", "plus", "option", "class"),
+        ("star", "plus", "option", "repeat", "class", "alternation"),
+    ),
+    "data.regex.max_repeats": (2, 5),
+    "data.regex.max_length": (20, 60),
+    "data.hard_replacement": ("instruction",),
+    # drawn freely; one, two or four for each evaluated task
+    "data.distribution_totals": ((), *(((5, 5 * n), (5, 5 * n), (10, 32)) for n in (1, 2, 4))),
+    "model.norm": ("before",),
+    "model.positions": ("learned",),
+    "model.tied_head": (True,),
+    "model.scale_tokens": (True,),
+    "model.token_std": (0.02, 0.05, 0.2, 1.0),
+    "model.head_std": (0.02, 0.05, 0.2, 0.5),
+    "model.weight_std": (0.01, 0.02, 0.07),
+    "model.dropout": (0.1, 0.4),
+    "model.dropout_at": (("embedding", "branch"), ("attention", "branch"), ("branch",), ("embedding",)),
+    "training.learning_rate": (1e-4, 1e-3),
+    "training.warmup_epochs": (10,),
+    "training.batch_instructions": (4, 8, 32, 64),
+    "training.weight_decay": (0.0, 0.1, 1.0),
+    "training.loss_mean": ("sequences",),
+    "training.input_loss_weight": (0.0, 5.0),
+}
+
+#: Whole models, and pairs that the above single out.
+COMBINED: dict[str, Changes] = {
+    "GPT-2": {f.name: getattr(ModelConfig.gpt2(256), f.name) for f in dataclasses.fields(ModelConfig)},
+    "tutorial": {f.name: getattr(ModelConfig.tutorial(256), f.name) for f in dataclasses.fields(ModelConfig)},
+}
+
+
+def settings() -> Iterator[tuple[str, Changes]]:
+    """Every setting of the declared grid by name: the start, whole models, then one silent point at a time."""
+    yield "start", {}
+    for name, model in COMBINED.items():
+        yield name, {f"model.{field}": value for field, value in model.items()}
+    for path, values in ALTERNATIVES.items():
+        for value in values:
+            yield f"{path}={value}", {path: value}
+
+
+def sampled(seed: int) -> tuple[str, Changes]:
+    """A random setting: each silent point keeps its starting value or takes an alternative."""
+    rng = np.random.default_rng(seed)
+    changes: Changes = {}
+    for path, values in ALTERNATIVES.items():
+        choice = int(rng.integers(-2 * len(values), len(values)))  # two times in three as it is
+        if choice >= 0:
+            changes[path] = values[choice]
+    return f"sample {seed}", changes
+
+
+def vary(config: ExperimentConfig, changes: Changes) -> ExperimentConfig:
+    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``."""
+    for path, value in changes.items():
+        config = _replaced(config, path.split("."), value)
+    return config
+
+
+def _replaced(config: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    return replace(config, **{name: _replaced(getattr(config, name), rest, value) if rest else value})
+
+
+def summarize(record: Record) -> Changes:
+    """What the search keeps of a record: by split, the curves that say which code k-means follows, and until when."""
+    history = record["history"]
+    row: Changes = {
+        "failure": record["failure"],
+        "best_epoch": record["best_epoch"],
+        "seconds": {k: round(v) for k, v in record["seconds"].items()},
+        "epochs": record["epochs"]["tsne"],
+        "accuracy": {
+            name: [_short(h[f"{name}_accuracy"]) for h in history] for name in ("validation", "subset", "hard")
+        },
+        "knn": _short(record["knn"]["percentage"]),
+    }
+    for split in SPLITS:
+        spaces = record["scores"][split]
+        row[split] = {
+            "tsne": _short(spaces["tsne"]["task"]["f1"]),
+            "tsne_low": _short(spaces["tsne"]["task"]["f1_low"]),
+            "tsne_high": _short(spaces["tsne"]["task"]["f1_high"]),
+            "ari": _short(spaces["tsne"]["task"]["ari"]),
+            "raw": _short(spaces["raw"]["task"]["f1"]),
+            "distribution": _short(spaces["tsne"]["distribution"]["f1"]),
+            "distribution_mapping": _short(spaces["tsne"]["distribution_mapping"]["f1"]),
+            "components": {k: _short(v) for k, v in record["components"][split].items()},
+            "end_task": _short(record["instruction_end_components"][split]["task"]),
+        }
+    row["subset"]["hard_separated"] = _short(record["scores"]["subset"]["tsne"]["task"]["hard_separated"])
+    return row
+
+
+def _short(value: Any) -> Any:
+    """Rounded to three digits, all the way down."""
+    return [_short(v) for v in value] if isinstance(value, list) else round(value, 3)
+
+
+def done(rows: Path) -> set[tuple[str, int]]:
+    """The (setting, seed) pairs that have their row."""
+    lines = rows.read_text().splitlines() if rows.exists() else []
+    return {(row["setting"], row["seed"]) for row in map(json.loads, lines)}
+
+
+def run_one(store: Path, changes: Changes, seed: int) -> Changes:
+    """Train and probe one setting on one seed; the checkpoints are thrown away once they are probed."""
+    runner = Runner(Store(store))
+    try:
+        config = vary(replace(small(), seed=seed), changes)
+        record = runner.scores(config)
+    except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
+        return {"failure": str(error)}
+    keys = runner.keys(runner.resolve(config))
+    shutil.rmtree(runner.store.path("trajectory", keys["trajectory"]), ignore_errors=True)
+    return summarize(record)
+
+
+def main() -> None:
+    """Run what is missing until the time is up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60, help="start no run after so many (60)")
+    parser.add_argument("--workers", type=int, default=1, help="processes at once (1)")
+    parser.add_argument("--seeds", type=int, default=2, help=f"how many of {SEEDS} (2)")
+    parser.add_argument("--samples", type=int, default=100, help="random settings after the declared ones (100)")
+    parser.add_argument("--store", type=Path, default=Path(".taskclust"))
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    options = parser.parse_args()
+    options.rows.parent.mkdir(parents=True, exist_ok=True)
+    plan = [*settings(), *map(sampled, range(options.samples))]
+    wanted = [(name, changes, seed) for name, changes in plan for seed in SEEDS[: options.seeds]]
+    found = done(options.rows)
+    pending = [(n, c, s) for n, c, s in wanted if (n, s) not in found]
+    until = time.monotonic() + 60 * options.minutes
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        running: dict[Any, tuple[str, Changes, int]] = {}
+        while (pending and time.monotonic() < until) or running:
+            while pending and len(running) < options.workers and time.monotonic() < until:
+                name, changes, seed = pending.pop(0)
+                running[pool.submit(run_one, options.store, changes, seed)] = (name, changes, seed)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                name, changes, seed = running.pop(future)
+                row = {"setting": name, "seed": seed, "changes": changes, **future.result()}
+                with options.rows.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(f"{name} seed {seed}: {describe(row)}", flush=True)  # noqa: T201 - its log
+
+
+def describe(row: Changes) -> str:
+    """The run in a line: unseen accuracy, and top-layer task F1, at the best epoch and the last."""
+    if row["failure"]:
+        return row["failure"]
+    best = row["epochs"].index(row["best_epoch"])
+    f1 = [f"{s} {row[s]['tsne'][best][-1]:.2f} {row[s]['tsne'][-1][-1]:.2f}" for s in SPLITS]
+    accuracy = row["accuracy"]["validation"]
+    return f"best {row['best_epoch']}, accuracy {max(accuracy):.2f} {accuracy[-1]:.2f}, f1 {', '.join(f1)}"
+
+
+if __name__ == "__main__":
+    main()

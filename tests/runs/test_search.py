@@ -1,0 +1,86 @@
+"""The search's settings are what they say, and a run is kept in one row and not run twice."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from taskclust.config import ExperimentConfig, digest
+from taskclust.runs import Runner, Store, search
+from tests.runs.test_probing import DATA, MODEL, PROBE
+
+
+def test_every_declared_setting_can_be_and_differs_from_every_other():
+    configs = {name: search.vary(search.small(), changes) for name, changes in search.settings()}
+
+    assert len(configs) == len(list(search.settings())) >= 50
+    assert len({digest(config) for config in configs.values()}) == len(configs)
+
+
+def test_every_alternative_differs_from_the_start():
+    start = search.small()
+
+    assert all(
+        search.vary(start, {path: value}) != start for path, values in search.ALTERNATIVES.items() for value in values
+    )
+
+
+def test_a_setting_changes_the_fields_it_names_and_no_other():
+    changed = search.vary(search.small(), {"data.regex.max_repeats": 5, "model.norm": "before"})
+
+    assert (changed.data.regex.max_repeats, changed.model.norm) == (5, "before")
+    back = search.vary(changed, {"data.regex.max_repeats": 3, "model.norm": "after"})
+    assert back == search.small()
+
+
+def test_a_field_that_does_not_exist_is_an_error():
+    with pytest.raises(AttributeError, match="nrom"):
+        search.vary(search.small(), {"model.nrom.x": 1})
+
+
+def test_samples_are_named_by_their_seed_and_take_alternatives_of_a_third_of_the_points():
+    samples = [search.sampled(seed)[1] for seed in range(200)]
+
+    assert search.sampled(3) == search.sampled(3)
+    assert 0.28 < sum(map(len, samples)) / (200 * len(search.ALTERNATIVES)) < 0.38
+    assert all(value in search.ALTERNATIVES[path] for changes in samples for path, value in changes.items())
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The search's starting point, made so small that a run takes a second."""
+    training = replace(search.small().training, epochs=2, checkpoints=(0, 2), precision="float32")
+    probe = replace(PROBE, iterations=20)
+    start = ExperimentConfig(data=DATA, model=replace(MODEL, dropout=0.1), training=training, probe=probe)
+    monkeypatch.setattr(search, "small", lambda: start)
+    return start
+
+
+def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(tiny, tmp_path):
+    row = search.run_one(tmp_path, {"model.norm": "before"}, 100)
+
+    record = Runner(Store(tmp_path)).scores(search.vary(replace(tiny, seed=100), {"model.norm": "before"}))
+    assert json.loads(json.dumps(row)) == row
+    assert row["best_epoch"] == record["best_epoch"]
+    assert row["accuracy"]["validation"] == [round(h["validation_accuracy"], 3) for h in record["history"]]
+    for split in ("validation", "subset"):
+        expected = record["scores"][split]["tsne"]["task"]["f1"]
+        assert row[split]["tsne"] == [[round(v, 3) for v in layer] for layer in expected]
+    assert list((tmp_path / "trajectory").iterdir()) == []
+    assert search.describe(row).startswith(f"best {row['best_epoch']}, accuracy ")
+
+
+def test_a_setting_that_cannot_be_is_a_row_that_says_why(tiny, tmp_path):  # noqa: ARG001
+    row = search.run_one(tmp_path, {"data.regex.families": ("option",), "data.regex.max_length": 3}, 100)
+
+    assert "widen families" in row["failure"]
+    assert search.describe(row) == row["failure"]
+
+
+def test_runs_that_have_their_row_are_known(tmp_path):
+    rows = tmp_path / "runs.jsonl"
+    assert search.done(rows) == set()
+
+    rows.write_text('{"setting": "start", "seed": 100}\n{"setting": "start", "seed": 101}\n')
+
+    assert search.done(rows) == {("start", 100), ("start", 101)}
