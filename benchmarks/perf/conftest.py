@@ -1,13 +1,13 @@
 """Timing two or more ways of the same work in turn, A B A B, and a table of their medians and ratios.
 
 Speed drifts on shared machines, so a ratio is taken round by round and its median reported; a case's equality with its
-baseline is the business of the tests, not of this folder.
+baseline is the business of the tests, not of this folder. ``pytest benchmarks/perf --threads 2 --report reports/perf``
+writes the table; the thresholds asserted are far below what is measured: they notice a fast path that is fast no more.
 """
 
-import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,50 @@ import torch
 
 from taskclust.models.precision import native_bfloat16
 from taskclust.report.tables import markdown, plain
+from taskclust.runs.estimate import matmul_flops
 from taskclust.runs.provenance import processor
 
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
-def interleaved(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each case in each round, after one round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+@pytest.fixture(autouse=True)
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Use the threads asked for: every case of a comparison has the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.config.getoption("--threads"))
+    yield
+    torch.set_num_threads(before)
+
+
+def interleaved(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and peak memory (MB) of each case in each round, after one round that is not counted."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
         for name, run in cases.items():
+            forget_peak()
             started = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
+                taken[name].append((time.perf_counter() - started, peak_megabytes()))
+    return taken
+
+
+def forget_peak() -> None:
+    """Let the peak of this process's memory start from what it holds now (Linux; elsewhere the peak is of its life)."""
+    if Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_megabytes() -> float:
+    """The most memory held since :func:`forget_peak`, on the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
 
 
 @pytest.fixture
@@ -47,24 +74,29 @@ def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., dic
         unit: str,
         rounds: int = 3,
         flops: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> dict[str, float]:
-        seconds = benchmark.pedantic(interleaved, args=(cases, rounds), rounds=1, iterations=1, warmup_rounds=0)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        taken = benchmark.pedantic(interleaved, args=(cases, rounds), rounds=1, iterations=1, warmup_rounds=0)
+        seconds = {name: [s for s, _ in both] for name, both in taken.items()}
         ours = next(iter(cases))
         ratios = {
-            name: statistics.median(b / a for a, b in zip(seconds[ours], taken, strict=True))
-            for name, taken in seconds.items()
+            name: statistics.median(b / a for a, b in zip(seconds[ours], other, strict=True))
+            for name, other in seconds.items()
         }
-        for name, taken in seconds.items():
-            median = statistics.median(taken)
+        for name, values in seconds.items():
+            median = statistics.median(values)
+            speed = flops / median
             row = {
                 "work": work,
                 "case": name,
                 "seconds": f"{median:.4g}",
-                "range": f"{min(taken):.3g}-{max(taken):.3g}",
+                "range": f"{min(values):.3g}-{max(values):.3g}",
                 "per second": f"{units / median:,.0f} {unit}",
-                "TFLOP/s": f"{flops / median / 1e12:.3f}" if flops else "",
                 "ours is faster by": "" if name == ours else f"{ratios[name]:.1f}x",
-                "peak memory (MB)": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
+                "TFLOP/s": f"{speed / 1e12:.3f}" if flops else "",
+                "of the product's": f"{speed / matmul_flops(dtype, device):.0%}" if flops and name == ours else "",
+                "peak memory (MB)": f"{max(m for _, m in taken[name]):,.0f}",
             }
             request.config.stash.setdefault(ROWS, []).append(row)
         benchmark.extra_info.update(seconds=seconds, ratios=ratios)
@@ -83,7 +115,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     folder: Path | None = config.getoption("--report")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        threads = torch.get_num_threads()
-        machine = f"{processor()}, {threads} threads, bfloat16 by {native_bfloat16()}, torch {torch.__version__}"
+        threads = config.getoption("--threads")
+        machine = f"{processor()}, {threads} thread(s), bfloat16 by {native_bfloat16()}, torch {torch.__version__}"
         command = " ".join(["pytest", *config.invocation_params.args])
-        (folder / "perf.md").write_text(f"Made by `{command}` on {machine}.\n\n{markdown(rows)}\n")
+        ceiling = ", ".join(
+            f"{str(dtype).removeprefix('torch.')} {matmul_flops(dtype) / 1e12:.2f} TFLOP/s"
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+        text = f"Made by `{command}` on {machine}. A square matrix product of 1024, timed here: {ceiling}.\n\n"
+        (folder / "perf.md").write_text(text + markdown(rows) + "\n")

@@ -104,14 +104,8 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for step in range(self._steps_per_epoch):
             indices = order[step * training.batch_instructions : (step + 1) * training.batch_instructions]
-            loss = batch_loss(self.model, packed_batch(data, indices))
-            loss.backward()
-            self.parameters.collect_gradient(training.max_gradient_norm)
-            for group in self._optimizer.param_groups:
-                group["lr"] = self._learning_rate(self.epoch * self._steps_per_epoch + step)
-            self._optimizer.step()
-            self.parameters.refresh()
-            total += loss.detach() * len(indices)
+            rate = self._learning_rate(self.epoch * self._steps_per_epoch + step)
+            total += self.train_step(indices, rate) * len(indices)
         self.epoch += 1
         loss_value = float(total) / len(data)  # the epoch's only wait for the device
         if not math.isfinite(loss_value):
@@ -123,6 +117,17 @@ class Trainer:
         if self.best_epoch == self.epoch:
             self._best.copy_(self.parameters.low)
         return self.history[-1]
+
+    def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
+        """Update the model, in whatever mode it is, on these training instructions; the loss stays on the device."""
+        loss = batch_loss(self.model, packed_batch(self._data["train"], indices))
+        loss.backward()
+        self.parameters.collect_gradient(self.config.training.max_gradient_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self.parameters.refresh()
+        return loss.detach()
 
     @torch.no_grad()
     def _correct(self, split: str) -> Tensor:
