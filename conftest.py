@@ -47,7 +47,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if "," not in text and seeds:
         seeds = tuple(range(seeds[0]))
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise pytest.UsageError(f"--seeds={text!r}: give a count, e.g. 5, or distinct seeds, e.g. 0,3,7")
+        raise pytest.UsageError(f"--seeds={text!r}: give a count, e.g. 5 or 1, or distinct seeds, e.g. 0,3,7 or 3,")
     return seeds
 
 

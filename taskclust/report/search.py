@@ -1,0 +1,88 @@
+"""The search of silent points as a table, best setting first: ``python -m taskclust.report.search reports/search``."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from taskclust.report.tables import markdown
+
+Row = dict[str, Any]
+_COMPONENTS = ("task", "distribution", "input", "output")
+
+
+def _at_best(row: Row) -> int:
+    return int(row["epochs"].index(row["best_epoch"]))
+
+
+def _top(split: str, name: str, at: Callable[[Row], int] = lambda _: -1) -> Callable[[Row], float]:
+    """A quantity of the top layer at one checkpoint, the last unless said otherwise."""
+    return lambda row: row[split][name][at(row)][-1]
+
+
+#: Column -> what it shows of one run; F1 is by task after t-SNE, at the top layer, unless said otherwise.
+COLUMNS: dict[str, Callable[[Row], float]] = {
+    "best epoch": lambda row: row["best_epoch"],
+    "accuracy": lambda row: row["accuracy"]["validation"][-1],
+    "hard accuracy": lambda row: row["accuracy"]["hard"][-1],
+    "F1 at its highest": lambda row: max(layers[-1] for layers in row["validation"]["tsne"]),
+    "F1 at the best epoch": _top("validation", "tsne", _at_best),
+    "F1": _top("validation", "tsne"),
+    "spread of starts": lambda row: _top("validation", "tsne_high")(row) - _top("validation", "tsne_low")(row),
+    "F1 raw": _top("validation", "raw"),
+    "ARI": _top("validation", "ari"),
+    "F1 by distribution": _top("validation", "distribution"),
+    "F1 subset": _top("subset", "tsne"),
+    "F1 subset raw": _top("subset", "raw"),
+    "hard apart": _top("subset", "hard_separated"),
+    "KNN": lambda row: row["knn"][-1][-1],
+    **{name: (lambda row, name=name: row["validation"]["components"][name][-1][-1]) for name in _COMPONENTS},
+}
+
+
+def read(path: Path) -> list[Row]:
+    """The search's rows."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """One row a setting, the mean over its seeds, in falling order of F1 on both splits at the last checkpoint."""
+    settings: dict[str, list[Row]] = {}
+    for run in runs:
+        settings.setdefault(run["setting"], []).append(run)
+    rows = []
+    for name, found in settings.items():
+        whole = [run for run in found if not run["failure"]]
+        means = {column: fmean(map(read_, whole)) for column, read_ in COLUMNS.items()} if whole else {}
+        failed = "; ".join({run["failure"] for run in found if run["failure"]})
+        rows.append((means, {"setting": name, "runs": len(whole), "failed": failed}))
+    rows.sort(key=lambda pair: -(pair[0].get("F1", -1) + pair[0].get("F1 subset", -1)))
+    return [
+        {
+            "setting": row["setting"],
+            "runs": row["runs"],
+            **{c: f"{means[c]:.3g}" if c == "best epoch" else f"{means[c]:.2f}" for c in means},
+            **({"failed": row["failed"]} if row["failed"] else {}),
+        }
+        for means, row in rows
+    ]
+
+
+def main(folder: str) -> None:
+    """Write ``settings.md`` beside the search's rows."""
+    runs = read(Path(folder) / "runs.jsonl")
+    rows = setting_rows(runs)
+    changes = {run["setting"]: run["changes"] for run in runs if run["setting"].startswith("sample")}
+    listed = "\n".join(f"- {name}: {json.dumps(change)}" for name, change in changes.items())
+    text = (
+        f"Made by `python -m taskclust.report.search {folder}` from {len(runs)} runs of {len(rows)} settings "
+        "(`python -m taskclust.runs.search`).\n\nMeans over seeds; the last checkpoint and the top layer unless said "
+        "otherwise; F1 is by task, on unseen instructions, after t-SNE. Seeds 100 to 104 choose and judge nothing.\n\n"
+    )
+    (Path(folder) / "settings.md").write_text(text + markdown(rows) + (f"\n\n{listed}" if listed else "") + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
