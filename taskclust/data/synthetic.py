@@ -224,27 +224,32 @@ class DistributionSampler:
 
     def _is_ambiguous(self, task: int, pattern: Pattern, found: list[Instruction]) -> bool:
         """Would an instruction fit distributions of two tasks, which makes the problem ill-defined (§2.1)?"""
-        others = [d for t, d in self._made if t != task]
-        return any(d.pattern.matches(i) for d in others for i in found) or any(
-            pattern.matches(i) for d in others for i in d.instructions
+        return self._fits_another(task, found) or any(
+            pattern.matches(i) for t, d in self._made if t != task for i in d.instructions
         )
+
+    def _fits_another(self, task: int, instructions: list[Instruction]) -> bool:
+        """Does one of these instructions fit a pattern of a task other than ``task``?"""
+        return any(d.pattern.matches(i) for t, d in self._made if t != task for i in instructions)
 
     def replace_symbol(self, original: Distribution, instructions: list[Instruction]) -> Distribution:
         """Copy ``instructions`` with one symbol replaced by another: hard examples (§2.2).
 
         With ``hard_replacement="distribution"`` the symbol that an instruction shares with most others becomes,
         wherever it stands, one symbol that the distribution does not use, as "initial" becomes "secondary" in the
-        paper; with "instruction" each has one place of its own replaced.
+        paper; with "instruction" each has one place of its own replaced. None fits a pattern of a third task.
 
         Raises:
-            ConfigError: every replacement tried makes an instruction that exists already.
+            ConfigError: every replacement tried makes an instruction that exists already or fits a third task.
         """
+        owner = next(task for task, d in self._made if d is original)
         for _ in range(self.TRIES):
             if self._config.hard_replacement == "distribution":
                 copies = self._replace_word(original, instructions)
             else:
                 copies = [self._replace_one_place(i) for i in instructions]
-            if len(set(copies)) == len(copies) and self._taken.isdisjoint(copies):
+            is_new = len(set(copies)) == len(copies) and self._taken.isdisjoint(copies)
+            if is_new and not self._fits_another(owner, copies):
                 self._taken.update(copies)
                 return Distribution(self._next_identity(), original.pattern, copies)
         raise ConfigError(

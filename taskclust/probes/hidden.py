@@ -42,9 +42,9 @@ def hidden_states(
             batch = packed_batch(data, np.arange(start, min(start + batch_instructions, len(data))))
             out = model(batch.tokens, batch.mask, batch.positions, output_hidden_states=True, select=batch.input_at)
             states = list(out.hidden_states)
+            top = unnormed.pop()
             if before_final_norm:
-                states[-1] = unnormed[-1]
-            unnormed.clear()
+                states[-1] = top
             flat = torch.stack([h.reshape(-1, h.shape[-1]) for h in states])
             inputs.append(flat[:, batch.input_at])
             ends.append(flat[:, batch.instruction_end_at])

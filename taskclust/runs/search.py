@@ -49,46 +49,55 @@ def small() -> ExperimentConfig:
 
 #: Alternatives to the starting point, one silent point each: field -> values.
 ALTERNATIVES: dict[str, tuple[Any, ...]] = {
+    "model.tied_head": (True,),
+    "training.input_loss_weight": (0.0, 5.0),
+    "model.weight_std": (0.01, 0.02, 0.07),
+    "model.head_std": (0.02, 0.05, 0.2, 0.5),
+    "model.token_std": (0.02, 0.05, 0.2, 1.0),
+    "model.norm": ("before",),
+    "model.positions": ("learned",),
+    "model.scale_tokens": (True,),
+    "training.batch_instructions": (4, 8, 32, 64),
+    "training.learning_rate": (1e-4, 1e-3),
+    "data.regex.max_repeats": (2, 5),
+    "model.dropout_at": (("embedding", "branch"), ("attention", "branch"), ("branch",), ("embedding",)),
+    "model.dropout": (0.1, 0.4),
+    "training.weight_decay": (0.0, 0.1, 1.0),
+    "training.loss_mean": ("sequences",),
+    "training.warmup_epochs": (10,),
     "data.regex.families": (
         ("star",),
         ("star", "plus", "option", "repeat"),
         ("star", "plus", "option", "class"),
         ("star", "plus", "option", "repeat", "class", "alternation"),
     ),
-    "data.regex.max_repeats": (2, 5),
     "data.regex.max_length": (20, 60),
     "data.hard_replacement": ("instruction",),
     # drawn freely; one, two or four for each evaluated task
     "data.distribution_totals": ((), *(((5, 5 * n), (5, 5 * n), (10, 32)) for n in (1, 2, 4))),
-    "model.norm": ("before",),
-    "model.positions": ("learned",),
-    "model.tied_head": (True,),
-    "model.scale_tokens": (True,),
-    "model.token_std": (0.02, 0.05, 0.2, 1.0),
-    "model.head_std": (0.02, 0.05, 0.2, 0.5),
-    "model.weight_std": (0.01, 0.02, 0.07),
-    "model.dropout": (0.1, 0.4),
-    "model.dropout_at": (("embedding", "branch"), ("attention", "branch"), ("branch",), ("embedding",)),
-    "training.learning_rate": (1e-4, 1e-3),
-    "training.warmup_epochs": (10,),
-    "training.batch_instructions": (4, 8, 32, 64),
-    "training.weight_decay": (0.0, 0.1, 1.0),
-    "training.loss_mean": ("sequences",),
-    "training.input_loss_weight": (0.0, 5.0),
 }
 
-#: Whole models, and pairs that the above single out.
+
+def _whole(model: ModelConfig) -> Changes:
+    return {f"model.{f.name}": getattr(model, f.name) for f in dataclasses.fields(model)}
+
+
+#: Whole models, and choices that go together.
 COMBINED: dict[str, Changes] = {
-    "GPT-2": {f.name: getattr(ModelConfig.gpt2(256), f.name) for f in dataclasses.fields(ModelConfig)},
-    "tutorial": {f.name: getattr(ModelConfig.tutorial(256), f.name) for f in dataclasses.fields(ModelConfig)},
+    "GPT-2": _whole(ModelConfig.gpt2(256)),
+    "tutorial": _whole(ModelConfig.tutorial(256)),
+    "small tokens, large head": {"model.token_std": 0.05, "model.head_std": 0.5},
+    "tied, input loss 5": {"model.tied_head": True, "training.input_loss_weight": 5.0},
+    "tied, repeats 2": {"model.tied_head": True, "data.regex.max_repeats": 2},
+    "norm before, small tokens, large head": {"model.norm": "before", "model.token_std": 0.05, "model.head_std": 0.5},
+    "large weights, warm-up": {"model.weight_std": 0.07, "training.warmup_epochs": 10},
 }
 
 
 def settings() -> Iterator[tuple[str, Changes]]:
     """Every setting of the declared grid by name: the start, whole models, then one silent point at a time."""
     yield "start", {}
-    for name, model in COMBINED.items():
-        yield name, {f"model.{field}": value for field, value in model.items()}
+    yield from COMBINED.items()
     for path, values in ALTERNATIVES.items():
         for value in values:
             yield f"{path}={value}", {path: value}

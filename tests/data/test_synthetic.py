@@ -116,6 +116,18 @@ def test_no_two_tasks_share_a_mapping(config, seed):
 
 @modest
 @given(config=data_configs(hard=True), seed=seeds)
+def test_hard_example_fits_no_pattern_of_a_third_task(config, seed):
+    tasks = generate(config, seed).tasks
+
+    for hard in tasks[config.n_tasks :]:
+        others = [
+            d.pattern for task in tasks[: config.n_tasks] if task.identity != hard.original for d in task.distributions
+        ]
+        assert not any(p.matches(i) for p in others for d in hard.distributions for i in d.instructions)
+
+
+@modest
+@given(config=data_configs(hard=True), seed=seeds)
 def test_hard_example_is_new_and_keeps_the_length_of_its_original(config, seed):
     dataset = generate(config, seed)
     existing = {i for task in ordinary(dataset) for d in task.distributions for i in d.instructions}
