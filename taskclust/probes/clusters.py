@@ -9,7 +9,7 @@ from torch import Tensor
 
 from taskclust.config import LABELS, METRICS, ProbeConfig
 from taskclust.data import Split
-from taskclust.probes.kmeans import kmeans
+from taskclust.probes.kmeans import kmeans, partition_inertia
 from taskclust.probes.metrics import agreement
 from taskclust.probes.tsne import tsne
 
@@ -28,9 +28,11 @@ def cluster_scores(
     Returns:
         :data:`Scores` with space "raw" and, ``with_tsne``, "tsne", plus ``divergence`` [L][R] of the t-SNE restarts
         and ``top_embedding`` [N][C], the picture of the top layer.
-        Beside the metrics stand the null "shuffled_..." (the same clusters against permuted labels) and, where there
-        are hard examples, "hard_separated": the share of hard instances that fall in another cluster than the original
-        they were made from.
+        Beside the metrics stand "label_inertia", what the labels' own partition costs relative to the clustering kept
+        (above 1 k-means rightly prefers what it found, below 1 it missed a better partition); "inertia_spread", how
+        much more the worst of its starts costs than the best; the null "shuffled_..." (the same clusters against
+        permuted labels) and, where there are hard examples, "hard_separated": the share of hard instances that fall in
+        another cluster than the original they were made from.
 
     Raises:
         ConfigError: one class only, a perplexity that is not below N, states that are not finite.
@@ -66,9 +68,15 @@ def _scores(
     """Each score's value for each of the B sets of points."""
     labels = split.labels(label)
     n_classes = len(np.unique(labels))
-    found = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.cpu().numpy()
+    clustering = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)
+    found = clustering.labels.cpu().numpy()
     rows = [agreement(labels, row) for row in found]
     scores = {metric: [getattr(row, metric) for row in rows] for metric in METRICS}
+    least, most = clustering.inertia.aminmax(dim=1)
+    classes = torch.as_tensor(np.unique(labels, return_inverse=True)[1], device=points.device)
+    least = least.clamp(min=1e-12)
+    scores["label_inertia"] = (partition_inertia(points.float(), classes) / least).tolist()
+    scores["inertia_spread"] = (most / least - 1).tolist()
     order = torch.randperm(len(labels), generator=generator).numpy()
     scores["shuffled_ari"] = [agreement(labels[order], row).ari for row in found]
     scores["shuffled_f1"] = [agreement(labels[order], row).f1 for row in found]

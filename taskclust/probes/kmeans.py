@@ -63,6 +63,13 @@ def kmeans(
     return Clustering(labels[torch.arange(B, device=labels.device), best], inertia)
 
 
+def partition_inertia(points: Float[Tensor, "B N D"], labels: Int[Tensor, " N"]) -> Float[Tensor, " B"]:
+    """Sum of squared distances to the mean of the own class: what the partition ``labels`` costs in k-means' terms."""
+    members = torch.nn.functional.one_hot(labels).to(points.dtype)  # (N, K)
+    means = members.T @ points / members.sum(0)[:, None].clamp(min=1)
+    return (points - means[:, labels]).square().sum(dim=(1, 2))
+
+
 def _rotate(points: Float[Tensor, "B N D"]) -> Float[Tensor, "B N d"]:
     """The same distances in at most N dimensions, centered so that float32 keeps them."""
     points = points - points.mean(dim=1, keepdim=True)

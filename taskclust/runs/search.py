@@ -149,6 +149,8 @@ def summarize(record: Record) -> Changes:
             "raw": _short(spaces["raw"]["task"]["f1"]),
             "distribution": _short(spaces["tsne"]["distribution"]["f1"]),
             "distribution_mapping": _short(spaces["tsne"]["distribution_mapping"]["f1"]),
+            "label_inertia": _short(spaces["raw"]["task"]["label_inertia"]),
+            "label_inertia_tsne": _short(spaces["tsne"]["task"]["label_inertia"]),
             "components": {k: _short(v) for k, v in record["components"][split].items()},
             "end_task": _short(record["instruction_end_components"][split]["task"]),
         }

@@ -129,7 +129,7 @@ def test_with_tsne_both_spaces_and_the_divergences_are_there(dataset):
 
     scores = score([codes(split.labels("task"), seed=s) for s in range(2)], split, with_tsne=True)
 
-    common = {*METRICS, "shuffled_ari", "shuffled_f1"}
+    common = {*METRICS, "shuffled_ari", "shuffled_f1", "label_inertia", "inertia_spread"}
     assert set(scores) == {"raw", "tsne", "divergence", "top_embedding"}
     assert np.shape(scores["top_embedding"]) == (split.n_instances, PROBE.components)
     assert np.shape(scores["divergence"]) == (2, PROBE.tsne_restarts)
@@ -139,6 +139,17 @@ def test_with_tsne_both_spaces_and_the_divergences_are_there(dataset):
         assert set(scores["tsne"][name]) == common | extra | {"f1_low", "f1_high"}
         assert all(len(values) == 2 for values in scores["tsne"][name].values())
         assert all(type(v) is float for values in scores["tsne"][name].values() for v in values)
+
+
+def test_inertia_says_whether_the_states_or_the_clustering_are_to_blame(dataset):
+    """By task the planted codes are clustered at the labels' own cost; by input the labels are the dearer partition."""
+    split = dataset.subset
+
+    scores = score([codes(split.labels(name), noise=1.0) for name in ("task", "input")], split)["raw"]["task"]
+
+    assert scores["label_inertia"][0] == pytest.approx(1.0, rel=1e-3)
+    assert scores["label_inertia"][1] > 2
+    assert all(spread >= 0 for spread in scores["inertia_spread"])
 
 
 def test_split_without_hard_examples_has_no_share_of_separated_ones(dataset):

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 from taskclust.config import ConfigError
 from taskclust.probes import kmeans as module
-from taskclust.probes.kmeans import kmeans
+from taskclust.probes.kmeans import kmeans, partition_inertia
 from taskclust.probes.metrics import agreement
 from tests.helpers import assert_close
 from tests.strategies import point_sets, seeds
@@ -109,6 +109,15 @@ def test_every_cluster_of_distinct_points_is_used(points, seed, data):
     labels = kmeans(points, k, generator=generator(seed), restarts=2).labels
 
     assert all(row.unique().tolist() == list(range(k)) for row in labels)
+
+
+def test_partition_costs_its_inertia_by_the_definition():
+    points, labels = clustered(1, n=30, d=5, k=4)
+    other = structureless(1, n=30, d=5)
+
+    both = partition_inertia(torch.cat([points, other]), torch.as_tensor(labels[0]))
+
+    assert_close(both, [inertia_of(points[0], labels[0]), inertia_of(other[0], labels[0])], rtol=1e-4)
 
 
 def test_more_restarts_never_cost_more_and_usually_less():
