@@ -1,7 +1,6 @@
 """Options, fixtures and the closing report of the claims; see ``pytest benchmarks --help``, group "taskclust"."""
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from _pytest.mark.expression import Expression  # what -m means is pytest's to say
 
 from taskclust import config as settings
 from taskclust.claims import QUARANTINE, CellResult, Claim, judge
 from taskclust.config import ConfigError, Profile
-from taskclust.report import plain, verdict_rows, write_report
+from taskclust.report import check_folder, plain, verdict_rows, write_report
 from taskclust.runs import Runner, Store, StoreError, obtain_all
 from taskclust.runs.estimate import estimate
 
@@ -51,20 +51,27 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
+def asks_for_paper(markexpr: str) -> bool:
+    """Would ``-m`` run a claim at the paper's scale and none at smoke scale?"""
+    if not markexpr:
+        return False
+    chooses = Expression.compile(markexpr).evaluate
+    return chooses(lambda name, **_: name in {"gpu", "slow"}) and not chooses(lambda name, **_: name == "smoke")
+
+
 def chosen_profile(config: pytest.Config) -> Profile:
     """The profile with the options applied."""
-    asks_for_gpu = re.search(r"(?<!not )\bgpu\b", config.getoption("markexpr"))
-    name = config.getoption("--profile") or ("paper" if asks_for_gpu else "smoke")
+    name = config.getoption("--profile") or ("paper" if asks_for_paper(config.getoption("markexpr")) else "smoke")
     width = config.getoption("--width")
     if name == "smoke" and width is not None:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
     try:
-        profile = settings.smoke() if name == "smoke" else settings.paper(width or 768)
+        profile = settings.smoke() if name == "smoke" else settings.paper(768 if width is None else width)
         experiment = profile.experiment
         if config.getoption("--epochs") is not None:
             training = experiment.training.until(config.getoption("--epochs"))
             experiment = replace(experiment, training=training)
-        seeds = parse_seeds(config.getoption("--seeds")) if config.getoption("--seeds") else profile.seeds
+        seeds = profile.seeds if config.getoption("--seeds") is None else parse_seeds(config.getoption("--seeds"))
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     return Profile(profile.name, experiment, seeds)
@@ -118,10 +125,19 @@ def pytest_configure(config: pytest.Config) -> None:
     device = config.getoption("--device") or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device=cuda: no CUDA device is visible; use --device cpu")
+    try:
+        check_folder(report_folder(config, profile))
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
     command = shlex.join(["pytest", *config.invocation_params.args])
     if not any("perf" in argument for argument in config.args):
         config.option.benchmark_quiet = True  # the verdicts are the result; times go to --benchmark-json
     config.stash[SESSION] = ClaimSession(profile, _runner(config, device), command, overrides(config))
+
+
+def report_folder(config: pytest.Config, profile: Profile) -> Path:
+    """Where the report goes."""
+    return (config.getoption("--report") or Path("reports") / profile.name).resolve()
 
 
 def _runner(config: pytest.Config, device: str) -> Runner:
@@ -151,7 +167,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each claim's test its cells; the profile and the seeds stand in the test's name."""
     if "cell" not in metafunc.fixturenames:
         return
-    claim: Claim = metafunc.module.CLAIM
+    claim: Claim | None = getattr(metafunc.module, "CLAIM", None)
+    if claim is None:
+        return
     session = metafunc.config.stash[SESSION]
     name, n = session.profile.name, len(session.profile.seeds)
     parameters = []
@@ -212,7 +230,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.OK
     if state is None or not state.results:
         return
-    folder = session.config.getoption("--report") or Path("reports") / state.profile.name
+    folder = report_folder(session.config, state.profile)
     parameters = state.records.get("parameters")
     write_report(
         folder,
@@ -237,8 +255,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         scale = "SMOKE scale, no reproduction" if state.profile.name == "smoke" else "paper scale"
         terminalreporter.section(f"claims at {scale}{' with ' + state.overrides if state.overrides else ''}")
         terminalreporter.write_line(plain(verdict_rows(state.results)))
-        folder = config.getoption("--report") or Path("reports") / state.profile.name
-        terminalreporter.write_line(f"report: {folder / 'index.html'}")
+        page = report_folder(config, state.profile) / "index.html"
+        terminalreporter.write_line(f"report: {os.path.relpath(page)}")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

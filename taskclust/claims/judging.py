@@ -10,6 +10,15 @@ from taskclust.claims.measures import Reading, Record
 from taskclust.claims.registry import Check, Claim, ProfileName
 from taskclust.claims.statistics import Verdict, interval
 
+_SMOKE_WORDS = {"reproduced": "holds (smoke)", "not reproduced": "fails (smoke)", "inconclusive": "unclear (smoke)"}
+
+
+def shown(verdict: Verdict | None, profile: str) -> str:
+    """The verdict in words: at smoke scale a check can hold, but nothing of the paper is reproduced."""
+    if verdict is None:
+        return "not asserted"
+    return _SMOKE_WORDS[verdict] if profile == "smoke" else verdict
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -28,12 +37,11 @@ class CheckResult:
     null_fails: bool
     verdict: Verdict | None
 
-    def __str__(self) -> str:
+    def explain(self, profile: str) -> str:
+        """The check in a line."""
         band = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
         null = f"null {self.null_mean:.3g} ({self.null_name})" + ("" if self.null_fails else ", which passes too")
-        return (
-            f"{self.name}: {self.mean:.3g}{band}, criterion {self.criterion}; {null}: {self.verdict or 'not asserted'}"
-        )
+        return f"{self.name}: {self.mean:.3g}{band}, criterion {self.criterion}; {null}: {shown(self.verdict, profile)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +58,16 @@ class CellResult:
 
     def explain(self) -> str:
         """Everything a reader of a failed test needs."""
-        lines = [f"{self.claim}[{self.cell}] at {self.profile} scale, seeds {self.seeds}: {self.verdict}"]
-        return "\n  ".join([*lines, *map(str, self.checks), *self.failures])
+        verdict = shown(self.verdict, self.profile)
+        lines = [f"{self.claim}[{self.cell}] at {self.profile} scale, seeds {self.seeds}: {verdict}"]
+        return "\n  ".join([*lines, *(check.explain(self.profile) for check in self.checks), *self.failures])
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return asdict(self)
+        """As plain values for JSON, the verdicts in words."""
+        plain = asdict(self)
+        for part in (plain, *plain["checks"]):
+            part["verdict"] = shown(part["verdict"], self.profile)
+        return plain
 
 
 def judge(claim: Claim, cell: str, records: Sequence[Record], profile: ProfileName, seeds: Sequence[int]) -> CellResult:

@@ -70,6 +70,11 @@ def since_best(split: str, metric: str) -> Reading:
     return read
 
 
+def best_rise(split: str, metric: str) -> Reading:
+    """Task score at the epoch of best validation accuracy minus the untrained model's."""
+    return lambda r: -before_best(split, metric)(r)
+
+
 def before_best(split: str, metric: str) -> Reading:
     """The same for the untrained model in place of the last checkpoint."""
 
@@ -107,12 +112,23 @@ def accuracy_lag(column: str) -> Reading:
 
 def plateau_accuracy(column: str) -> Reading:
     """Mean accuracy until the loss has fallen half way, relative to the highest accuracy."""
+    return lambda r: _plateau(history(r, column), history(r, "loss"))
 
-    def read(record: Record) -> float:
-        accuracy = history(record, column)
-        return float(accuracy[: first_half_fallen(history(record, "loss")) + 1].mean() / accuracy.max())
 
-    return read
+def _plateau(accuracy: np.ndarray, loss: np.ndarray) -> float:
+    """1, no plateau before a rise, where nothing ever rises."""
+    highest = accuracy.max()
+    return float(accuracy[: first_half_fallen(loss) + 1].mean() / highest) if highest > 0 else 1.0
+
+
+def highest_accuracy(column: str) -> Reading:
+    """The highest accuracy of the training."""
+    return lambda r: float(history(r, column).max())
+
+
+def untrained_accuracy(column: str) -> Reading:
+    """The accuracy at epoch 0."""
+    return lambda r: float(history(r, column)[0])
 
 
 def lockstep_lag(record: Record) -> float:
@@ -125,8 +141,7 @@ def lockstep_lag(record: Record) -> float:
 def lockstep_plateau(record: Record) -> float:
     """The plateau of an accuracy that followed the loss: the null."""
     loss = history(record, "loss")
-    follower = np.nan_to_num(np.nanmax(loss) - loss)
-    return float(follower[: first_half_fallen(loss) + 1].mean() / follower.max())
+    return _plateau(np.nan_to_num(np.nanmax(loss) - loss), loss)
 
 
 def knn(quantity: str, epoch: int = -1, layer: int = -1) -> Reading:

@@ -130,6 +130,17 @@ def _ordering(split: str, still: Criterion | None) -> tuple[Check, ...]:
 def _outlast(split: str) -> tuple[Check, ...]:
     return (
         Check(
+            name="rise of f1 until the best epoch",
+            reading=m.best_rise(split, "f1"),
+            null=m.best_rise(split, "shuffled_f1"),
+            null_name=SHUFFLED,
+            paper=Exceeds(RISE),
+            smoke=None if split == "subset" else Exceeds(RISE),
+            source="text",
+            reason="what is to persist must be there",
+            worst=-1.0,
+        ),
+        Check(
             name="late f1 less f1 at the best epoch",
             reading=m.since_best(split, "f1"),
             null=m.before_best(split, "f1"),
@@ -149,7 +160,7 @@ def _printed_epoch() -> Check:
         reading=lambda r: float(r["best_epoch"]),
         null=lambda r: 1.0,
         null_name="stop at the first epoch",
-        paper=ConsistentWith(51),
+        paper=ConsistentWith(51, resolution=25),
         smoke=None,
         source="text",
         worst=0.0,
@@ -158,6 +169,16 @@ def _printed_epoch() -> Check:
 
 def _lag(column: str) -> tuple[Check, ...]:
     return (
+        Check(
+            name="highest accuracy",
+            reading=m.highest_accuracy(column),
+            null=m.untrained_accuracy(column),
+            null_name=UNTRAINED,
+            paper=AtLeast(0.8),
+            smoke=AtLeast(0.5),
+            source="ours",
+            reason='"saturates at high values": there must be a rise to wait for',
+        ),
         Check(
             name="accuracy's lag behind the loss (fraction of training)",
             reading=m.accuracy_lag(column),

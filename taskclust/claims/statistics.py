@@ -17,6 +17,8 @@ from scipy import stats
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 ALPHA = 0.05
+#: Seeds up to which every sign pattern is tried.
+MOST_EXACT = 15
 
 
 class Criterion(Protocol):
@@ -28,34 +30,40 @@ class Criterion(Protocol):
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Two-sided Student interval of the mean over seeds; infinite for one seed, a point where all are equal."""
-    mean, sd, n = float(np.mean(values)), _sd(values), len(values)
-    if n < 2:
-        return -math.inf, math.inf
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
-    return mean - half, mean + half
+    return _around_mean(values, confidence, 1 / len(values))
 
 
 def sign_flip(values: Sequence[float]) -> float:
     """p-value of "the mean is not positive": the share of all sign patterns with a mean at least as large.
 
-    Exact and without assuming normality; its smallest value is 2**-n, so fewer than five seeds never reach 0.05.
+    Without assuming normality, and exact up to 15 seeds (beyond, of 2**15 patterns drawn alike every time); its
+    smallest value is 2**-n, so fewer than five seeds never reach 0.05. 1 where a value is no number.
     """
     v = np.asarray(values, dtype=float)
-    signs = np.array(list(itertools.product((1, -1), repeat=len(v))))
+    if not np.isfinite(v).all():
+        return 1.0
+    if len(v) > MOST_EXACT:
+        signs = np.random.default_rng(0).choice((1, -1), size=(2**MOST_EXACT, len(v)))
+    else:
+        signs = np.array(list(itertools.product((1, -1), repeat=len(v))))
     return float((signs @ v >= v.sum() - 1e-12 * np.abs(v).sum()).mean())
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Where one more run like these would fall, e.g. the paper's."""
-    mean, sd, n = float(np.mean(values)), _sd(values), len(values)
+    return _around_mean(values, confidence, 1 + 1 / len(values))
+
+
+def _around_mean(values: Sequence[float], confidence: float, variances: float) -> tuple[float, float]:
+    """The mean plus and minus Student's multiple of the root of so many ``variances``."""
+    n = len(values)
     if n < 2:
         return -math.inf, math.inf
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd * math.sqrt(1 + 1 / n)
+    if len(set(values)) == 1:  # rounding would give equal values a width
+        return values[0], values[0]
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd * math.sqrt(variances)
     return mean - half, mean + half
-
-
-def _sd(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +122,25 @@ class Exceeds:
 
 @dataclass(frozen=True, slots=True)
 class ConsistentWith:
-    """The paper's one printed number lies where one more run would fall."""
+    """The paper's one printed number lies where one more run would fall, to within ``resolution``.
+
+    Runs that scatter more widely than that would agree with any number: they decide nothing.
+    """
 
     printed: float
+    resolution: float
 
     def __str__(self) -> str:
-        return f"consistent with {self.printed:g}"
+        return f"consistent with {self.printed:g} to ± {self.resolution:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
         """Decide from one value a seed."""
         if len(values) < 3:
             return "inconclusive"
         low, high = prediction_interval(values)
-        return "reproduced" if low <= self.printed <= high else "not reproduced"
+        if not low <= self.printed <= high:
+            return "inconclusive" if math.isnan(low) else "not reproduced"
+        return "reproduced" if high - low <= 2 * self.resolution else "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)

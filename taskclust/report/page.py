@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
-from taskclust.claims import CLAIMS, CellResult
+from taskclust.claims import CLAIMS, QUARANTINE, CellResult
+from taskclust.config import require
 from taskclust.report.figures import figures
 from taskclust.report.tables import check_rows, comma_separated, count_rows, markdown, size_rows, verdict_rows
 from taskclust.silent_points import SILENT_POINTS
@@ -34,6 +35,22 @@ CAVEAT = {
 }
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse, before anything is computed, a folder whose content a report must not replace.
+
+    Raises:
+        ConfigError: it holds something, and no report of ours.
+    """
+    is_ours = (folder / "verdicts.json").exists() or (folder / "perf.md").exists()
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    require(
+        is_ours or not taken,
+        "report",
+        str(folder),
+        "it holds other files, which a report would replace; name a new folder",
+    )
+
+
 def write_report(
     folder: Path,
     profile: str,
@@ -48,7 +65,7 @@ def write_report(
     """Write ``folder`` anew: verdicts.{md,csv,json}, checks.csv, tables.md, figures/*.png and index.html.
 
     Args:
-        folder: is replaced as a whole, once the new one is complete.
+        folder: is replaced as a whole, once the new one is complete; see :func:`check_folder`.
         profile: "smoke" or "paper".
         results: the verdicts.
         scores: experiments' records, for the figures.
@@ -57,6 +74,7 @@ def write_report(
         command: what made this report, shown in it.
         overrides: settings that differ from the profile's, shown with the caveat.
     """
+    check_folder(folder)
     scratch = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "figures").mkdir(parents=True)
@@ -96,6 +114,7 @@ def write_report(
         figures_of=_FIGURES,
         tables={title: rows for title, rows in tables.items() if rows},
         figures={name: _inline(figure) for name, figure in drawn.items()},
+        findings=[(claim, cell, found) for (scale, claim, cell), found in QUARANTINE.items() if scale == profile],
         silent_points=SILENT_POINTS,
         provenance=provenance,
     )

@@ -8,23 +8,16 @@ from typing import Any
 
 from tabulate import tabulate
 
-from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult
+from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult, shown
+from taskclust.claims.statistics import Verdict
 from taskclust.config import PRINTED_PARAMETERS, PRINTED_SIZES
 
-_MARKS = {"reproduced": "✔ reproduced", "not reproduced": "✘ not reproduced", "inconclusive": "? inconclusive"}
-#: At smoke scale a check can hold, but nothing of the paper is reproduced.
-_SMOKE_MARKS = {
-    "reproduced": "✔ holds (smoke)",
-    "not reproduced": "✘ fails (smoke)",
-    "inconclusive": "? unclear (smoke)",
-}
+_MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
 
 
-def verdict_word(verdict: str | None, profile: str) -> str:
+def verdict_word(verdict: Verdict | None, profile: str) -> str:
     """The verdict as shown: a smoke run never says "reproduced"."""
-    if verdict is None:
-        return "– not asserted"
-    return (_SMOKE_MARKS if profile == "smoke" else _MARKS)[verdict]
+    return f"{_MARKS[verdict]} {shown(verdict, profile)}"
 
 
 def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
@@ -71,7 +64,8 @@ def number(value: float | None) -> str:
     """A value with three digits after the point, or as a count."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}".rstrip("0").rstrip(".")
+    rounded = round(value, 3) + 0.0  # no -0
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{rounded:.3f}".rstrip("0").rstrip(".")
 
 
 def band(check: CheckResult) -> str:

@@ -10,9 +10,9 @@ def run(setting, seed, f1, *, subset=0.4, failure=None):
     if failure:
         return {"setting": setting, "seed": seed, "changes": {}, "failure": failure}
     curve = [[0.1, 0.2], [0.1, f1]]
-    split = {name: curve for name in ("tsne", "raw", "ari", "distribution")}
+    split = dict.fromkeys(("tsne", "raw", "ari", "distribution"), curve)
     split |= {"tsne_low": curve, "tsne_high": [[0.1, 0.2], [0.1, f1 + 0.05]], "hard_separated": curve}
-    split["components"] = {name: curve for name in ("task", "distribution", "input", "output")}
+    split["components"] = dict.fromkeys(("task", "distribution", "input", "output"), curve)
     return {
         "setting": setting,
         "seed": seed,

@@ -1,0 +1,234 @@
+"""Rows say what the verdicts say, and no more."""
+
+import csv
+import io
+
+import pytest
+
+from taskclust.claims import CLAIMS, QUARANTINE, judge
+from taskclust.claims.quarantine import Finding
+from taskclust.report import plain, verdict_rows
+from taskclust.report.tables import (
+    band,
+    check_rows,
+    comma_separated,
+    count_rows,
+    markdown,
+    number,
+    size_rows,
+    verdict_word,
+)
+from tests.claims.records import SEEDS, dead_record, perfect_record, world
+
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", None)
+
+
+def results(profile, make=perfect_record):
+    """Every cell of the scores-based claims that the profile judges."""
+    records = world(make)
+    return [
+        judge(claim, cell, records, profile, SEEDS)
+        for claim in CLAIMS.values()
+        if claim.needs == "scores"
+        for cell in claim.cells
+        if profile == "paper" or cell not in claim.paper_only
+    ]
+
+
+def of(rows, claim, cell):
+    (row,) = [row for row in rows if (row["claim"], row["cell"]) == (claim, cell)]
+    return row
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_smoke_verdict_never_says_reproduced(verdict):
+    assert "reproduced" not in verdict_word(verdict, "smoke")
+
+
+@pytest.mark.parametrize("make", [perfect_record, dead_record])
+def test_no_smoke_row_says_reproduced(make):
+    made = results("smoke", make)
+
+    words = {row["verdict"] for row in [*verdict_rows(made), *check_rows(made)]}
+
+    assert len(words) > 1
+    assert not any("reproduced" in word for word in words)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_each_verdict_has_its_own_word(profile):
+    assert len({verdict_word(verdict, profile) for verdict in VERDICTS}) == len(VERDICTS)
+
+
+def test_words_at_paper_scale_are_the_verdicts_with_a_mark():
+    assert [verdict_word(v, "paper") for v in VERDICTS] == [
+        "✔ reproduced",
+        "✘ not reproduced",
+        "? inconclusive",
+        "– not asserted",
+    ]
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_every_cell_of_the_scale_has_one_row_in_the_registrys_order(profile):
+    rows = verdict_rows(reversed(results(profile)))
+
+    assert [(row["claim"], row["cell"]) for row in rows] == [
+        (claim.id, cell)
+        for claim in CLAIMS.values()
+        for cell in claim.cells
+        if profile == "paper" or cell not in claim.paper_only
+    ]
+
+
+def test_cells_that_were_not_run_are_shown_as_not_run():
+    rows = verdict_rows(results("paper"))
+
+    shown = {claim.id: {row["verdict"] for row in rows if row["claim"] == claim.id} for claim in CLAIMS.values()}
+    for claim in CLAIMS.values():
+        assert shown[claim.id] == ({"✔ reproduced"} if claim.needs == "scores" else {"not run"})
+
+
+def test_without_results_nothing_was_run():
+    rows = verdict_rows([])
+
+    assert {row["verdict"] for row in rows} == {"not run"}
+    assert {row["claim"] for row in rows} == set(CLAIMS)
+
+
+def test_the_deciding_check_is_the_first_with_the_cells_verdict():
+    made = results("paper", dead_record)
+
+    row = of(verdict_rows(made), "knn-accuracy", "validation")
+
+    assert row["verdict"] == "✘ not reproduced"
+    assert row["seeds"] == 5
+    assert row["deciding check"].startswith("rise 0 (≥ 0.1; null 0)")
+
+
+def test_the_deciding_check_has_its_interval():
+    row = of(verdict_rows(results("paper")), "cluster-emergence", "validation")
+
+    assert row["deciding check"].startswith("rise of f1 0.6")
+    assert " [0.6" in row["deciding check"]
+
+
+def test_a_cell_of_which_nothing_is_asserted_says_so():
+    claim = CLAIMS["plateau-then-rise"]
+    unasserted = claim.cells["validation"][-1]
+    result = judge(
+        type(claim)(id=claim.id, where="", sentence="", cells={"validation": (unasserted,)}),
+        "validation",
+        world(perfect_record),
+        "smoke",
+        SEEDS,
+    )
+
+    row = of(verdict_rows([result]), claim.id, "validation")
+
+    assert row["verdict"] == "? unclear (smoke)"
+    assert row["deciding check"] == "nothing is asserted"
+
+
+def test_a_known_finding_is_marked_at_its_own_scale(monkeypatch):
+    monkeypatch.setitem(QUARANTINE, ("paper", "knn-accuracy", "validation"), Finding("too low", "a record"))
+
+    paper, smoke = (verdict_rows(results(profile, dead_record)) for profile in ("paper", "smoke"))
+
+    assert of(paper, "knn-accuracy", "validation")["verdict"] == "✘ not reproduced (known finding)"
+    assert [row["claim"] for row in paper if "finding" in row["verdict"]] == ["knn-accuracy"]
+    assert not [row for row in smoke if "finding" in row["verdict"]]
+
+
+def test_every_check_has_one_row_with_all_it_rests_on():
+    made = results("paper")
+
+    rows = check_rows(made)
+
+    assert [(r["claim"], r["cell"], r["check"]) for r in rows] == [
+        (result.claim, result.cell, check.name) for result in made for check in result.checks
+    ]
+    row = of([r for r in rows if r["check"] == "late f1"], "cluster-emergence", "subset")
+    assert row["criterion"] == "≥ 0.9"
+    assert row["from"] == "text"
+    assert row["n"] == 5
+    assert row["null is"] == "untrained model"
+    assert row["null"] == "0.3"
+    assert row["null fails"] == "yes"
+    assert row["reason"] == '"over 0.9 at the late training stage"'
+
+
+def test_a_null_that_passes_stands_out():
+    rows = check_rows(results("paper", lambda seed: dead_record(seed, level=0.95)))
+
+    found = {(row["claim"], row["check"]): row["null fails"] for row in rows}
+
+    assert found["knn-accuracy", "late level"] == "NO"
+    assert found["knn-accuracy", "rise"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "0.5"),
+        (0.12345, "0.123"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (-0.05, "-0.05"),
+        (999.5, "999.5"),
+        (23_734_272.0, "23,734,272"),
+        (-1_000.0, "-1,000"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_number_is_short(value, text):
+    assert number(value) == text
+
+
+def test_what_rounds_to_nought_has_no_sign():
+    assert number(-0.0001) == "0"
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_one_seed_and_equal_seeds_have_no_band(n):
+    result = judge(CLAIMS["knn-accuracy"], "validation", [perfect_record(0)] * n, "paper", range(n))
+
+    assert [band(check) for check in result.checks] == [""] * 3
+
+
+def test_sizes_stand_beside_table_3():
+    sizes = [{"train": 7_275, "subset": 180, "validation": 315}, {"train": 7_275, "subset": 175, "validation": 315}]
+
+    assert size_rows([{"sizes": s} for s in sizes]) == [
+        {"set": "train", "paper": 7_300, "ours": "7275", "seeds": 2},
+        {"set": "subset", "paper": 180, "ours": "175, 180", "seeds": 2},
+        {"set": "validation", "paper": 315, "ours": "315", "seeds": 2},
+    ]
+
+
+def test_counts_stand_beside_table_8():
+    counts = {"32": 55_168, "256": 3_193_856, "768": 23_734_272, "2048": 201_711_616}
+
+    rows = count_rows({"counts": counts})
+
+    assert [row["hidden dimension"] for row in rows] == [32, 256, 768, 2048]
+    assert [row["paper"] for row in rows] == [55_000, 3_000_000, 23_000_000, 202_000_000]
+    assert [row["ours"] for row in rows] == list(counts.values())
+
+
+def test_tables_keep_numbers_as_they_are_written():
+    rows = [{"value": "0.10", "text": "a"}, {"value": "1e5", "text": "b"}]
+
+    for table in (markdown(rows), plain(rows)):
+        assert "0.10" in table
+        assert "1e5" in table
+    assert markdown(rows).startswith("| value")
+
+
+def test_csv_comes_back_as_it_was():
+    rows = check_rows(results("paper"))
+
+    found = list(csv.DictReader(io.StringIO(comma_separated(rows), newline="")))
+
+    assert found == [{name: str(value) for name, value in row.items()} for row in rows]

@@ -1,0 +1,246 @@
+"""The options of the claims: what is refused, and with what advice; what a run does; and what it leaves."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from taskclust.config import paper, smoke
+
+ROOT = Path(__file__).parents[1]
+COUNTED = {"width-32", "width-256", "width-768", "width-2048"}
+
+
+@pytest.fixture
+def root_conftest(pytestconfig):
+    return pytestconfig.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+
+
+@pytest.fixture
+def choose(root_conftest):
+    """The profile of the options given, the others at their defaults."""
+
+    def _choose(**given):
+        options = {"markexpr": "", "--profile": None, "--width": None, "--epochs": None, "--seeds": None}
+        named = {name if name == "markexpr" else f"--{name}": value for name, value in given.items()}
+        assert named.keys() <= options.keys()
+        return root_conftest.chosen_profile(SimpleNamespace(getoption={**options, **named}.__getitem__))
+
+    return _choose
+
+
+@pytest.fixture
+def run(capfd, monkeypatch, tmp_path):
+    """Run the claims in this process, without CUDA; give the exit code and what was printed."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def _run(*arguments):
+        capfd.readouterr()
+        code = pytest.main(["benchmarks", "-p", "no:cacheprovider", "--store", str(tmp_path / "store"), *arguments])
+        captured = capfd.readouterr()
+        return code, captured.out + captured.err
+
+    return _run
+
+
+# --- seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("1", (0,)),
+        ("5", (0, 1, 2, 3, 4)),
+        (" 2 ", (0, 1)),
+        ("0,3,7", (0, 3, 7)),
+        ("7,0", (7, 0)),
+        ("3,", (3,)),
+        ("1, 2", (1, 2)),
+    ],
+)
+def test_seeds_are_a_count_or_a_list(root_conftest, text, seeds):
+    assert root_conftest.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", ",", "0", "-1", "abc", "1.5", "0,0", "1,-2", "0,x", "1;2"])
+def test_other_seeds_are_refused_with_an_example(root_conftest, text):
+    with pytest.raises(pytest.UsageError, match=r"^--seeds='.*': give a count, .*or distinct seeds, e\.g\. 0,3,7"):
+        root_conftest.parse_seeds(text)
+
+
+# --- the profile
+
+
+@pytest.mark.parametrize(
+    ("given", "profile"),
+    [
+        ({}, smoke()),
+        ({"markexpr": "not gpu"}, smoke()),
+        ({"markexpr": "smoke and not gpu"}, smoke()),
+        ({"markexpr": "not slow"}, smoke()),
+        ({"markexpr": "not (gpu or slow)"}, smoke()),
+        ({"profile": "smoke", "markexpr": "gpu"}, smoke()),
+        ({"markexpr": "gpu"}, paper()),
+        ({"markexpr": "gpu and not llm"}, paper()),
+        ({"profile": "paper"}, paper()),
+        ({"profile": "paper", "width": 256}, paper(256)),
+        ({"markexpr": "gpu", "width": 32}, paper(32)),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else value.name,
+)
+def test_profile_is_the_one_asked_for(choose, given, profile):
+    assert choose(**given) == profile
+
+
+def test_seeds_and_epochs_change_nothing_else(choose):
+    profile = choose(seeds="0,3", epochs=7)
+
+    assert profile.seeds == (0, 3)
+    assert profile.experiment.training == smoke().experiment.training.until(7)
+    assert profile.experiment.data == smoke().experiment.data
+    assert profile.experiment.model == smoke().experiment.model
+    assert profile.experiment.probe == smoke().experiment.probe
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"width": 256}, r"^--width=256: only the paper profile has widths; add --profile paper"),
+        ({"profile": "paper", "width": 33}, r"^width=33: the paper has 32, 256, 768, 2048"),
+        ({"epochs": 0}, r"^epochs=0: use 1 to "),
+        ({"epochs": -3}, r"^epochs=-3: use 1 to "),
+        ({"profile": "paper", "epochs": 201}, r"^epochs=201: use 1 to 200"),
+        ({"seeds": "abc"}, r"^--seeds='abc'"),
+        ({"seeds": ""}, r"^--seeds=''"),
+        ({"profile": "paper", "width": 0}, r"^width=0: the paper has 32, 256, 768, 2048"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_runs(choose, given, message):
+    with pytest.raises(pytest.UsageError, match=message):
+        choose(**given)
+
+
+# --- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "abc"], "--seeds='abc': give a count"),
+        (["--seeds", "0,0"], "--seeds='0,0': give a count"),
+        (["--profile", "wrong"], "invalid choice: 'wrong'"),
+        (["--profile", "paper", "--width", "33"], "width=33: the paper has 32, 256, 768, 2048"),
+        (["--width", "256"], "--width=256: only the paper profile has widths; add --profile paper"),
+        (["--epochs", "0"], "epochs=0: use 1 to "),
+        (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
+        (["--store", "/dev/null/x"], "pass --store a folder of yours"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_option_ends_at_once_with_what_to_do(run, tmp_path, arguments, message):
+    code, output = run(*arguments)
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert message in output
+    assert "Traceback" not in output
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_paper_scale_without_cuda_is_refused_with_its_price(run, monkeypatch):
+    cost = SimpleNamespace(hours=11)
+    monkeypatch.setattr("taskclust.runs.estimate.estimate", lambda _runner, runs: [cost] * len(runs))
+
+    code, output = run("-m", "gpu", "--seeds", "3")
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "no CUDA device is visible; add --device cpu" in output
+    assert "about 33 hours" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width", "seeds"),
+    [(["--seeds", "0,3"], 64, (0, 3)), (["-m", "gpu", "--seeds", "1", "--width", "256"], 256, (0,))],
+    ids=["smoke", "gpu"],
+)
+def test_dry_run_lists_runs_with_minutes_and_disk_and_runs_nothing(run, tmp_path, arguments, width, seeds):
+    code, output = run("--dry-run", "--report", str(tmp_path / "report"), *arguments)
+
+    table = [line.split() for line in output.splitlines() if line.startswith("width ")]
+    assert code == pytest.ExitCode.OK
+    assert "dry run: nothing was run" in output
+    assert "estimated minutes" in output
+    assert [row[:4] for row in table] == [["width", str(width), "seed", str(seed)] for seed in seeds]
+    assert all(int(minutes) >= 0 and int(megabytes) > 0 for *_, minutes, megabytes, _ in table)
+    assert [row[-1] for row in table] == ["no"] * len(seeds)
+    assert not list(tmp_path.rglob("*.json"))
+    assert not (tmp_path / "report").exists()
+
+
+def test_claims_are_judged_and_reported(tmp_path):
+    """As a user runs them, in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "benchmarks", "-k", "parameter", "-p", "no:cacheprovider"]
+    folders = ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
+
+    done = subprocess.run(
+        [*command, *folders],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+    assert "claims at SMOKE scale, no reproduction" in done.stdout
+    assert f"report: {os.path.relpath(tmp_path / 'report' / 'index.html', ROOT)}" in done.stdout
+    assert (tmp_path / "report" / "index.html").exists()
+    assert len(list((tmp_path / "store").rglob("record.json"))) == 1
+
+
+def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tmp_path):
+    report = ["--report", str(tmp_path / "report"), "-k", "parameter", "--seeds", "2"]
+
+    first, _ = run(*report)
+    (record,) = (tmp_path / "store").rglob("record.json")
+    before = record.stat()
+    second, output = run(*report)
+    rows = list(csv.DictReader((tmp_path / "report" / "verdicts.csv").read_text().splitlines()))
+
+    assert first == second == pytest.ExitCode.OK
+    assert (record.stat().st_mtime_ns, record.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert {row["cell"] for row in rows if row["verdict"] == "✔ holds (smoke)"} == COUNTED
+    assert {row["verdict"] for row in rows if row["claim"] != "parameter-counts"} == {"not run"}
+    assert {row["seeds"] for row in rows if row["claim"] == "parameter-counts"} == {"2"}
+    assert "Settings differ from the profile&#39;s: --seeds=2" in (tmp_path / "report" / "index.html").read_text()
+    assert "claims at SMOKE scale, no reproduction with --seeds=2" in output
+
+
+def test_recompute_makes_the_record_anew(run, tmp_path):
+    report = ["--report", str(tmp_path / "report"), "-k", "parameter"]
+    run(*report)
+    (record,) = (tmp_path / "store").rglob("record.json")
+    before = record.stat().st_mtime_ns
+
+    code, _ = run("--recompute", *report)
+
+    assert code == pytest.ExitCode.OK
+    assert record.stat().st_mtime_ns > before
+
+
+def test_a_finding_is_expected_to_fail_and_its_success_fails_the_run(run, root_conftest, monkeypatch, tmp_path):
+    finding = SimpleNamespace(reason="too many", evidence="a record")
+    monkeypatch.setitem(root_conftest.QUARANTINE, ("smoke", "parameter-counts", "width-32"), finding)
+
+    code, output = run("--report", str(tmp_path / "report"), "-k", "parameter")
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "[XPASS(strict)] too many (a record)" in output
+    assert "1 failed, 3 passed" in output
