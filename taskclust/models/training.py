@@ -109,10 +109,7 @@ class Trainer:
         self.epoch += 1
         loss_value = float(total) / len(data)  # the epoch's only wait for the device
         if not math.isfinite(loss_value):
-            raise TrainingDiverged(
-                f"learning_rate={training.learning_rate}: the loss became {loss_value} in epoch {self.epoch}; "
-                "lower the rate or use precision='float32'"
-            )
+            raise self._diverged(f"the loss became {loss_value}")
         self.history.append(self._measure(loss_value))
         if self.best_epoch == self.epoch:
             self._best.copy_(self.parameters.low)
@@ -129,6 +126,12 @@ class Trainer:
         self.parameters.refresh()
         return loss.detach()
 
+    def _diverged(self, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"learning_rate={self.config.training.learning_rate}: {what} in epoch {self.epoch}; lower the rate or use "
+            "precision='float32'"
+        )
+
     @torch.no_grad()
     def _correct(self, split: str) -> Tensor:
         """Whether the most likely output is the right one, for each instance of the split, bool [N]."""
@@ -138,6 +141,8 @@ class Trainer:
         for start in range(0, len(data), 64):
             batch = packed_batch(data, np.arange(start, min(start + 64, len(data))))
             logits = self.model(batch.tokens, batch.mask, batch.positions, select=batch.input_at).logits
+            if not torch.isfinite(logits).all():  # the epoch's last step can ruin what its loss still shows whole
+                raise self._diverged("the predictions became nan")
             hits.append(logits.argmax(-1) == batch.targets[-len(batch.input_at) :])
         return torch.cat(hits)
 

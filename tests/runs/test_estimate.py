@@ -1,0 +1,116 @@
+"""What runs would cost: nothing when stored, and more when there is more to do."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from taskclust.config import ModelConfig
+from taskclust.models import Decoder
+from taskclust.models.decoder import decoder_config
+from taskclust.runs import Runner, Store
+from taskclust.runs import estimate as module
+from taskclust.runs.estimate import Estimate, estimate, matmul_flops
+from taskclust.runs.store import write_json
+from tests.runs.test_experiments import CONFIG
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine of one speed."""
+    monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 1e11)
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(Store(tmp_path))
+
+
+def training(**changes):
+    return replace(CONFIG, training=replace(CONFIG.training, **changes))
+
+
+def probe(**changes):
+    return replace(CONFIG, probe=replace(CONFIG.probe, **changes))
+
+
+def width(width):
+    return replace(CONFIG, model=replace(CONFIG.model, width=width, feed_forward=2 * width))
+
+
+@pytest.mark.parametrize(
+    "dearer",
+    [
+        training(epochs=16, schedule_epochs=16),
+        training(batch_instructions=4),
+        training(checkpoints=(0, 1, 2, 3, 8)),
+        width(64),
+        replace(CONFIG, model=replace(CONFIG.model, layers=4)),
+        probe(iterations=2000),
+        probe(tsne_restarts=3),
+        replace(probe(tsne_at="all"), training=training(checkpoints=tuple(range(9))).training),
+    ],
+    ids=["epochs", "smaller-batches", "checkpoints", "width", "layers", "iterations", "restarts", "every-embedding"],
+)
+def test_more_to_do_costs_more_hours(runner, dearer):
+    cheap, dear = estimate(runner, [CONFIG, dearer])
+
+    assert 0 < cheap.hours < dear.hours
+
+
+def test_few_embeddings_cost_less_than_all(runner):
+    every, few = estimate(runner, [probe(iterations=10**6), probe(iterations=10**6, tsne_at="few")])
+
+    assert few.hours == pytest.approx(every.hours * 4 / 5, rel=1e-2)
+
+
+def test_hours_of_a_long_training_grow_in_proportion_to_epochs(runner):
+    short, long = estimate(runner, [training(epochs=e, schedule_epochs=e) for e in (10_000, 30_000)])
+
+    assert long.hours == pytest.approx(3 * short.hours, rel=1e-2)
+
+
+def test_a_wide_model_takes_as_long_as_its_products_and_half_on_a_machine_twice_as_fast(runner, monkeypatch):
+    wide = replace(CONFIG, model=ModelConfig.of_width(2048))
+    (slow,) = estimate(runner, [wide])
+
+    monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 2e11)
+
+    (fast,) = estimate(runner, [wide])
+    assert fast.hours == pytest.approx(slow.hours / 2, rel=0.02)
+
+
+@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_disk_is_that_of_the_weights_of_every_checkpoint_and_the_best(runner, precision, size):
+    config = training(precision=precision)
+    parameters = Decoder(decoder_config(config.data, config.model)).num_parameters()
+
+    (found,) = estimate(runner, [config])
+
+    assert found.gigabytes == pytest.approx(parameters * size * 5 / 1e9)
+
+
+def test_a_stored_run_costs_nothing_unless_it_is_to_be_recomputed(runner):
+    key = runner.keys(runner.resolve(CONFIG))["scores"]
+    runner.store.obtain("scores", key, lambda folder: write_json(folder / "record.json", {}))
+
+    stored, missing = estimate(runner, [CONFIG, replace(CONFIG, seed=4)])
+    (again,) = estimate(replace(runner, recompute=True), [CONFIG])
+
+    assert stored == Estimate("width 16 seed 3", 0.0, 0.0, is_stored=True)
+    assert not missing.is_stored
+    assert missing.hours > 0
+    assert not again.is_stored
+    assert again.hours > 0
+
+
+def test_a_row_is_in_minutes_and_megabytes():
+    row = Estimate("width 768 seed 0", 1.5, 0.25, is_stored=False).row()
+
+    assert row == {"run": "width 768 seed 0", "estimated minutes": "90", "disk (MB)": "250", "stored": "no"}
+    assert Estimate("", 0.0, 0.0, is_stored=True).row()["stored"] == "yes"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_this_machine_multiplies_at_a_plausible_speed(dtype):
+    assert 1e6 < matmul_flops(dtype, size=64) < 1e15

@@ -1,0 +1,86 @@
+"""Several processes compute what one computes, and what one run raises costs the others nothing."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import pytest
+
+from taskclust.config import ConfigError
+from taskclust.runs import Runner, Store, obtain_all, parallel
+from tests.runs.test_experiments import CONFIG, measured
+
+PROBE = replace(CONFIG.probe, iterations=5, tsne_restarts=1)
+CONFIGS = [replace(CONFIG, seed=seed, probe=PROBE) for seed in (3, 4)]
+IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known only once the states are there
+
+
+class Computed(NamedTuple):
+    runner: Runner
+    raised: Exception | None
+    returned: list[dict[str, Any]]
+
+
+def record_file(runner, config):
+    return runner.store.path("scores", runner.keys(runner.resolve(config))["scores"]) / "record.json"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Computed by one process, the first of three in vain."""
+    return obtained(tmp_path_factory.mktemp("alone"), workers=1)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Computed by two processes, the first of three in vain."""
+    return obtained(tmp_path_factory.mktemp("together"), workers=2)
+
+
+def obtained(root, workers):
+    runner = Runner(Store(root))
+    raised = None
+    try:
+        obtain_all(runner, [IMPOSSIBLE, *CONFIGS], workers)
+    except ConfigError as error:
+        raised = error
+    stored = [config for config in CONFIGS if runner.is_stored(config)]
+    return Computed(runner, raised, obtain_all(runner, stored, workers))
+
+
+def test_a_failure_is_raised_after_the_other_runs_were_stored(together):
+    assert "perplexity=1000" in str(together.raised)
+    assert not together.runner.is_stored(IMPOSSIBLE)
+    assert [record["config"]["seed"] for record in together.returned] == [3, 4]
+
+
+def test_one_process_raises_the_failure_too(alone):
+    assert "perplexity=1000" in str(alone.raised)
+
+
+def test_two_processes_give_the_records_of_one(together, alone):
+    expected = obtain_all(alone.runner, CONFIGS, workers=1)
+
+    assert list(map(measured, together.returned)) == list(map(measured, expected))
+
+
+def test_records_come_in_the_order_of_the_experiments(together):
+    backwards = obtain_all(together.runner, CONFIGS[::-1], workers=2)
+
+    assert backwards == together.returned[::-1]
+
+
+def test_what_is_stored_starts_no_process(together, monkeypatch):
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", None)
+
+    assert obtain_all(together.runner, CONFIGS, workers=2) == together.returned
+
+
+def test_two_processes_compute_each_record_once_when_told_to_recompute(together):
+    files = [record_file(together.runner, config) for config in CONFIGS]
+    before = [path.stat().st_ino for path in files]
+
+    again = obtain_all(replace(together.runner, recompute=True), CONFIGS, workers=2)
+
+    assert all(path.stat().st_ino != old for path, old in zip(files, before, strict=True))
+    assert list(map(measured, again)) == list(map(measured, together.returned))
+    assert obtain_all(together.runner, CONFIGS, workers=2) == again

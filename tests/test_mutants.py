@@ -1,0 +1,367 @@
+"""Planted faults, each with the test that must notice it: a suite that passes with one of these proves nothing.
+
+A fault is a patch, put in place once the test is collected. The test is run in this process and must fail by an
+assertion of its own; without a fault all these tests pass.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from taskclust.data import functions, synthetic
+from taskclust.models import batches, decoder, precision, training
+from taskclust.probes import clusters, hidden, kmeans, metrics, tsne
+from taskclust.runs import experiments, store
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken, and which test must notice."""
+
+    name: str
+    plant: Patch
+    noticed_by: str
+
+
+def replace_everywhere(patch: pytest.MonkeyPatch, original: Any, fault: Any) -> None:
+    """Replace a function in every module of ours that holds it, tests included: ``from x import y`` copies names."""
+    for module in list(sys.modules.values()):
+        if module.__name__.partition(".")[0] in ("taskclust", "tests"):
+            for name, value in list(vars(module).items()):
+                if value is original:
+                    patch.setattr(module, name, fault)
+
+
+# ---------------------------------------------------------------- data
+
+
+def shuffled_identities(patch):
+    patch.setitem(synthetic._LABELS, "task", lambda split: np.roll(synthetic._spread(split.task, split), 7))
+
+
+def validation_instruction_in_training(patch):
+    original = synthetic.generate
+
+    def generate(config, seed):
+        dataset = original(config, seed)
+        train, unseen = dataset.train, dataset.validation
+        shortest = unseen.lengths.argmin()
+        length = unseen.lengths[shortest]
+        train.instructions[0] = synthetic.PAD
+        train.instructions[0, :length] = unseen.instructions[shortest, :length]
+        train.lengths[0] = length
+        return dataset
+
+    replace_everywhere(patch, original, generate)
+
+
+def hard_outputs_unchanged(patch):
+    patch.setattr(functions.FunctionSampler, "change_outputs", lambda self, function: function)
+
+
+# ---------------------------------------------------------------- model and training
+
+
+def altered_batch(change):
+    def plant(patch):
+        original = batches.packed_batch
+        replace_everywhere(patch, original, lambda *args, **kwargs: change(original(*args, **kwargs)))
+
+    return plant
+
+
+def inputs_see_each_other(batch):
+    first, second = batch.input_at[:2].tolist()
+    row, width = first // batch.tokens.shape[1], batch.tokens.shape[1]
+    mask = batch.mask.clone()
+    mask[row, 0, second % width, first % width] = True
+    return batch._replace(mask=mask)
+
+
+def positions_off_by_one(batch):
+    return batch._replace(positions=(batch.positions - 1).clamp(min=0))
+
+
+def gradient_not_clipped(patch):
+    original = precision.FlatParameters.collect_gradient
+    patch.setattr(precision.FlatParameters, "collect_gradient", lambda self, max_norm: original(self, 1e9))
+
+
+def untrained_checkpoint_as_the_last(patch):
+    original = training.Trainer.save_checkpoint
+
+    def save(self, folder, **kwargs):
+        trained = self.parameters.low.clone()
+        seed = training._torch_seed(self.config.seed, training._WEIGHTS)
+        self.model.initialize(torch.Generator().manual_seed(seed))
+        original(self, folder, **kwargs)
+        self.parameters.low.copy_(trained)
+
+    patch.setattr(training.Trainer, "save_checkpoint", save)
+
+
+def last_checkpoint_as_the_best(patch):
+    original = training.Trainer.save_checkpoint
+    patch.setattr(training.Trainer, "save_checkpoint", lambda self, folder, **_: original(self, folder))
+
+
+def optimizer_forgotten_on_resuming(patch):
+    original = training.Trainer.load_state
+
+    def load(self, tensors, values):
+        return original(self, {name: tensors[name] for name in ("master", "best")}, values)
+
+    patch.setattr(training.Trainer, "load_state", load)
+
+
+# ---------------------------------------------------------------- probes
+
+
+def probe_one_token_off(patch):
+    original = hidden.packed_batch
+
+    def packed(*args, **kwargs):
+        batch = original(*args, **kwargs)
+        return batch._replace(input_at=batch.input_at - 1)
+
+    patch.setattr(hidden, "packed_batch", packed)
+
+
+def layers_off_by_one(patch):
+    original = decoder.Decoder.forward
+
+    def forward(*args, **kwargs):
+        out = original(*args, **kwargs)
+        if out.hidden_states is not None:
+            out.hidden_states = out.hidden_states[1:] + out.hidden_states[:1]
+        return out
+
+    patch.setattr(decoder.Decoder, "forward", forward)
+
+
+def dropout_while_probing(patch):
+    patch.setattr(decoder.Decoder, "eval", lambda self: self.train())
+
+
+def unmatched_f1(patch):
+    def by_order(table):
+        n = min(table.shape)
+        sizes = table.sum(axis=1)[:n] + table.sum(axis=0)[:n]
+        return float((2 * np.diagonal(table) / sizes).sum() / len(table))
+
+    replace_everywhere(patch, metrics.matched_f1_score, by_order)
+
+
+def kmeans_on_the_wrong_split(patch):
+    original, read = experiments.hidden_states, []
+
+    def states(model, split, **kwargs):
+        found = original(model, split, **kwargs)
+        read.append(found)
+        return found._replace(input_token=read[0].input_token[:, : split.n_instances])
+
+    patch.setattr(experiments, "hidden_states", states)
+
+
+def kmeans_without_plus_plus(patch):
+    def uniform(points, n_clusters, restarts, generator):
+        B, N, _ = points.shape
+        return torch.rand(B, restarts, N, generator=generator).argsort(dim=-1)[..., :n_clusters]
+
+    patch.setattr(kmeans, "_plus_plus", uniform)
+
+
+def neighbors_find_themselves(patch):
+    original = experiments.neighborhood
+
+    def with_itself(queries, references, **kwargs):
+        for name in ("tasks", "outputs"):
+            kwargs[f"reference_{name}"] = torch.cat([kwargs[f"reference_{name}"], kwargs[f"query_{name}"]])
+        return original(queries, torch.cat([references, queries], dim=1), **kwargs)
+
+    patch.setattr(experiments, "neighborhood", with_itself)
+
+
+def one_embedding_for_all_layers(patch):
+    original = clusters.tsne
+
+    def first_only(points, **kwargs):
+        found = original(points, **kwargs)
+        return found._replace(points=found.points[:1].expand_as(found.points))
+
+    patch.setattr(clusters, "tsne", first_only)
+
+
+def tsne_without_exaggeration(patch):
+    patch.setattr(tsne, "EXAGGERATION", 1.0)
+
+
+def highest_divergence_kept(patch):
+    patch.setattr(tsne.Embedding, "kept", lambda self: self.divergence.argmax(dim=1))
+
+
+# ---------------------------------------------------------------- records
+
+
+def corrupt_record_believed(patch):
+    patch.setattr(store, "_fault", lambda folder: None)
+
+
+def unfinished_state_believed(patch):
+    patch.setattr(experiments, "is_sealed", lambda folder: folder.is_dir())
+
+
+def old_scores_for_a_changed_probe(patch):
+    original = experiments.Runner.keys
+    patch.setattr(
+        experiments.Runner,
+        "keys",
+        lambda self, config: {**(keys := original(self, config)), "scores": keys["trajectory"]},
+    )
+
+
+SYNTHETIC = "tests/data/test_synthetic.py::test_"
+HIDDEN = "tests/probes/test_hidden.py::test_"
+TRAINING = "tests/models/test_training.py::test_"
+TSNE = "tests/probes/test_tsne.py::test_"
+PROBING = "tests/runs/test_probing.py::test_"
+EXPERIMENTS = "tests/runs/test_experiments.py::test_"
+
+FAULTS = [
+    Fault(
+        "shuffled identities",
+        shuffled_identities,
+        SYNTHETIC + "labels_name_the_identities_of_instances_in_rows_of_mappings",
+    ),
+    Fault(
+        "validation instruction in training",
+        validation_instruction_in_training,
+        EXPERIMENTS + "a_described_data_set_is_counted_by_hand",
+    ),
+    Fault(
+        "hard outputs unchanged",
+        hard_outputs_unchanged,
+        EXPERIMENTS + "a_described_data_set_is_counted_by_hand",
+    ),
+    Fault(
+        "inputs see each other",
+        altered_batch(inputs_see_each_other),
+        HIDDEN + "states_are_those_of_each_instance_read_alone",
+    ),
+    Fault(
+        "positions off by one",
+        altered_batch(positions_off_by_one),
+        TRAINING + "training_loss_of_one_batch_is_the_plain_batchs",
+    ),
+    Fault("gradient not clipped", gradient_not_clipped, TRAINING + "gradient_is_clipped"),
+    Fault(
+        "untrained checkpoint as the last",
+        untrained_checkpoint_as_the_last,
+        PROBING + "the_last_checkpoint_is_the_trained_model",
+    ),
+    Fault(
+        "last checkpoint as the best",
+        last_checkpoint_as_the_best,
+        TRAINING + "best_checkpoint_has_the_weights_of_the_best_epoch",
+    ),
+    Fault(
+        "optimizer forgotten on resuming",
+        optimizer_forgotten_on_resuming,
+        EXPERIMENTS + "a_saved_training_goes_on_as_if_it_had_not_stopped",
+    ),
+    Fault("probe one token off", probe_one_token_off, HIDDEN + "states_are_those_of_each_instance_read_alone"),
+    Fault("layers off by one", layers_off_by_one, HIDDEN + "layer_zero_is_the_embedding"),
+    Fault(
+        "dropout while probing",
+        dropout_while_probing,
+        HIDDEN + "reading_is_without_dropout_gradients_or_a_hook_left_behind",
+    ),
+    Fault("unmatched F1", unmatched_f1, "tests/probes/test_metrics.py::test_metric_equals_its_oracle[f1]"),
+    Fault(
+        "k-means on the wrong split", kmeans_on_the_wrong_split, PROBING + "a_splits_scores_come_from_its_own_states"
+    ),
+    Fault(
+        "k-means without ++",
+        kmeans_without_plus_plus,
+        "tests/probes/test_kmeans.py::test_one_greedy_start_finds_most_clusters",
+    ),
+    Fault(
+        "neighbours find themselves",
+        neighbors_find_themselves,
+        PROBING + "neighbors_are_sought_in_the_training_set_alone",
+    ),
+    Fault(
+        "one embedding for all layers", one_embedding_for_all_layers, PROBING + "the_top_layer_has_its_own_embedding"
+    ),
+    Fault("t-SNE without exaggeration", tsne_without_exaggeration, TSNE + "first_iterations_are_those_of_scikit_learn"),
+    Fault("highest divergence kept", highest_divergence_kept, TSNE + "kept_embedding_has_the_lowest_divergence"),
+    Fault(
+        "corrupt record believed", corrupt_record_believed, "tests/runs/test_store.py::test_every_flipped_bit_is_seen"
+    ),
+    Fault(
+        "unfinished state believed",
+        unfinished_state_believed,
+        EXPERIMENTS + "a_state_that_is_not_whole_is_passed_over_for_the_one_before",
+    ),
+    Fault(
+        "old scores for a changed probe",
+        old_scores_for_a_changed_probe,
+        EXPERIMENTS + "a_changed_probe_is_computed_from_the_stored_training",
+    ),
+]
+
+
+class Planter:
+    """A plugin that plants a fault when the tests are collected, and notes what they raise."""
+
+    def __init__(self, plant: Callable[[], None]) -> None:
+        self._plant = plant
+        self.raised: list[tuple[str, type]] = []
+
+    def pytest_collection_finish(self) -> None:
+        self._plant()
+
+    def pytest_exception_interact(self, call: pytest.CallInfo, report: pytest.TestReport) -> None:
+        self.raised.append((report.when, call.excinfo.type))
+
+
+@pytest.fixture
+def run_inside(pytestconfig, tmp_path):
+    """Run tests in a session of their own, in this process; give the exit code and what was raised."""
+
+    def _run_inside(tests, plant=lambda: None):
+        chosen = [str(pytestconfig.rootpath / test) for test in tests]
+        options = [
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--store={tmp_path / 'store'}",
+            f"--basetemp={tmp_path / 'inside'}",
+        ]
+        planter = Planter(plant)
+        return pytest.main([*options, *chosen], plugins=[planter]), planter.raised
+
+    return _run_inside
+
+
+def test_without_a_fault_there_is_nothing_to_notice(run_inside):
+    code, raised = run_inside(sorted({fault.noticed_by for fault in FAULTS}))
+
+    assert (code, raised) == (pytest.ExitCode.OK, [])
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_a_planted_fault_is_noticed(fault, run_inside):
+    with pytest.MonkeyPatch.context() as patch:
+        code, raised = run_inside([fault.noticed_by], lambda: fault.plant(patch))
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert ("call", AssertionError) in raised
