@@ -67,7 +67,7 @@ def chosen_profile(config: pytest.Config) -> Profile:
         seeds = parse_seeds(config.getoption("--seeds")) if config.getoption("--seeds") else profile.seeds
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
-    return Profile(profile.name, experiment, seeds)
+    return replace(profile, experiment=experiment, seeds=seeds)
 
 
 def overrides(config: pytest.Config) -> str:
@@ -101,8 +101,8 @@ class ClaimSession:
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
         if needs not in self.records:
             paper = settings.paper().experiment  # Tables 3, 4 and 8 speak of the paper's data and models at any scale
-            if needs == "scores":
-                self.records[needs] = obtain_all(self.runner, self.profile.experiments())
+            if needs in ("scores", "pretraining", "alignment"):
+                self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), kind=needs)
             elif needs == "dataset":
                 self.records[needs] = [self.runner.dataset(paper.data, seed) for seed in self.profile.seeds]
             else:
@@ -221,6 +221,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         scores=state.records.get("scores", []),
         datasets=state.records.get("dataset", []),
         parameters=parameters[0] if parameters else None,
+        pretraining=state.records.get("pretraining", []),
+        alignment=state.records.get("alignment", []),
         command=state.command,
         overrides=state.overrides,
     )

@@ -198,10 +198,10 @@ class PairedDataConfig(DataConfig):
             1 <= self.n_pairs <= self.n_tasks // 2, "n_pairs", self.n_pairs, f"use 1 to n_tasks / 2={self.n_tasks // 2}"
         )
         require(
-            self.n_pairs < self.n_validation_tasks < self.n_tasks + 1,
+            self.n_pairs < self.n_validation_tasks,
             "n_validation_tasks",
             self.n_validation_tasks,
-            f"the sources and others are measured on it, so use more than n_pairs={self.n_pairs}",
+            f"sources and others are measured on them, so use more than n_pairs={self.n_pairs}",
         )
         require(self.n_hard_tasks == 0, "n_hard_tasks", self.n_hard_tasks, "this setting has no hard examples: use 0")
 
@@ -392,13 +392,14 @@ class PretrainingConfig:
 class SwitchConfig:
     """A switch network and its new language head (§4.2). The paper gives no rate, step or batch: all silent.
 
-    The authors' later work trains its switch with AdamW at 1e-3 for 20 epochs in batches of 32.
+    The authors' later work trains its switch with AdamW at 1e-3 for 20 epochs in batches of 32, on far more instances
+    than the 400 or so here: five times the epochs.
     """
 
     kind: Literal["linear", "mlp"] = "mlp"  # "a linear layer", "a three-layer multilayer perceptron"
-    epochs: int = 20  # of the switch
+    epochs: int = 100  # of the switch
     learning_rate: float = 1e-3  # of the switch
-    head_epochs: int = 20
+    head_epochs: int = 100
     head_learning_rate: float = 1e-3
     batch_instances: int = 32
     weight_decay: float = 0.01
@@ -420,8 +421,8 @@ class AlignmentConfig:
     data: PairedDataConfig = field(default_factory=PairedDataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)  # silent: §4.1 alone names 256
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # Table 5; of the base
-    direct: TrainingConfig = field(default_factory=lambda: _tuning(1e-4))  # silent
-    head: TrainingConfig = field(default_factory=lambda: _tuning(1e-3))  # silent
+    direct: TrainingConfig = field(default_factory=lambda: _tuning(100, 1e-4))  # silent; Table 5's rate
+    head: TrainingConfig = field(default_factory=lambda: _tuning(200, 1e-3))  # silent
     switch: SwitchConfig = field(default_factory=SwitchConfig)  # of both kinds
     seed: int = 0
 
@@ -430,8 +431,8 @@ class AlignmentConfig:
         return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
 
 
-def _tuning(learning_rate: float) -> TrainingConfig:
-    return TrainingConfig(epochs=20, schedule_epochs=20, learning_rate=learning_rate, checkpoints=(0,))
+def _tuning(epochs: int, learning_rate: float) -> TrainingConfig:
+    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, checkpoints=(0,))
 
 
 AnyConfig = ExperimentConfig | PretrainingConfig | AlignmentConfig
@@ -493,7 +494,67 @@ def smoke() -> Profile:
     )
     probe = ProbeConfig(iterations=1_000, tsne_restarts=1, tsne_at="few")
     experiment = ExperimentConfig(data=data, model=model, training=training, probe=probe)
-    return Profile("smoke", experiment, tuple(range(5)))
+    return Profile("smoke", experiment, tuple(range(5)), _smoke_pretraining(probe), _smoke_alignment())
+
+
+#: Short instructions of three groups: what a model of two layers learns in seconds.
+_SHORT = RegexConfig(min_metacharacters=3, max_characters=5)
+
+
+def _smoke_model(**changes: Any) -> ModelConfig:
+    return ModelConfig(
+        width=64, feed_forward=128, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07, **changes
+    )
+
+
+def _brief(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=epochs,
+        schedule_epochs=epochs,
+        learning_rate=learning_rate,
+        batch_instructions=8,
+        checkpoints=checkpoints,
+        precision="float32",
+    )
+
+
+def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:
+    data = IdentityDataConfig(
+        regex=_SHORT,
+        n_tasks=8,
+        n_validation_tasks=8,
+        n_subset_tasks=3,
+        n_hard_tasks=0,
+        n_task_symbols=12,
+        distribution_totals=((3, 9), (5, 15)),
+    )
+    return PretrainingConfig(
+        data=data,
+        model=_smoke_model(tied_head=True),
+        pretraining=_brief(40, 4e-3, (0, 20, 40)),
+        training=_brief(10, 4e-3),
+        probe=probe,
+    )
+
+
+def _smoke_alignment() -> AlignmentConfig:
+    data = PairedDataConfig(
+        regex=_SHORT,
+        n_tasks=20,
+        n_pairs=2,
+        n_subset_tasks=2,
+        n_mappings=3,
+        n_task_symbols=24,
+        distribution_totals=((2, 4), (2, 4), (16, 22)),
+    )
+    return AlignmentConfig(
+        data=data,
+        model=_smoke_model(),
+        training=_brief(25, 4e-3),
+        direct=_brief(30, 1e-3),
+        head=_brief(30, 1e-2),
+        switch=SwitchConfig(epochs=40, learning_rate=1e-2, head_epochs=40, head_learning_rate=1e-2),
+    )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -63,4 +63,5 @@ def instruction_dataset(dataset: Dataset) -> Dataset:
 
 
 def _each(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
-    return replace(dataset, **{name: change(split) for name, split in dataset.splits.items()})
+    train, subset, validation = (change(split) for split in dataset.splits.values())
+    return replace(dataset, train=train, subset=subset, validation=validation)

@@ -256,7 +256,7 @@ def _check_head(model: PreTrainedModel, states: Tensor, logits: Tensor) -> None:
     expected = model.get_output_embeddings()(states[:, -1])
     if not torch.allclose(expected.float(), logits[:, -1].float(), rtol=1e-2, atol=1e-2):
         raise ConfigError(
-            f"model={type(model).__name__}: its logits are not its head's of the last hidden state (scaled or capped?); "
+            f"model={type(model).__name__}: its logits are not its head's of its last state (scaled or capped?); "
             "a second head cannot be put beside the first"
         )
 
@@ -292,7 +292,11 @@ def train_switch(
 
 
 def train_head(
-    head: nn.Linear, source: Reading, config: SwitchConfig, generator: torch.Generator, validation: Reading | None = None
+    head: nn.Linear,
+    source: Reading,
+    config: SwitchConfig,
+    generator: torch.Generator,
+    validation: Reading | None = None,
 ) -> nn.Linear:
     """Train a new head on source instances, in place: cross-entropy of their next tokens, AdamW.
 

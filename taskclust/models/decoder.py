@@ -219,7 +219,7 @@ class Decoder(PreTrainedModel):
         """The language head, as transformers asks for it."""
         return self.head
 
-    def set_output_embeddings(self, head: nn.Module) -> None:
+    def set_output_embeddings(self, head: nn.Linear) -> None:
         """Another language head, as transformers sets it."""
         self.head = head
 

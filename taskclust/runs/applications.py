@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -120,7 +120,8 @@ def compare_methods(config: AlignmentConfig, base: Decoder, train: Train, device
     base = base.eval()
     record: Record = {"config": to_dict(config), "failure": None, "base": _measure(base, data), "seconds": {}}
     methods: Record = {}
-    for name in ("direct", "head"):
+    tunings: tuple[Literal["direct", "head"], ...] = ("direct", "head")
+    for name in tunings:
         trainer = fine_tuner(name, config, base, data, device)
         stage = train(trainer, name)
         record["failure"] = record["failure"] or stage.failure
@@ -129,7 +130,8 @@ def compare_methods(config: AlignmentConfig, base: Decoder, train: Train, device
         best = trainer.best_epoch
         methods[name] = {**_measure(trainer.best_model(), data), "history": history, "best_epoch": best}
     shuffled: Record = {}
-    for kind in ("linear", "mlp"):
+    kinds: tuple[Literal["linear", "mlp"], ...] = ("linear", "mlp")
+    for kind in kinds:
         aligned = switched(kind, config, base, data)
         methods[kind] = _measure(aligned, data)
         shuffled[kind] = _measure(shuffle_switch(aligned, config, data), data)
@@ -139,7 +141,9 @@ def compare_methods(config: AlignmentConfig, base: Decoder, train: Train, device
     return {**record, "methods": methods, "shuffled": shuffled}
 
 
-def fine_tuner(name: str, config: AlignmentConfig, base: Decoder, data: AlignmentData, device: str) -> Trainer:
+def fine_tuner(
+    name: Literal["direct", "head"], config: AlignmentConfig, base: Decoder, data: AlignmentData, device: str
+) -> Trainer:
     """Fine-tuning of all of a copy of ``base``, "direct", or of its "head" alone, on the new data set, not yet run.
 
     The trainer's subset is the other tasks' validation set: it is measured every epoch and has no say in what is kept.
@@ -148,10 +152,12 @@ def fine_tuner(name: str, config: AlignmentConfig, base: Decoder, data: Alignmen
     if name == "head":
         freeze_trunk(model)
     dataset = replace(data.base, train=data.train, subset=data.others, validation=data.validation)
-    return Trainer(config.stage("direct" if name == "direct" else "head"), dataset, device, model=model)
+    return Trainer(config.stage(name), dataset, device, model=model)
 
 
-def switched(kind: str, config: AlignmentConfig, base: Decoder, data: AlignmentData) -> AlignedModel:
+def switched(
+    kind: Literal["linear", "mlp"], config: AlignmentConfig, base: Decoder, data: AlignmentData
+) -> AlignedModel:
     """``base`` with a switch of ``kind`` and a new head."""
     return align(
         copy.deepcopy(base),

@@ -55,7 +55,7 @@ SAVE_EVERY = 60.0
 Record = dict[str, Any]
 #: A kind of record that one configuration and seed determine; the name of the method that gives it.
 RecordKind = Literal["scores", "pretraining", "alignment"]
-C = TypeVar("C", ExperimentConfig, PretrainingConfig, AlignmentConfig)
+C = TypeVar("C", bound=AnyConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Runner:
         """Settle what depends on the device, so that the key says what was run."""
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
         width = config.model.width
-        settled = {
+        settled: dict[str, Any] = {
             name: replace(stage, precision=resolve_precision(stage.precision, width, self.device))
             for name, stage in stages.items()
             if isinstance(stage, TrainingConfig)
