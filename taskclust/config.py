@@ -531,7 +531,7 @@ def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:
     return PretrainingConfig(
         data=data,
         model=_smoke_model(tied_head=True),
-        pretraining=_brief(40, 4e-3, (0, 20, 40)),
+        pretraining=_brief(30, 4e-3, (0, 15, 30)),
         training=_brief(10, 4e-3),
         probe=probe,
     )

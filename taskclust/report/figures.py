@@ -55,11 +55,22 @@ def application_figures(pretraining: Sequence[Record], alignment: Sequence[Recor
     pretraining, alignment = ([r for r in records if not r["failure"]] for records in (pretraining, alignment))
     made = {}
     if pretraining:
-        made["figure-5a-pretraining-clusters"] = clusters(pretraining, ("f1", "ari", "ami"), ("task",))
+        made["figure-5a-pretraining-clusters"] = pretraining_clusters(pretraining)
         made["figure-5b-pretraining-speedup"] = speedup(pretraining)
     if alignment:
         made["forgetting"] = forgetting(alignment)
     return made
+
+
+def pretraining_clusters(records: Sequence[Record]) -> Figure:
+    """Figure 5a: clustering by task identity while identities are learned; solid after t-SNE, dotted without."""
+    figure, axes = _grid(len(SPLITS), 3)
+    for line, split in zip(axes, SPLITS, strict=True):
+        for axis, metric in zip(line, ("f1", "ari", "ami"), strict=True):
+            for space, style in (("tsne", "-"), ("raw", ":")):
+                _layers(axis, *_over_seeds(records, space, ("scores", split, space, "task", metric)), style=style)
+            axis.set(title=_NAMES[metric], ylabel=_NAMES[split], ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Identity pre-training, {_seeds(records)}; solid: after t-SNE, dotted: without")
 
 
 def speedup(records: Sequence[Record]) -> Figure:
@@ -113,12 +124,12 @@ def forming(record: Record, most: int = 4) -> Figure:
     return figure
 
 
-def clusters(records: Sequence[Record], metrics: Sequence[str], labels: Sequence[str] = LABELS) -> Figure:
-    """Figures 2, 5a and 6: clustering scores throughout training; solid after t-SNE, dotted without."""
+def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
+    """Figures 2 and 6: clustering scores throughout training; solid after t-SNE, dotted without."""
     rows = [(split, metric) for split in ("subset", "validation") for metric in metrics]
-    figure, axes = _grid(len(rows), len(labels))
+    figure, axes = _grid(len(rows), len(LABELS))
     for line, (split, metric) in zip(axes, rows, strict=True):
-        for axis, label in zip(line, labels, strict=True):
+        for axis, label in zip(line, LABELS, strict=True):
             for space, style in (("tsne", "-"), ("raw", ":")):
                 curves = _over_seeds(records, space, ("scores", split, space, label, metric))
                 _layers(axis, *curves, style=style)
