@@ -72,7 +72,7 @@ def test_the_papers_own_table_2_reproduces_it():
 
 
 @pytest.mark.parametrize(
-    ("changes", "cell"),
+    ("changes", "part"),
     [
         ({"mlp": {"source": 0.9}}, "source-accuracy"),
         ({"direct": {"drop": 0.1}}, "order"),
@@ -82,10 +82,10 @@ def test_the_papers_own_table_2_reproduces_it():
     ],
     ids=["source-not-aligned", "direct-forgets-little", "switch-forgets-much", "switch-does-not-fire", "other-drop"],
 )
-def test_what_differs_from_table_2_does_not(changes, cell):
+def test_what_differs_from_table_2_does_not(changes, part):
     records = [table_2(seed, **changes) for seed in SEEDS]
 
-    assert verdicts("switch-forgetting", records)[cell] == "not reproduced"
+    assert verdicts("switch-forgetting", records)[part] == "not reproduced"
 
 
 def test_a_failed_seed_counts_as_the_worst():

@@ -1,4 +1,4 @@
-"""A switch between two heads: it reads the last token's top state, leaves the base alone, generates, saves and loads."""
+"""A switch between two heads reads the last token's top state and leaves the base alone; it generates, saves, loads."""
 
 import copy
 import json
@@ -296,9 +296,9 @@ def check_head_tuning_changes_the_head_alone():
         alignment.freeze_trunk(model)
         model(torch.tensor([[1, 2, 3]])).logits.square().sum().backward()
         with torch.no_grad():
-            for p in model.parameters():
-                if p.grad is not None:
-                    p -= 0.1 * p.grad
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(0.1 * parameter.grad)
         moved = {name for name, old in before.state_dict().items() if not torch.equal(old, model.state_dict()[name])}
         assert moved == {"head.weight"}, f"tied={tied}: {sorted(moved)} changed"
 

@@ -188,7 +188,8 @@ def test_each_stages_settings_are_part_of_the_key(change, runner):
     assert runner.key("pretraining", config) != runner.key("pretraining", other)
 
 
-def test_base_of_an_alignment_is_a_trajectory_that_others_share(runner, aligned):
+@pytest.mark.usefixtures("aligned")
+def test_base_of_an_alignment_is_a_trajectory_that_others_share(runner):
     config = alignment()
     more_steps = replace(config, direct=training(7))
     base = runner.keys(runner.resolve(config.stage("training")))["trajectory"]
