@@ -140,9 +140,8 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     def over_seeds(*path: str) -> str:
         values = [_at(record, path) for record in records]
-        low, high = interval(values)
-        mean = number(sum(values) / len(values))
-        return mean if len(values) < 2 or low == high else f"{mean} [{number(low)}, {number(high)}]"
+        mean, low, high = map(number, (sum(values) / len(values), *interval(values)))
+        return mean if len(values) < 2 or low == high else f"{mean} [{low}, {high}]"
 
     rows = []
     for part, names in (("methods", tuple(PRINTED_DROPS)), ("shuffled", ("linear", "mlp"))):
