@@ -64,12 +64,24 @@ def chosen_profile(config: pytest.Config) -> Profile:
         profile = settings.smoke() if name == "smoke" else settings.paper(width or 768)
         experiment = profile.experiment
         if config.getoption("--epochs") is not None:
-            training = experiment.training.until(config.getoption("--epochs"))
-            experiment = replace(experiment, training=training)
+            epochs = config.getoption("--epochs")
+            experiment = replace(experiment, training=experiment.training.until(epochs))
+            profile = replace(
+                profile,
+                pretraining=shortened(profile.pretraining, epochs, ("pretraining", "training")),
+                alignment=shortened(profile.alignment, epochs, ("training",)),
+            )
         seeds = parse_seeds(config.getoption("--seeds")) if config.getoption("--seeds") else profile.seeds
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     return replace(profile, experiment=experiment, seeds=seeds)
+
+
+def shortened(application: Any, epochs: int, stages: tuple[str, ...]) -> Any:
+    """An application's configuration with no stage longer than ``epochs``."""
+    lasting = {name: getattr(application, name) for name in stages}
+    cut = {name: stage.until(min(epochs, stage.schedule_epochs)) for name, stage in lasting.items()}
+    return replace(application, **cut)
 
 
 def overrides(config: pytest.Config) -> str:

@@ -523,7 +523,7 @@ def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:
         regex=_SHORT,
         n_tasks=8,
         n_validation_tasks=8,
-        n_subset_tasks=3,
+        n_subset_tasks=2,
         n_hard_tasks=0,
         n_task_symbols=12,
         distribution_totals=((3, 9), (5, 15)),
@@ -531,7 +531,7 @@ def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:
     return PretrainingConfig(
         data=data,
         model=_smoke_model(tied_head=True),
-        pretraining=_brief(30, 4e-3, (0, 15, 30)),
+        pretraining=_brief(40, 4e-3, (0, 20, 40)),
         training=_brief(10, 4e-3),
         probe=probe,
     )
@@ -550,7 +550,7 @@ def _smoke_alignment() -> AlignmentConfig:
     return AlignmentConfig(
         data=data,
         model=_smoke_model(),
-        training=_brief(25, 4e-3),
+        training=_brief(20, 4e-3),
         direct=_brief(20, 1e-3),
         head=_brief(20, 1e-2),
         switch=SwitchConfig(epochs=40, learning_rate=1e-2, head_epochs=40, head_learning_rate=1e-2),

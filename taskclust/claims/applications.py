@@ -54,7 +54,7 @@ def _speedup() -> tuple[Check, ...]:
             m.area_gain("identity"),
             m.area_gain("shuffled"),
             Exceeds(0.01),
-            AtLeast(-0.05),
+            AtLeast(-0.01),
             '"converges faster": a hundredth of accuracy, over all epochs',
         ),
         _gain(
@@ -62,7 +62,7 @@ def _speedup() -> tuple[Check, ...]:
             m.final_gain("identity"),
             m.final_gain("shuffled"),
             Exceeds(0.005),
-            AtLeast(-0.05),
+            AtLeast(-0.01),
             '"higher task accuracy": one or two instances of 315',
         ),
     )
@@ -142,8 +142,8 @@ _CLAIMS = (
         "instructions alone, and than none.",
         needs="pretraining",
         cells={"validation": _speedup()},
-        smoke_asserts="that identity pre-training falls behind the better of the two by no more than 0.05, in area and "
-        "at the end, where shuffled identities do: small models gain as much from instructions alone",
+        smoke_asserts="that identity pre-training is no more than 0.01 behind the better of the two, in area and at the "
+        "end, as shuffled identities are: small models gain most from instructions alone",
     ),
     Claim(
         id="switch-forgetting",
