@@ -550,7 +550,7 @@ def _smoke_alignment() -> AlignmentConfig:
     return AlignmentConfig(
         data=data,
         model=_smoke_model(),
-        training=_brief(20, 4e-3),
+        training=_brief(25, 4e-3),
         direct=_brief(20, 1e-3),
         head=_brief(20, 1e-2),
         switch=SwitchConfig(epochs=40, learning_rate=1e-2, head_epochs=40, head_learning_rate=1e-2),

@@ -88,7 +88,7 @@ def _switch_order(kind: str) -> Check:
         null=m.less_forgetting(kind, "shuffled"),
         null_name="switch trained on shuffled labels",
         paper=Exceeds(0.01),
-        smoke=Exceeds(0.01),
+        smoke=Exceeds(0.03),
         source="ours",
         reason="the order of Table 2, by a hundredth at the least",
         worst=-1.0,
@@ -142,8 +142,8 @@ _CLAIMS = (
         "instructions alone, and than none.",
         needs="pretraining",
         cells={"validation": _speedup()},
-        smoke_asserts="that identity pre-training is no more than 0.01 behind the better of the two, in area and at the "
-        "end, as shuffled identities are: small models gain most from instructions alone",
+        smoke_asserts="that identity pre-training is no more than 0.01 behind the better of the two, in area and at "
+        "the end, as shuffled identities are: small models gain most from instructions alone",
     ),
     Claim(
         id="switch-forgetting",
