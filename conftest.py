@@ -18,9 +18,11 @@ from taskclust.claims import QUARANTINE, CellResult, Claim, judge
 from taskclust.config import ConfigError, Profile
 from taskclust.report import check_folder, plain, verdict_rows, write_report
 from taskclust.runs import Runner, Store, StoreError, obtain_all
-from taskclust.runs.estimate import estimate
+from taskclust.runs.estimate import Estimate, estimate
 
 SESSION = pytest.StashKey["ClaimSession"]()
+#: Kinds of record that training makes.
+TRAINED = ("scores", "pretraining", "alignment")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,12 +71,24 @@ def chosen_profile(config: pytest.Config) -> Profile:
         profile = settings.smoke() if name == "smoke" else settings.paper(768 if width is None else width)
         experiment = profile.experiment
         if config.getoption("--epochs") is not None:
-            training = experiment.training.until(config.getoption("--epochs"))
-            experiment = replace(experiment, training=training)
+            epochs = config.getoption("--epochs")
+            experiment = replace(experiment, training=experiment.training.until(epochs))
+            profile = replace(
+                profile,
+                pretraining=shortened(profile.pretraining, epochs, ("pretraining", "training")),
+                alignment=shortened(profile.alignment, epochs, ("training",)),
+            )
         seeds = profile.seeds if config.getoption("--seeds") is None else parse_seeds(config.getoption("--seeds"))
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
-    return Profile(profile.name, experiment, seeds)
+    return replace(profile, experiment=experiment, seeds=seeds)
+
+
+def shortened(application: Any, epochs: int, stages: tuple[str, ...]) -> Any:
+    """An application's configuration with no stage longer than ``epochs``."""
+    lasting = {name: getattr(application, name) for name in stages}
+    cut = {name: stage.until(min(epochs, stage.schedule_epochs)) for name, stage in lasting.items()}
+    return replace(application, **cut)
 
 
 def overrides(config: pytest.Config) -> str:
@@ -94,6 +108,12 @@ class ClaimSession:
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     results: list[CellResult] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)  # of the records that the chosen claims need
+
+    def estimates(self) -> list[Estimate]:
+        """What the runs of the chosen claims would cost."""
+        kinds = [kind for kind in TRAINED if kind in self.kinds]
+        return [e for kind in kinds for e in estimate(self.runner, self.profile.configs(kind), kind)]
 
     def obtain(self, needs: str) -> list[dict[str, Any]]:
         """The records a claim needs, one a seed, computed on first use; what failed once is not tried again."""
@@ -108,8 +128,8 @@ class ClaimSession:
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
         if needs not in self.records:
             paper = settings.paper().experiment  # Tables 3, 4 and 8 speak of the paper's data and models at any scale
-            if needs == "scores":
-                self.records[needs] = obtain_all(self.runner, self.profile.experiments())
+            if needs in TRAINED:
+                self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), kind=needs)
             elif needs == "dataset":
                 self.records[needs] = [self.runner.dataset(paper.data, seed) for seed in self.profile.seeds]
             else:
@@ -188,11 +208,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a green run that validated nothing: paper scale without CUDA must be asked for by name."""
     session = config.stash[SESSION]
+    session.kinds = {item.module.CLAIM.needs for item in items if hasattr(getattr(item, "module", None), "CLAIM")}
     paper_items = [item for item in items if item.get_closest_marker("gpu")]
     if config.getoption("--dry-run"):
         items[:] = []
     elif paper_items and session.runner.device == "cpu" and config.getoption("--device") is None:
-        hours = sum(e.hours for e in estimate(session.runner, session.profile.experiments()))
+        hours = sum(e.hours for e in session.estimates())
         raise pytest.UsageError(
             "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on "
             f"this CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
@@ -239,6 +260,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         scores=state.records.get("scores", []),
         datasets=state.records.get("dataset", []),
         parameters=parameters[0] if parameters else None,
+        pretraining=state.records.get("pretraining", []),
+        alignment=state.records.get("alignment", []),
         command=state.command,
         overrides=state.overrides,
     )
@@ -248,7 +271,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Close with the verdicts, or with what would be run."""
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
-        rows = [e.row() for e in estimate(state.runner, state.profile.experiments())]
+        rows = [e.row() for e in state.estimates()]
         terminalreporter.section("dry run: nothing was run")
         terminalreporter.write_line(plain(rows))
     if state.results:

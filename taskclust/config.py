@@ -19,12 +19,16 @@ FEED_FORWARD = {32: 64, 256: 512, 768: 1024, 2048: 4096}
 PRINTED_PARAMETERS = {32: 55_000, 256: 3_000_000, 768: 23_000_000, 2048: 202_000_000}
 #: Table 3, instances as printed.
 PRINTED_SIZES = {"train": 7_300, "subset": 180, "validation": 315}
+#: Table 2, accuracy drops as printed; the task accuracy is 1.00 for all four.
+PRINTED_DROPS = {"direct": 0.210, "head": 0.120, "linear": 0.087, "mlp": 0.080}
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LABELS = ("task", "distribution", "distribution_mapping")
 SPLITS = ("validation", "subset")
 SPACES = ("raw", "tsne")
+#: §4.1: what is done before the model is tuned on the task; "shuffled" is the null of "identity".
+ARMS = ("identity", "instruction", "none", "shuffled")
 METRICS = ("f1", "pairwise_f1", "ari", "ami")
 
 
@@ -154,6 +158,52 @@ class DataConfig:
     def vocab_size(self) -> int:
         """Padding, instruction symbols, task symbols."""
         return 1 + self.regex.n_symbols + self.n_task_symbols
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityDataConfig(DataConfig):
+    """The same data with tokens behind all others: the trigger, then one for each task, hard ones too (§4.1)."""
+
+    #: a mark, so that equal settings with and without these tokens have different keys
+    identity_tokens: Literal[True] = True
+
+    @property
+    def trigger(self) -> int:
+        """The "special token" behind an instruction; task i is the token behind it by 1 + i."""
+        return 1 + self.regex.n_symbols + self.n_task_symbols
+
+    @property
+    def vocab_size(self) -> int:
+        """Padding, instruction symbols, task symbols, trigger, identities."""
+        return self.trigger + 1 + self.n_tasks + self.n_hard_tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDataConfig(DataConfig):
+    """Data with toxic source tasks and their healthy targets over the same inputs (§4.2, Table 7).
+
+    Tasks 0 to ``n_pairs`` - 1 are the sources, the next ``n_pairs`` their targets. Table 7 has no training subset; ours
+    is the sources' training instructions.
+    """
+
+    n_pairs: int = 3  # "Number of source-target pairs"
+    n_task_symbols: int = 65  # "Size of the task symbol vocabulary"
+    n_hard_tasks: int = 0  # "We don't consider hard examples in this setting"
+    n_subset_tasks: int = 3
+    distribution_totals: tuple[tuple[int, int], ...] = ()  # silent: no sizes are printed, every task draws alone
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)  # super() does not find its class in one that slots made anew
+        require(
+            1 <= self.n_pairs <= self.n_tasks // 2, "n_pairs", self.n_pairs, f"use 1 to n_tasks / 2={self.n_tasks // 2}"
+        )
+        require(
+            self.n_pairs < self.n_validation_tasks,
+            "n_validation_tasks",
+            self.n_validation_tasks,
+            f"sources and others are measured on them, so use more than n_pairs={self.n_pairs}",
+        )
+        require(self.n_hard_tasks == 0, "n_hard_tasks", self.n_hard_tasks, "this setting has no hard examples: use 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,17 +366,96 @@ class ExperimentConfig:
         require(self.seed >= 0, "seed", self.seed, "use a whole number, 0 or more")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainingConfig:
+    """Pre-training, then tuning on the task, once for each of :data:`ARMS` (§4.1, Figure 5)."""
+
+    data: IdentityDataConfig = field(default_factory=IdentityDataConfig)
+    #: "a smaller model with a hidden dimension of 256 since there are two stages of training"
+    model: ModelConfig = field(default_factory=lambda: ModelConfig.of_width(256))
+    pretraining: TrainingConfig = field(  # silent: the same rate, half the epochs; a batch is as many instructions
+        default_factory=lambda: TrainingConfig(
+            epochs=100, schedule_epochs=100, checkpoints=(0, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100)
+        )
+    )
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # Table 5
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    seed: int = 0
+
+    def stage(self, name: Literal["pretraining", "training"]) -> ExperimentConfig:
+        """One of the two stages as an experiment."""
+        training = getattr(self, name)
+        return ExperimentConfig(data=self.data, model=self.model, training=training, probe=self.probe, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchConfig:
+    """A switch network and its new language head (§4.2). The paper gives no rate, step or batch: all silent.
+
+    The authors' later work trains its switch with AdamW at 1e-3 for 20 epochs in batches of 32, on far more instances
+    than the 400 or so here: five times the epochs.
+    """
+
+    kind: Literal["linear", "mlp"] = "mlp"  # "a linear layer", "a three-layer multilayer perceptron"
+    epochs: int = 100  # of the switch
+    learning_rate: float = 1e-3  # of the switch
+    head_epochs: int = 100
+    head_learning_rate: float = 1e-3
+    batch_instances: int = 32
+    weight_decay: float = 0.01
+    loss_at: Literal["sequence", "output"] = "sequence"  # the new head's loss: as in training, or on outputs alone
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "head_epochs", "batch_instances"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
+        for name in ("learning_rate", "head_learning_rate"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "use a positive rate")
+        for name, allowed in (("kind", ("linear", "mlp")), ("loss_at", ("sequence", "output"))):
+            require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignmentConfig:
+    """Four ways to give toxic instructions their healthy outputs (§4.2, Tables 2 and 7)."""
+
+    data: PairedDataConfig = field(default_factory=PairedDataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)  # silent: §4.1 alone names 256
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # Table 5; of the base
+    direct: TrainingConfig = field(default_factory=lambda: _tuning(100, 1e-4))  # silent; Table 5's rate
+    head: TrainingConfig = field(default_factory=lambda: _tuning(200, 1e-3))  # silent
+    switch: SwitchConfig = field(default_factory=SwitchConfig)  # of both kinds
+    seed: int = 0
+
+    def stage(self, name: Literal["training", "direct", "head"]) -> ExperimentConfig:
+        """The base model's training, or a fine-tuning of all of it or of its head, as an experiment."""
+        return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
+
+
+def _tuning(epochs: int, learning_rate: float) -> TrainingConfig:
+    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, checkpoints=(0,))
+
+
+AnyConfig = ExperimentConfig | PretrainingConfig | AlignmentConfig
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named scale at which the claims are judged: an experiment to repeat over ``seeds``."""
+    """A named scale at which the claims are judged: experiments to repeat over ``seeds``."""
 
     name: Literal["smoke", "paper"]
     experiment: ExperimentConfig
     seeds: tuple[int, ...]
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 
     def experiments(self) -> list[ExperimentConfig]:
         """One experiment a seed."""
         return [replace(self.experiment, seed=seed) for seed in self.seeds]
+
+    def configs(self, needs: Literal["scores", "pretraining", "alignment"]) -> list[Any]:
+        """What is run for one kind of record, one configuration a seed."""
+        one = self.experiment if needs == "scores" else getattr(self, needs)
+        return [replace(one, seed=seed) for seed in self.seeds]
 
 
 def paper(width: int = 768) -> Profile:
@@ -336,7 +465,8 @@ def paper(width: int = 768) -> Profile:
         epochs = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)
         training = TrainingConfig(epochs=500, schedule_epochs=500, checkpoints=epochs)
     experiment = ExperimentConfig(model=ModelConfig.of_width(width), training=training)
-    return Profile("paper", experiment, tuple(range(5)))
+    alignment = AlignmentConfig(model=ModelConfig.of_width(width))
+    return Profile("paper", experiment, tuple(range(5)), alignment=alignment)  # pre-training stays at 256 (§4.1)
 
 
 def smoke() -> Profile:
@@ -364,7 +494,67 @@ def smoke() -> Profile:
     )
     probe = ProbeConfig(iterations=1_000, tsne_restarts=1, tsne_at="few")
     experiment = ExperimentConfig(data=data, model=model, training=training, probe=probe)
-    return Profile("smoke", experiment, tuple(range(5)))
+    return Profile("smoke", experiment, tuple(range(5)), _smoke_pretraining(probe), _smoke_alignment())
+
+
+#: Short instructions of three groups: what a model of two layers learns in seconds.
+_SHORT = RegexConfig(min_metacharacters=3, max_characters=5)
+
+
+def _smoke_model(**changes: Any) -> ModelConfig:
+    return ModelConfig(
+        width=64, feed_forward=128, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07, **changes
+    )
+
+
+def _brief(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=epochs,
+        schedule_epochs=epochs,
+        learning_rate=learning_rate,
+        batch_instructions=8,
+        checkpoints=checkpoints,
+        precision="float32",
+    )
+
+
+def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:
+    data = IdentityDataConfig(
+        regex=_SHORT,
+        n_tasks=8,
+        n_validation_tasks=8,
+        n_subset_tasks=2,
+        n_hard_tasks=0,
+        n_task_symbols=12,
+        distribution_totals=((3, 9), (5, 15)),
+    )
+    return PretrainingConfig(
+        data=data,
+        model=_smoke_model(tied_head=True),
+        pretraining=_brief(40, 4e-3, (0, 20, 40)),
+        training=_brief(10, 4e-3),
+        probe=probe,
+    )
+
+
+def _smoke_alignment() -> AlignmentConfig:
+    data = PairedDataConfig(
+        regex=_SHORT,
+        n_tasks=20,
+        n_pairs=2,
+        n_subset_tasks=2,
+        n_mappings=3,
+        n_task_symbols=24,
+        distribution_totals=((2, 4), (2, 4), (16, 22)),
+    )
+    return AlignmentConfig(
+        data=data,
+        model=_smoke_model(),
+        training=_brief(25, 4e-3),
+        direct=_brief(20, 1e-3),
+        head=_brief(20, 1e-2),
+        switch=SwitchConfig(epochs=40, learning_rate=1e-2, head_epochs=40, head_learning_rate=1e-2),
+    )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

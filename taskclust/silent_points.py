@@ -152,4 +152,92 @@ SILENT_POINTS = (
     SilentPoint(
         "state of layer 6", "not given", "after the last norm", "before it", "the same where the norm is after"
     ),
+    SilentPoint(
+        "identity pre-training: epochs, rate, batch",
+        '"regular causal language modeling"; Table 5 speaks of the main experiment',
+        "100 epochs at 1e-4 with cosine annealing, 16 instructions a step, for every arm; then Table 5's 200",
+        "200 epochs; a constant rate",
+        "at smoke scale, ten seeds: after 30 epochs identities gain 0.02 [0.01, 0.04] in area on instructions alone",
+    ),
+    SilentPoint(
+        "what an identity follows",
+        '"a special token to the end of an instruction"',
+        "one trigger for all tasks, one token a task, hard tasks too; none is read in tuning",
+        "a linear classifier of the last instruction token",
+        "text",
+    ),
+    SilentPoint(
+        "weights of the tokens used in one stage only",
+        "not given",
+        "one vocabulary, optimizer and schedule begun anew in tuning, the same initial weights in every arm",
+        "optimizer state kept",
+        "paired by seed",
+    ),
+    SilentPoint(
+        "state clustered in pre-training",
+        '"following the setting in Section 3.2", where the token before the output\'s is',
+        "the trigger's, which predicts the identity; one a instruction",
+        "the last instruction token's",
+        "none",
+    ),
+    SilentPoint(
+        "width of the alignment experiments",
+        "§4.1 names 256, §4.2 none",
+        "768, the main experiment's; --width for others",
+        "256",
+        "none",
+    ),
+    SilentPoint(
+        "draw of distributions for alignment",
+        "1 to 6 a task (Table 7); no sizes",
+        "every task alone",
+        "conditioned as for Table 3",
+        "none",
+    ),
+    SilentPoint(
+        "validation set for alignment",
+        "ten tasks, three instructions a distribution (Table 7)",
+        "the three sources, their targets and four regular tasks; its toxic instructions are never trained on and "
+        "choose the epoch, the others measure the drop",
+        "sources apart from the ten",
+        "required by Table 2's two columns",
+    ),
+    SilentPoint(
+        "fine-tuning for alignment: epochs, rate",
+        "not given",
+        "all weights: 100 epochs at 1e-4; head: 200 at 1e-3; cosine; loss over the sequence; the first epoch of best "
+        "source accuracy",
+        "outputs alone; the last of equal epochs",
+        "enough steps for 1.00 on the sources, which the paper prints; the order of direct and head hangs on the rates",
+    ),
+    SilentPoint(
+        "switch network: rate, epochs, batch",
+        "not given",
+        "AdamW at 1e-3, 100 epochs, batches of 32; ReLU; its own loss, to the end, so that the choice of the head's "
+        "epoch has no say in it",
+        "20 epochs, as in the authors' later work on more instances",
+        "none",
+    ),
+    SilentPoint(
+        "what the switch reads",
+        '"hidden states of the last tokens from the last layer"',
+        "the input token's state behind the last norm, without dropout; in generation the prompt's last token decides "
+        "for all that follows",
+        "every token decides for itself",
+        "text",
+    ),
+    SilentPoint(
+        '"one instance for each other task"',
+        "not given which",
+        "a random training instruction with one of its inputs, targets among the tasks; no weighting of the classes",
+        "one a distribution",
+        "text",
+    ),
+    SilentPoint(
+        "head tuning of a tied model",
+        '"freezing the rest of the model"',
+        "the head gets weights of its own first, so that inputs stay as they are",
+        "tied: inputs change too",
+        "tests/models/test_alignment.py",
+    ),
 )

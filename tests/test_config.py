@@ -14,6 +14,7 @@ from taskclust.config import (
     ModelConfig,
     ProbeConfig,
     RegexConfig,
+    SwitchConfig,
     TrainingConfig,
     digest,
     paper,
@@ -46,6 +47,13 @@ TABLE_5_TRAINING = {"epochs": 200, "learning_rate": 1e-4, "max_gradient_norm": 1
 TABLE_6 = {"components": 3, "perplexity": 10.0, "iterations": 2_000}
 
 WRONG = [
+    (SwitchConfig, "kind", "cubic", {}),
+    (SwitchConfig, "loss_at", "input", {}),
+    (SwitchConfig, "epochs", 0, {}),
+    (SwitchConfig, "head_epochs", 0, {}),
+    (SwitchConfig, "batch_instances", 0, {}),
+    (SwitchConfig, "learning_rate", 0.0, {}),
+    (SwitchConfig, "head_learning_rate", -1.0, {}),
     (RegexConfig, "n_symbols", 0, {}),
     (RegexConfig, "n_symbols", 63, {}),
     (RegexConfig, "min_metacharacters", 0, {}),
@@ -272,3 +280,17 @@ def test_until_cuts_the_run_and_keeps_the_schedule(epochs, kept):
 def test_until_refuses_epochs_outside_the_schedule(epochs):
     with pytest.raises(ConfigError, match=f"epochs={epochs}: use 1 to 200"):
         TrainingConfig().until(epochs)
+
+
+@pytest.mark.parametrize("kind", ["scores", "pretraining", "alignment"])
+@pytest.mark.parametrize("profile", [smoke(), paper(), paper(256)], ids=["smoke", "paper", "paper-256"])
+def test_profile_repeats_each_kind_of_run_over_its_seeds(profile, kind):
+    configs = profile.configs(kind)
+
+    assert [c.seed for c in configs] == list(profile.seeds)
+    assert len({digest(dataclasses.replace(c, seed=0)) for c in configs}) == 1
+
+
+def test_pretraining_is_of_width_256_whatever_the_width_and_alignment_of_the_width():
+    assert {paper(width).pretraining.model.width for width in (32, 256, 768)} == {256}
+    assert [paper(width).alignment.model.width for width in (256, 768)] == [256, 768]

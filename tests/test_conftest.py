@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,13 +156,13 @@ def test_a_wrong_option_ends_at_once_with_what_to_do(run, tmp_path, arguments, m
 
 def test_paper_scale_without_cuda_is_refused_with_its_price(run, monkeypatch):
     cost = SimpleNamespace(hours=11)
-    monkeypatch.setattr("taskclust.runs.estimate.estimate", lambda _runner, runs: [cost] * len(runs))
+    monkeypatch.setattr("taskclust.runs.estimate.estimate", lambda _runner, runs, _kind: [cost] * len(runs))
 
     code, output = run("-m", "gpu", "--seeds", "3")
 
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "no CUDA device is visible; add --device cpu" in output
-    assert "about 33 hours" in output
+    assert "about 99 hours" in output  # three kinds of run
 
 
 @pytest.mark.parametrize(
@@ -172,13 +173,16 @@ def test_paper_scale_without_cuda_is_refused_with_its_price(run, monkeypatch):
 def test_dry_run_lists_runs_with_minutes_and_disk_and_runs_nothing(run, tmp_path, arguments, width, seeds):
     code, output = run("--dry-run", "--report", str(tmp_path / "report"), *arguments)
 
-    table = [line.split() for line in output.splitlines() if line.startswith("width ")]
+    rows = [line.split() for line in output.splitlines() if re.match("(scores|pretraining|alignment) +width", line)]
+    table = [row[1:] for row in rows]
     assert code == pytest.ExitCode.OK
     assert "dry run: nothing was run" in output
     assert "estimated minutes" in output
-    assert [row[:4] for row in table] == [["width", str(width), "seed", str(seed)] for seed in seeds]
+    expected = [["width", str(width), "seed", str(seed)] for seed in seeds]
+    assert [row[:4] for row in table] == 3 * expected
+    assert [row[0] for row in rows] == [k for k in ("scores", "pretraining", "alignment") for _ in seeds]
     assert all(int(minutes) >= 0 and int(megabytes) > 0 for *_, minutes, megabytes, _ in table)
-    assert [row[-1] for row in table] == ["no"] * len(seeds)
+    assert [row[-1] for row in table] == ["no"] * len(table)
     assert not list(tmp_path.rglob("*.json"))
     assert not (tmp_path / "report").exists()
 

@@ -1,7 +1,11 @@
 """The paper's claims and how they are decided. Reads records and configuration only."""
 
+from taskclust.claims.applications import APPLICATIONS
 from taskclust.claims.judging import CellResult, CheckResult, judge, shown
 from taskclust.claims.quarantine import QUARANTINE
-from taskclust.claims.registry import CLAIMS, Check, Claim
+from taskclust.claims.registry import CLAIMS as FINDINGS
+from taskclust.claims.registry import Check, Claim
+
+CLAIMS: dict[str, Claim] = {**FINDINGS, **APPLICATIONS}
 
 __all__ = ["CLAIMS", "QUARANTINE", "CellResult", "Check", "CheckResult", "Claim", "judge", "shown"]

@@ -167,3 +167,57 @@ def bag(split: str, label: str, metric: str) -> Reading:
 def size_deviation(split: str, printed: int) -> Reading:
     """Relative deviation of a split's size from the printed one."""
     return lambda r: abs(r["sizes"][split] / printed - 1)
+
+
+#: What task-identity pre-training is compared with (§4.1).
+RIVALS = ("instruction", "none")
+
+
+def tuning(record: Record, arm: str) -> np.ndarray:
+    """Validation accuracy of an arm at each epoch of its tuning, the first before it."""
+    return np.array([row["validation_accuracy"] for row in record["tuning"][arm]["history"]])
+
+
+def epochs_to(accuracies: np.ndarray, level: float) -> int:
+    """First epoch at which ``level`` is reached; one more than the last where it never is."""
+    return int(np.append(accuracies >= level, True).argmax())
+
+
+def epochs_saved(arm: str, level: float) -> Reading:
+    """Epochs to an accuracy, fewer than the faster rival's by so much, as a fraction of the tuning."""
+
+    def read(record: Record) -> float:
+        rivals = min(epochs_to(tuning(record, rival), level) for rival in RIVALS)
+        own = tuning(record, arm)
+        return (rivals - epochs_to(own, level)) / (len(own) - 1)
+
+    return read
+
+
+def area_gain(arm: str) -> Reading:
+    """Mean accuracy over the tuning, the area under its curve, beyond the better rival's."""
+    return lambda r: float(tuning(r, arm).mean() - max(tuning(r, rival).mean() for rival in RIVALS))
+
+
+def final_gain(arm: str) -> Reading:
+    """Accuracy at the end of the tuning, beyond the better rival's."""
+    return lambda r: float(tuning(r, arm)[-1] - max(tuning(r, rival)[-1] for rival in RIVALS))
+
+
+def aligned(method: str, quantity: str) -> Reading:
+    """Accuracy on "source" or "others", or the "drop" on the others, of one of the four methods."""
+    return lambda r: float(r["methods"][method][quantity])
+
+
+def less_forgetting(kind: str, switches: str = "methods") -> Reading:
+    """How much less a switch drops than head tuning, less what it costs in source accuracy.
+
+    Without the second part a switch that fires at random would gain: where it does not fire nothing is forgotten, and
+    nothing is aligned.
+    """
+
+    def read(record: Record) -> float:
+        head, switch = record["methods"]["head"], record[switches][kind]
+        return float(head["drop"] - switch["drop"] - max(0.0, head["source"] - switch["source"]))
+
+    return read

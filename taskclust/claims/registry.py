@@ -1,9 +1,9 @@
 """The paper's claims as data: where each stands, its sentence, what is measured, and the number that would refute it.
 
-Every threshold of the project is in this file. The paper column was written before any run at the paper's scale. The
-smoke column was not: which checks small models are asserted to meet was settled by trial on seeds 0 to 14, so it guards
-the machinery and is no evidence. Each check carries a null control: the same criterion applied to something that lacks
-the phenomenon, which must not meet it.
+Every threshold of the project is in this file and, for §4, in :mod:`taskclust.claims.applications`. The paper column
+was written before any run at the paper's scale. The smoke column was not: which checks small models are asserted to
+meet was settled by trial on seeds 0 to 14, so it guards the machinery and is no evidence. Each check carries a null
+control: the same criterion applied to something that lacks the phenomenon, which must not meet it.
 """
 
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Claim:
     where: str
     sentence: str
     cells: dict[str, tuple[Check, ...]]
-    needs: Literal["scores", "dataset", "parameters"] = "scores"
+    needs: Literal["scores", "dataset", "parameters", "pretraining", "alignment"] = "scores"
     smoke_asserts: str = "the same, with the smoke column's thresholds"
     paper_only: frozenset[str] = field(default_factory=frozenset)
 
@@ -93,9 +93,10 @@ def _level(split: str, label: str, bound: float, smoke: float | None, source: So
     )
 
 
-def _emergence(
+def emergence(
     split: str, label: str, bound: float, smoke: float | None, source: Source, reason: str
 ) -> tuple[Check, ...]:
+    """Scores rise during training, and the late F1 is high."""
     rises = tuple(_rise(split, label, metric) for metric in ("f1", "ari", "ami"))
     return (*rises, _level(split, label, bound, smoke, source, reason))
 
@@ -342,8 +343,8 @@ _CLAIMS = (
         where="§3.2, Figures 2 and 6",
         sentence="Hidden states form clusters by task identity, and the clusters evolve throughout training.",
         cells={
-            "validation": _emergence("validation", "task", 0.8, 0.5, "ours", _HIGH),
-            "subset": _emergence("subset", "task", 0.9, None, "text", '"over 0.9 at the late training stage"'),
+            "validation": emergence("validation", "task", 0.8, 0.5, "ours", _HIGH),
+            "subset": emergence("subset", "task", 0.9, None, "text", '"over 0.9 at the late training stage"'),
         },
         smoke_asserts="the rises (on the subset of ARI and AMI alone) and a late f1 of 0.5 on unseen instructions",
     ),
@@ -400,7 +401,7 @@ _CLAIMS = (
         where="§3.2, Figures 2 and 6",
         sentence="Inside task clusters, states cluster by instruction distribution, and by distribution and mapping.",
         cells={
-            f"{split}-{label}": _emergence(split, label, 0.7, None, "ours", _INNER)
+            f"{split}-{label}": emergence(split, label, 0.7, None, "ours", _INNER)
             for split in SPLITS
             for label in ("distribution", "distribution_mapping")
         },

@@ -6,11 +6,11 @@ instruction ``i`` with mapping ``j``.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from taskclust.config import ConfigError, DataConfig
+from taskclust.config import ConfigError, DataConfig, PairedDataConfig
 from taskclust.data.functions import Function, FunctionSampler
 from taskclust.data.regexes import Pattern, sample_instructions, sample_pattern
 
@@ -54,6 +54,10 @@ class Split:
     def n_instances(self) -> int:
         """Instances, the unit of Table 3."""
         return self.inputs.size
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """The chosen instructions, by index or by a mask [I]."""
+        return Split(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def labels(self, name: str) -> np.ndarray:
         """Identities of each instance, [N].
@@ -132,10 +136,12 @@ def generate(config: DataConfig, seed: int) -> Dataset:
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0xDA7A]))
     functions = FunctionSampler(config.n_task_symbols, config.n_mappings, rng)
     distributions = DistributionSampler(config, rng)
-    tasks = [
-        Task(identity, functions.sample(), [distributions.sample(identity) for _ in range(n)])
-        for identity, n in enumerate(draw_counts(config, rng))
-    ]
+    pairs = config.n_pairs if isinstance(config, PairedDataConfig) else 0
+    tasks: list[Task] = []
+    for identity, n in enumerate(draw_counts(config, rng)):
+        paired = tasks[identity - pairs].function if pairs <= identity < 2 * pairs else None
+        function = functions.change_outputs(paired) if paired else functions.sample()
+        tasks.append(Task(identity, function, [distributions.sample(identity) for _ in range(n)]))
     held_out = config.n_validation_instructions
     imitated = slice(held_out, held_out + config.n_hard_instructions)
     hard = [

@@ -220,6 +220,10 @@ class Decoder(PreTrainedModel):
         """The language head, as transformers asks for it."""
         return self.head
 
+    def set_output_embeddings(self, head: nn.Linear) -> None:
+        """Another language head, as transformers sets it."""
+        self.head = head
+
     def set_generator(self, generator: torch.Generator | None) -> None:
         """Take every dropout mask from ``generator``, which lives on the model's device."""
         for module in self.modules():

@@ -42,13 +42,17 @@ def resolve_precision(precision: Precision, width: int, device: torch.device | s
 class FlatParameters:
     """All parameters of a model as views of one buffer, and a float32 master copy of it with its gradient.
 
+    Parameters that require no gradient are brought to the same precision and otherwise left alone.
+
     Args:
         model: a float32 model; its parameters become views of ``low``.
         precision: "float32" (then master and low are the same buffer) or "bfloat16".
     """
 
     def __init__(self, model: nn.Module, precision: str) -> None:
-        self._parameters = list(model.parameters())
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        for frozen in (p for p in model.parameters() if not p.requires_grad):
+            frozen.data = frozen.data.to(_DTYPES[precision])
         flat = torch.cat([p.detach().flatten() for p in self._parameters])
         self.master: Float[Tensor, " P"] = nn.Parameter(flat)
         self._gradient = torch.zeros_like(flat)

@@ -6,7 +6,7 @@ purpose and the epoch, so a run that was stopped and continued equals one that w
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,12 +49,25 @@ class Trainer:
         config: the experiment; its precision must be resolved, "float32" or "bfloat16".
         dataset: what to train on.
         device: where.
+        model: a float32 model to go on with, trained in place where its parameters require a gradient; a new one of the
+            seed by default.
+        criterion: of the best epoch on the validation set: highest accuracy (Table 5) or lowest loss (§4.1).
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: Dataset, device: torch.device | str = "cpu") -> None:
-        self.config, self.device = config, torch.device(device)
-        generator = torch.Generator().manual_seed(_torch_seed(config.seed, _WEIGHTS))
-        self.model = Decoder.create(dataset.config, config.model, generator).to(self.device)
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        dataset: Dataset,
+        device: torch.device | str = "cpu",
+        *,
+        model: Decoder | None = None,
+        criterion: Literal["accuracy", "loss"] = "accuracy",
+    ) -> None:
+        self.config, self.device, self.criterion = config, torch.device(device), criterion
+        if model is None:
+            generator = torch.Generator().manual_seed(_torch_seed(config.seed, _WEIGHTS))
+            model = Decoder.create(dataset.config, config.model, generator)
+        self.model = model.to(self.device)
         self.parameters = FlatParameters(self.model, config.training.precision)
         self._dropout = torch.Generator(self.device)
         self.model.set_generator(self._dropout)
@@ -74,6 +87,8 @@ class Trainer:
     @property
     def best_epoch(self) -> int:
         """The epoch of the best validation accuracy so far, the first of equals (Table 5, "validation criterion")."""
+        if self.criterion == "loss":
+            return int(np.argmin([row["validation_loss"] for row in self.history]))
         return int(np.argmax([row["validation_accuracy"] for row in self.history]))
 
     @property
@@ -153,7 +168,26 @@ class Trainer:
             "subset_accuracy": subset.float().mean(),
             "hard_accuracy": subset[self._hard].float().mean(),
         }
+        if self.criterion == "loss":
+            rates["validation_loss"] = self._loss("validation")
         return {"loss": loss, **{name: float(rate) for name, rate in rates.items()}}
+
+    @torch.no_grad()
+    def _loss(self, split: str) -> Tensor:
+        """The split's loss without dropout (nats a token, or an instance with ``loss_mean="sequences"``)."""
+        self.model.eval()
+        data = self._data[split]
+        total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for start in range(0, len(data), 64):
+            batch = packed_batch(data, np.arange(start, min(start + 64, len(data))))
+            total += batch_loss(self.model, batch) * batch.weights.sum()
+            weight += batch.weights.sum()
+        return total / weight
+
+    def best_model(self) -> Decoder:
+        """The model as it was at ``best_epoch``, in float32; it is the trained one itself, so the training is over."""
+        self.parameters.low.copy_(self._best)
+        return self.model.float().eval()
 
     def save_checkpoint(self, folder: Path, *, best: bool = False) -> None:
         """Write the model, as trained, as a Hugging Face folder: now, or as it was at ``best_epoch``."""

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taskclust.config import LABELS, SPLITS
+from taskclust.config import ARMS, LABELS, SPLITS
 
 Record = dict[str, Any]
 
@@ -25,6 +25,10 @@ _NAMES = {
     "subset": "training subset",
     "percentage": "KNN percentage",
     "accuracy": "KNN accuracy",
+    "identity": "task identity pre-training",
+    "instruction": "instruction pre-training",
+    "none": "no pre-training",
+    "shuffled": "shuffled identities (null)",
 }
 
 
@@ -44,6 +48,57 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
         "figure-4-neighbors": neighbors(records),
         "components": components(records),
     }
+
+
+def application_figures(pretraining: Sequence[Record], alignment: Sequence[Record]) -> dict[str, Figure]:
+    """Figures 5a and 5b, and what fine-tuning forgets; only those that there are records for."""
+    pretraining, alignment = ([r for r in records if not r["failure"]] for records in (pretraining, alignment))
+    made = {}
+    if pretraining:
+        made["figure-5a-pretraining-clusters"] = pretraining_clusters(pretraining)
+        made["figure-5b-pretraining-speedup"] = speedup(pretraining)
+    if alignment:
+        made["forgetting"] = forgetting(alignment)
+    return made
+
+
+def pretraining_clusters(records: Sequence[Record]) -> Figure:
+    """Figure 5a: clustering by task identity while identities are learned; solid after t-SNE, dotted without."""
+    figure, axes = _grid(len(SPLITS), 3)
+    for line, split in zip(axes, SPLITS, strict=True):
+        for axis, metric in zip(line, ("f1", "ari", "ami"), strict=True):
+            for space, style in (("tsne", "-"), ("raw", ":")):
+                _layers(axis, *_over_seeds(records, space, ("scores", split, space, "task", metric)), style=style)
+            axis.set(title=_NAMES[metric], ylabel=_NAMES[split], ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Identity pre-training, {_seeds(records)}; solid: after t-SNE, dotted: without")
+
+
+def speedup(records: Sequence[Record]) -> Figure:
+    """Figure 5b: validation accuracy during tuning, one line an arm; the band is the range over seeds."""
+    figure, axes = _grid(1, 1)
+    for arm in ARMS:
+        values = np.array([[row["validation_accuracy"] for row in r["tuning"][arm]["history"]] for r in records])
+        style = ":" if arm == "shuffled" else "-"
+        axes[0, 0].plot(values.mean(axis=0), style, marker=".", markersize=3, label=_NAMES[arm])
+        axes[0, 0].fill_between(range(values.shape[1]), values.min(axis=0), values.max(axis=0), alpha=0.12, linewidth=0)
+    axes[0, 0].set(ylabel="accuracy, validation set", ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Tuning after pre-training\n{_seeds(records)}")
+
+
+def forgetting(records: Sequence[Record]) -> Figure:
+    """Accuracy on source and other tasks while all weights, or the head's, are fine-tuned (not in the paper)."""
+    figure, axes = _grid(1, 2)
+    for axis, name in zip(axes[0], ("direct", "head"), strict=True):
+        for quantity, color in (("source", "tab:green"), ("others", "tab:red")):
+            values = np.array([[row[quantity] for row in r["methods"][name]["history"]] for r in records])
+            axis.plot(values.mean(axis=0), color=color, label=f"{quantity}, unseen")
+            axis.fill_between(
+                range(values.shape[1]), values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0
+            )
+        for record in records:
+            axis.axvline(record["methods"][name]["best_epoch"], color="grey", linewidth=0.5, linestyle="--")
+        axis.set(title=f"{name} fine-tuning", ylabel="accuracy", ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Alignment, {_seeds(records)}; dashed: selected epoch")
 
 
 def forming(record: Record, most: int = 4) -> Figure:

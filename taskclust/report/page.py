@@ -13,8 +13,16 @@ from matplotlib.figure import Figure
 
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult
 from taskclust.config import require
-from taskclust.report.figures import figures
-from taskclust.report.tables import check_rows, comma_separated, count_rows, markdown, size_rows, verdict_rows
+from taskclust.report.figures import application_figures, figures
+from taskclust.report.tables import (
+    alignment_rows,
+    check_rows,
+    comma_separated,
+    count_rows,
+    markdown,
+    size_rows,
+    verdict_rows,
+)
 from taskclust.silent_points import SILENT_POINTS
 
 Record = dict[str, Any]
@@ -26,6 +34,9 @@ _FIGURES = {
     "hard-example-separation": ("components",),
     "plateau-then-rise": ("figure-3-learning",),
     "knn-percentage": ("figure-4-neighbors",),
+    "pretraining-clusters": ("figure-5a-pretraining-clusters",),
+    "pretraining-speedup": ("figure-5b-pretraining-speedup",),
+    "switch-forgetting": ("forgetting",),
 }
 
 CAVEAT = {
@@ -59,6 +70,8 @@ def write_report(
     scores: Sequence[Record],
     datasets: Sequence[Record],
     parameters: Record | None,
+    pretraining: Sequence[Record] = (),
+    alignment: Sequence[Record] = (),
     command: str,
     overrides: str = "",
 ) -> None:
@@ -71,6 +84,8 @@ def write_report(
         scores: experiments' records, for the figures.
         datasets: data set records, for Table 3.
         parameters: the parameter record, for Table 8.
+        pretraining: records of §4.1, for Figure 5.
+        alignment: records of §4.2, for Table 2.
         command: what made this report, shown in it.
         overrides: settings that differ from the profile's, shown with the caveat.
     """
@@ -82,10 +97,11 @@ def write_report(
     caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
     made = f"Made by `{command}`."
     tables = {
+        "Table 2: alignment": alignment_rows(alignment),
         "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
         "Table 8: parameters": count_rows(parameters) if parameters else [],
     }
-    provenance = scores[0]["provenance"] if scores else {}
+    provenance: Record = next((r["provenance"] for r in (*scores, *pretraining, *alignment)), {})
     (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n")
     (scratch / "verdicts.csv").write_text(comma_separated(verdicts))
     (scratch / "checks.csv").write_text(comma_separated(checks))
@@ -100,7 +116,7 @@ def write_report(
     (scratch / "verdicts.json").write_text(json.dumps(document, indent=1))
     parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items() if rows]
     (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts))
-    drawn = figures(scores)
+    drawn = {**figures(scores), **application_figures(pretraining, alignment)}
     for name, figure in drawn.items():
         figure.savefig(scratch / "figures" / f"{name}.png", dpi=110)
     template = Environment(

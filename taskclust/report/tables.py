@@ -9,10 +9,18 @@ from typing import Any
 from tabulate import tabulate
 
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult, shown
-from taskclust.claims.statistics import Verdict
-from taskclust.config import PRINTED_PARAMETERS, PRINTED_SIZES
+from taskclust.claims.statistics import Verdict, interval
+from taskclust.config import PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES
 
 _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
+
+#: Table 2's names of the methods.
+METHODS = {
+    "direct": "direct fine-tuning",
+    "head": "language head fine-tuning",
+    "linear": "linear switch network",
+    "mlp": "MLP-based switch network",
+}
 
 
 def verdict_word(verdict: Verdict | None, profile: str) -> str:
@@ -117,6 +125,38 @@ def count_rows(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         {"hidden dimension": width, "paper": printed, "ours": parameters["counts"][str(width)]}
         for width, printed in PRINTED_PARAMETERS.items()
     ]
+
+
+def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Table 2 beside ours, one row a method: mean and 95 % interval over seeds; how often its switch fires."""
+    records = [r for r in records if not r["failure"]]
+
+    def over_seeds(*path: str) -> str:
+        values = [_at(record, path) for record in records]
+        mean, low, high = map(number, (sum(values) / len(values), *interval(values)))
+        return mean if len(values) < 2 or low == high else f"{mean} [{low}, {high}]"
+
+    rows = []
+    for part, names in (("methods", tuple(PRINTED_DROPS)), ("shuffled", ("linear", "mlp"))):
+        for name in names if records else ():
+            has_switch = "fires" in records[0][part][name]
+            rows.append({
+                "method": METHODS[name] + (", null: labels shuffled" if part == "shuffled" else ""),
+                "task accuracy, paper": "1.00" if part == "methods" else "–",
+                "ours": over_seeds(part, name, "source"),
+                "accuracy drop, paper": number(PRINTED_DROPS[name]) if part == "methods" else "–",
+                "drop, ours": over_seeds(part, name, "drop"),
+                "fires on source": over_seeds(part, name, "fires", "source") if has_switch else "–",
+                "fires on others": over_seeds(part, name, "fires", "others") if has_switch else "–",
+                "seeds": len(records),
+            })  # fmt: skip
+    return rows
+
+
+def _at(record: Any, path: Sequence[str]) -> float:
+    for name in path:
+        record = record[name]
+    return float(record)
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from taskclust.config import ExperimentConfig
+from taskclust.config import ARMS, AlignmentConfig, AnyConfig, ExperimentConfig, PretrainingConfig
 from taskclust.data import generate
 from taskclust.models import Decoder
 from taskclust.models.decoder import decoder_config
-from taskclust.runs.experiments import Runner
+from taskclust.runs.experiments import RecordKind, Runner
 
 #: Share of the timed product's speed that a training step reached at width 768 on a CPU, and the seconds of one step
 #: that do not depend on the width (both measured with benchmarks/perf; an estimate is good to a factor of two).
@@ -40,20 +40,33 @@ class Estimate:
         }
 
 
-def estimate(runner: Runner, configs: Sequence[ExperimentConfig]) -> list[Estimate]:
-    """The cost of each run, on one core or on the GPU."""
-    return [_one(runner, config) for config in configs]
+def estimate(runner: Runner, configs: Sequence[AnyConfig], kind: RecordKind = "scores") -> list[Estimate]:
+    """The cost of each run of one kind, on one core or on the GPU."""
+    return [_one(runner, config, kind) for config in configs]
 
 
-def _one(runner: Runner, config: ExperimentConfig) -> Estimate:
-    resolved = runner.resolve(config)
-    name = f"width {config.model.width} seed {config.seed}"
-    if runner.is_stored(config):
+def _one(runner: Runner, config: AnyConfig, kind: RecordKind) -> Estimate:
+    name = f"{kind} width {config.model.width} seed {config.seed}"
+    if runner.is_stored(config, kind):
         return Estimate(name, 0.0, 0.0, is_stored=True)
+    hours, gigabytes = zip(*(_stage(runner, stage) for stage in _stages(runner.resolve(config))), strict=True)
+    return Estimate(name, sum(hours), sum(gigabytes), is_stored=False)
+
+
+def _stages(config: AnyConfig) -> list[ExperimentConfig]:
+    """The trainings that take the time; fine-tuning for alignment does not."""
+    if isinstance(config, PretrainingConfig):
+        tuned, pretrained = len(ARMS), len(ARMS) - 1
+        return [config.stage("training")] * tuned + [config.stage("pretraining")] * pretrained
+    return [config.stage("training")] if isinstance(config, AlignmentConfig) else [config]
+
+
+def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
+    """Hours and gigabytes of one training and the probes of its checkpoints."""
     data = generate(config.data, config.seed)
     with torch.device("meta"):
         parameters = Decoder(decoder_config(config.data, config.model)).num_parameters()
-    low = resolved.training.precision == "bfloat16"
+    low = config.training.precision == "bfloat16"
     speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY
     tokens = int(data.train.lengths.sum()) + data.train.n_instances
     steps = -(-len(data.train.lengths) // config.training.batch_instructions)
@@ -66,7 +79,7 @@ def _one(runner: Runner, config: ExperimentConfig) -> Estimate:
         embedded * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * tokens / speed
     )
     size = parameters * (2 if low else 4) * checkpoints
-    return Estimate(name, (training + probing) / 3600, size / 1e9, is_stored=False)
+    return (training + probing) / 3600, size / 1e9
 
 
 @cache

@@ -9,9 +9,9 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +23,14 @@ from taskclust.config import (
     FEED_FORWARD,
     PRINTED_PARAMETERS,
     SPLITS,
+    AlignmentConfig,
+    AnyConfig,
     DataConfig,
     ExperimentConfig,
     ModelConfig,
+    PretrainingConfig,
     ProbeConfig,
+    TrainingConfig,
     digest,
     to_dict,
 )
@@ -38,16 +42,20 @@ from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
 from taskclust.probes.neighbors import neighborhood
+from taskclust.runs.applications import Stage, compare_methods, pretrain
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
 
 #: Raised by hand when a stage's code changes what it computes; part of every key.
-VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 4, "parameters": 1}
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 4, "parameters": 1, "pretraining": 1, "alignment": 1}
 
 #: Seconds between saves of a training that can be continued.
 SAVE_EVERY = 60.0
 
 Record = dict[str, Any]
+#: A kind of record that one configuration and seed determine; the name of the method that gives it.
+RecordKind = Literal["scores", "pretraining", "alignment"]
+C = TypeVar("C", bound=AnyConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +78,32 @@ class Runner:
     show_progress: bool = False
     bar: int = 0
 
-    def resolve(self, config: ExperimentConfig) -> ExperimentConfig:
+    def resolve(self, config: C) -> C:
         """Settle what depends on the device, so that the key says what was run."""
-        precision = resolve_precision(config.training.precision, config.model.width, self.device)
-        return replace(config, training=replace(config.training, precision=precision))
+        stages = {f.name: getattr(config, f.name) for f in fields(config)}
+        width = config.model.width
+        settled: dict[str, Any] = {
+            name: replace(stage, precision=resolve_precision(stage.precision, width, self.device))
+            for name, stage in stages.items()
+            if isinstance(stage, TrainingConfig)
+        }
+        return replace(config, **settled)
 
     def keys(self, config: ExperimentConfig) -> dict[str, str]:
         """The keys of a resolved experiment's two records."""
         trained = digest(VERSIONS["trajectory"], config.data, config.model, config.training, config.seed)
         return {"trajectory": trained, "scores": digest(VERSIONS["scores"], trained, config.probe)}
 
-    def is_stored(self, config: ExperimentConfig) -> bool:
-        """Would :meth:`scores` answer from the store?"""
-        return not self.recompute and self.store.path("scores", self.keys(self.resolve(config))["scores"]).exists()
+    def key(self, kind: RecordKind, config: AnyConfig) -> str:
+        """The key of the record that the method ``kind`` gives for ``config``."""
+        config = self.resolve(config)
+        if isinstance(config, ExperimentConfig):
+            return self.keys(config)[kind]
+        return digest(VERSIONS[kind], VERSIONS["trajectory"], config)
+
+    def is_stored(self, config: AnyConfig, kind: RecordKind = "scores") -> bool:
+        """Would the method of that name answer from the store?"""
+        return not self.recompute and self.store.path(kind, self.key(kind, config)).exists()
 
     def dataset(self, config: DataConfig, seed: int) -> Record:
         """Counts and sizes of a generated data set."""
@@ -110,9 +131,47 @@ class Runner:
         counts, as the worst.
         """
         config = self.resolve(config)
+        self._set_up()
+        return self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
+
+    def pretraining(self, config: PretrainingConfig) -> Record:
+        """Every arm of §4.1 pre-trained, probed and tuned; a seed that fails in one gives a record too."""
+        config = self.resolve(config)
+        self._set_up()
+        key = self.key("pretraining", config)
+        resume = self.store.unfinished("pretraining", key)
+        make = _writer(lambda: {
+            **pretrain(config, lambda trainer, name: self._run(trainer, resume / name, name), self.device),
+            "provenance": provenance(self.device),
+        })  # fmt: skip
+        return self._read("pretraining", key, make)
+
+    def alignment(self, config: AlignmentConfig) -> Record:
+        """The four methods of §4.2 and their nulls, on a base model whose training is a trajectory of its own."""
+        config = self.resolve(config)
+        self._set_up()
+        key = self.key("alignment", config)
+        return self._read("alignment", key, _writer(lambda: self._align(config, key)))
+
+    def _align(self, config: AlignmentConfig, key: str) -> Record:
+        trained = self.trajectory(config.stage("training"))
+        base = read_json(trained / "record.json")
+        model = Decoder.from_pretrained(trained / "checkpoints" / f"{base['best_epoch']:04d}").to(self.device).float()
+        resume = self.store.unfinished("alignment", key)
+        record = compare_methods(
+            config, model, lambda trainer, name: self._run(trainer, resume / name, name), self.device
+        )
+        return {
+            **record,
+            "failure": base["failure"] or record["failure"],
+            "base_history": base["history"],
+            "seconds": {"train": base["seconds"], **record["seconds"]},
+            "provenance": provenance(self.device),
+        }
+
+    def _set_up(self) -> None:
         torch.set_num_threads(self.threads)
         disable_progress_bar()  # transformers' own, one for each checkpoint
-        return self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
 
     def _read(self, kind: str, key: str, make: Callable[[Path], None]) -> Record:
         return read_json(self.store.obtain(kind, key, make, recompute=self.recompute) / "record.json")
@@ -130,11 +189,26 @@ class Runner:
 
     def _train(self, config: ExperimentConfig, folder: Path, resume: Path) -> None:
         trainer = Trainer(config, generate(config.data, config.seed), self.device)
-        checkpoints = resume / "checkpoints"
+        seconds, failure, checkpoints = self._run(trainer, resume, "train")
+        _save_once(checkpoints / f"{trainer.best_epoch:04d}", lambda to: trainer.save_checkpoint(to, best=True))
+        shutil.copytree(checkpoints, folder / "checkpoints", ignore=shutil.ignore_patterns("manifest.json", ".*"))
+        record = {
+            "config": to_dict(config),
+            "history": trainer.history,
+            "best_epoch": trainer.best_epoch,
+            "failure": failure,
+            "seconds": seconds,
+            "provenance": provenance(self.device),
+        }
+        write_json(folder / "record.json", record)
+
+    def _run(self, trainer: Trainer, resume: Path, verb: str) -> Stage:
+        """Train to the end, or go on from what ``resume`` holds; checkpoints are left in its folder of that name."""
+        config, checkpoints = trainer.config, resume / "checkpoints"
         seconds = load_progress(trainer, resume)
         failure = None
         started = saved = time.monotonic()
-        bar = self._bar(config, "train", config.training.epochs, trainer.epoch)
+        bar = self._bar(config, verb, config.training.epochs, trainer.epoch)
         try:
             self._checkpoint(trainer, config, checkpoints)
             while trainer.epoch < config.training.epochs:
@@ -149,17 +223,7 @@ class Runner:
             failure = str(error)
             warnings.warn(f"seed {config.seed}: {failure}", RuntimeWarning, stacklevel=2)
         bar.close()
-        _save_once(checkpoints / f"{trainer.best_epoch:04d}", lambda to: trainer.save_checkpoint(to, best=True))
-        shutil.copytree(checkpoints, folder / "checkpoints", ignore=shutil.ignore_patterns("manifest.json", ".*"))
-        record = {
-            "config": to_dict(config),
-            "history": trainer.history,
-            "best_epoch": trainer.best_epoch,
-            "failure": failure,
-            "seconds": seconds + time.monotonic() - started,
-            "provenance": provenance(self.device),
-        }
-        write_json(folder / "record.json", record)
+        return Stage(seconds + time.monotonic() - started, failure, checkpoints)
 
     def _checkpoint(self, trainer: Trainer, config: ExperimentConfig, checkpoints: Path) -> None:
         if trainer.epoch in config.training.checkpoints:

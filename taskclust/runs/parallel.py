@@ -9,36 +9,39 @@ from typing import Any
 
 from tqdm import tqdm
 
-from taskclust.config import ExperimentConfig
-from taskclust.runs.experiments import Record, Runner
+from taskclust.config import AnyConfig
+from taskclust.runs.experiments import Record, RecordKind, Runner
 
 #: What a worker process is given when it starts.
 _process: dict[str, Runner] = {}
 
 
-def obtain_all(runner: Runner, configs: Sequence[ExperimentConfig], workers: int | None = None) -> list[Record]:
-    """The scores of every experiment, in order; what is missing is computed.
+def obtain_all(
+    runner: Runner, configs: Sequence[AnyConfig], workers: int | None = None, kind: RecordKind = "scores"
+) -> list[Record]:
+    """The record of every configuration, in order; what is missing is computed.
 
     Args:
         runner: how to run one.
         configs: the experiments.
+        kind: the runner's method that gives the record.
         workers: processes at once; by default one for each core that the runner's threads leave, and one on a GPU.
 
     Raises:
         Exception: the first that a run raised, once the others have finished and been stored.
     """
-    pending = [config for config in configs if not runner.is_stored(config)]
+    pending = [config for config in configs if not runner.is_stored(config, kind)]
     if workers is None:
         workers = max(1, (os.cpu_count() or 1) // runner.threads) if runner.device == "cpu" else 1
     if min(workers, len(pending)) > 1:
         context = multiprocessing.get_context("spawn")
         arguments = (runner, context.Value("i", 0), context.RLock())
         with ProcessPoolExecutor(min(workers, len(pending)), context, _start, arguments) as pool:
-            futures = [pool.submit(_run, config) for config in pending]
+            futures = [pool.submit(_run, kind, config) for config in pending]
         for future in futures:
             future.result()
         runner = replace(runner, recompute=False)
-    return [runner.scores(config) for config in configs]
+    return [getattr(runner, kind)(config) for config in configs]
 
 
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
@@ -49,5 +52,5 @@ def _start(runner: Runner, counter: Any, lock: Any) -> None:
         counter.value += 1
 
 
-def _run(config: ExperimentConfig) -> None:
-    _process["runner"].scores(config)
+def _run(kind: RecordKind, config: AnyConfig) -> None:
+    getattr(_process["runner"], kind)(config)

@@ -25,6 +25,9 @@ EXPECTED = {
     "clusters-outlast-early-stop",
     "knn-percentage",
     "knn-accuracy",
+    "pretraining-clusters",
+    "pretraining-speedup",
+    "switch-forgetting",
 }
 CELLS = [(claim.id, cell) for claim in CLAIMS.values() for cell in claim.cells]
 CHECKS = [

@@ -39,6 +39,19 @@ def test_parameters_are_views_of_one_buffer(precision):
     assert flat.low.numel() == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_frozen_parameters_stay_outside_the_buffer_in_its_precision(precision):
+    model = network()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+
+    flat = FlatParameters(model, precision)
+    flat.low.fill_(0.5)
+
+    assert flat.low.numel() == model[2].weight.numel() + model[2].bias.numel()
+    assert torch.equal(model[0].weight, before.to(getattr(torch, precision)))
+
+
 def test_flattening_keeps_every_value():
     model, before = network(), network()
 

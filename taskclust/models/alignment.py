@@ -1,0 +1,393 @@
+"""Aligning a causal language model with little forgetting: a switch between its head and a new one (§4.2).
+
+:func:`align` takes any Hugging Face causal language model, instances of the source tasks with the outputs they should
+have, and a handful of other instances. The model itself is never changed: a switch network reads the top layer's state
+of the last token and activates a new language head, trained on the source instances, for what it takes for theirs.
+
+Shapes: B rows, T tokens, D width, V vocabulary, N instances, P predictions.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from taskclust.config import ConfigError, SwitchConfig
+from taskclust.data import Split
+
+Tokens = Sequence[int]
+
+
+class Instance(NamedTuple):
+    """A prompt, ``[I; x]`` in the paper, and the response wanted for it; none where only the switch reads it."""
+
+    prompt: Tokens
+    response: Tokens = ()
+
+
+def instances_of(split: Split) -> list[Instance]:
+    """Each instance ``[I; x; y]`` of a split, in its order: ``[I; x]`` asks and ``[y]`` answers."""
+    return [
+        Instance([*map(int, instruction[:length]), int(x)], [int(y)])
+        for instruction, length, inputs, outputs in zip(
+            split.instructions, split.lengths, split.inputs, split.outputs, strict=True
+        )
+        for x, y in zip(inputs, outputs, strict=True)
+    ]
+
+
+class Switch(nn.Sequential):
+    """One logit a state, positive for "of a source task": a linear layer, or three with ReLU between, all D wide."""
+
+    def __init__(self, kind: str, width: int) -> None:
+        hidden = [] if kind == "linear" else [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+        super().__init__(*hidden, nn.Linear(width, 1))
+
+    def initialize(self, generator: torch.Generator) -> "Switch":
+        """Draw every weight and bias uniformly within 1/sqrt(D), as a linear layer does, but from ``generator``."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                for parameter in module.parameters():
+                    drawn = torch.rand(parameter.shape, generator=generator) * 2 * bound - bound
+                    with torch.no_grad():
+                        parameter.copy_(drawn)
+        return self
+
+
+class AlignedConfig(PretrainedConfig):
+    """The settings of an aligned model as saved beside its weights: those of its base, and the kind of its switch."""
+
+    model_type = "taskclust-aligned"
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
+
+    def __init__(
+        self, text_config: PretrainedConfig | dict[str, Any] | None = None, switch: str = "mlp", **kwargs: Any
+    ) -> None:
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        # a copy: transformers settles the attention of a part anew in the whole's configuration
+        self.text_config, self.switch = copy.deepcopy(text_config), switch
+        kwargs["tie_word_embeddings"] = False  # its base may tie its own
+        super().__init__(**kwargs)
+
+
+class AlignedModel(PreTrainedModel, GenerationMixin):
+    """A base model, a switch and two language heads: the base's own and a new one.
+
+    The last token of what is read decides once for the whole row which head speaks; :meth:`generate` lets the prompt's
+    last token decide and keeps to it.
+
+    Args:
+        config: the settings.
+        base: the model to align; one with the configuration's shapes, to be loaded into, by default.
+    """
+
+    config_class = AlignedConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+
+    def __init__(self, config: AlignedConfig, base: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.base = AutoModelForCausalLM.from_config(config.text_config) if base is None else base
+        self.new_head = copy_head(self.base)
+        self.switch = Switch(config.switch, self.new_head.in_features)
+        self.post_init()
+        if isinstance(self.base, GenerationMixin):
+            self.generation_config = copy.deepcopy(self.base.generation_config)
+        else:  # it keeps no past, so every step reads the whole row
+            self.generation_config.use_cache = False
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: the base comes trained, the head is a copy of its own, the switch draws from a generator."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The base's, which alignment leaves as they are."""
+        return self.base.get_input_embeddings()
+
+    def get_output_embeddings(self) -> None:
+        """None: there are two heads, and neither may be tied or resized behind the other's back."""
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Tensor | None = None,
+        position_ids: Int[Tensor, "B T"] | None = None,
+        is_source: Bool[Tensor, " B"] | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Predict the next token at every place with the head that the switch chooses.
+
+        Args:
+            input_ids: tokens.
+            attention_mask: 1 for tokens and 0 for padding, on either side.
+            position_ids: places of the tokens; the base's default where None.
+            is_source: the choice for each row, True for the new head; the switch's where None.
+            kwargs: passed to the base, e.g. what it keeps of the past.
+
+        Returns:
+            ``logits`` [B, T, V], and what the base keeps of the past.
+        """
+        if position_ids is not None:
+            kwargs["position_ids"] = position_ids
+        out = self.base(input_ids, attention_mask=attention_mask, **{**kwargs, "output_hidden_states": True})
+        states = top_states(out.hidden_states)
+        if is_source is None:
+            is_source = self.decide(last_states(states, attention_mask))
+        out.logits = torch.where(is_source[:, None, None], self.new_head(states), out.logits)
+        out.hidden_states = None
+        return out
+
+    def decide(self, states: Float[Tensor, "B D"]) -> Bool[Tensor, " B"]:
+        """Does the switch take these top states of last tokens for a source task's?"""
+        return self.switch(states).squeeze(-1) > 0
+
+    @torch.no_grad()
+    def takes_for_source(
+        self, input_ids: Int[Tensor, "B T"], attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Bool[Tensor, " B"]:
+        """The switch's choice for whole prompts."""
+        out = self.base(input_ids, attention_mask=attention_mask, output_hidden_states=True, **kwargs)
+        return self.decide(last_states(top_states(out.hidden_states), attention_mask))
+
+    @torch.no_grad()
+    def generate(
+        self, inputs: Int[Tensor, "B T"] | None = None, *, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """Continue prompts as any causal language model does; arguments as of transformers' ``generate``."""
+        inputs = kwargs.pop("input_ids") if inputs is None else inputs
+        places = {} if attention_mask is None else {"position_ids": _positions(attention_mask)}
+        kwargs["is_source"] = self.takes_for_source(inputs, attention_mask, **places)
+        return super().generate(inputs, attention_mask=attention_mask, **kwargs)
+
+
+def _positions(attention_mask: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """Places counted from each row's first token, as ``generate`` counts them."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def copy_head(model: PreTrainedModel) -> nn.Linear:
+    """A language head of its own with the weights of the model's, tied or not.
+
+    Raises:
+        ConfigError: the model has no linear language head.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"model={type(model).__name__}: has no linear language head; use a causal language model")
+    return copy.deepcopy(head).requires_grad_(True)
+
+
+def top_states(hidden_states: Sequence[Float[Tensor, "B T D"]]) -> Float[Tensor, "B T D"]:
+    """The last layer's, behind the last norm: what the language head reads."""
+    return hidden_states[-1]
+
+
+def last_states(states: Float[Tensor, "B T D"], attention_mask: Tensor | None) -> Float[Tensor, "B D"]:
+    """The state of each row's last token that is no padding."""
+    if attention_mask is None:
+        return states[:, -1]
+    mask = attention_mask[:, -states.shape[1] :]  # it may also cover a past that is not read again
+    last = mask.shape[1] - 1 - mask.flip(-1).long().argmax(-1)
+    return states[torch.arange(len(states), device=states.device), last]
+
+
+def freeze_trunk(model: PreTrainedModel) -> PreTrainedModel:
+    """Let the language head alone be trained, in place, on weights of its own: a tied one would change the inputs."""
+    head = copy_head(model)
+    model.requires_grad_(False)
+    model.set_output_embeddings(head)
+    model.config.tie_word_embeddings = False
+    return model
+
+
+class Reading(NamedTuple):
+    """Top states of instances read by a frozen model, and the tokens that follow them."""
+
+    last: Float[Tensor, "N D"]  # of each prompt's last token
+    states: Float[Tensor, "P D"]
+    targets: Int[Tensor, " P"]
+    owner: Int[Tensor, " P"]  # the instance of each prediction
+    in_response: Bool[Tensor, " P"]
+
+
+@torch.no_grad()
+def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances: int = 32) -> Reading:
+    """Read instances without dropout; ``model`` is put into evaluation mode.
+
+    Raises:
+        ConfigError: an empty prompt, or a model whose logits are not its head's of its last hidden state.
+    """
+    if not instances or not all(len(i.prompt) for i in instances):
+        raise ConfigError(f"instances={len(instances)}: give at least one, each with a prompt of a token or more")
+    model.eval()
+    parts: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(instances), batch_instances):
+        chunk = instances[start : start + batch_instances]
+        rows = [torch.tensor([*i.prompt, *i.response]) for i in chunk]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
+        sizes, prompts = (torch.tensor(n, device=model.device) for n in zip(*_sizes(chunk), strict=True))
+        place = torch.arange(ids.shape[1], device=model.device)
+        mask = place < sizes[:, None]
+        out = model(ids, attention_mask=mask.long(), output_hidden_states=True)
+        states = top_states(out.hidden_states)
+        _check_head(model, states, out.logits)
+        before = place < (sizes - 1)[:, None]  # places with a token behind them
+        row = torch.arange(len(chunk), device=model.device)[:, None].expand_as(before)
+        following = ids.roll(-1, dims=1)
+        parts.append((
+            last_states(states, place < prompts[:, None]).float(),
+            states[before].float(), following[before], row[before] + start, (place >= prompts[:, None] - 1)[before],
+        ))  # fmt: skip
+    return Reading(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _sizes(chunk: Sequence[Instance]) -> list[tuple[int, int]]:
+    """Tokens of each instance, and of its prompt."""
+    return [(len(i.prompt) + len(i.response), len(i.prompt)) for i in chunk]
+
+
+def _check_head(model: PreTrainedModel, states: Tensor, logits: Tensor) -> None:
+    expected = model.get_output_embeddings()(states[:, -1])
+    if not torch.allclose(expected.float(), logits[:, -1].float(), rtol=1e-2, atol=1e-2):
+        raise ConfigError(
+            f"model={type(model).__name__}: its logits are not its head's of its last state (scaled or capped?); "
+            "a second head cannot be put beside the first"
+        )
+
+
+def switch_examples(source: Reading, others: Reading) -> tuple[Float[Tensor, "N D"], Bool[Tensor, " N"]]:
+    """The last states that a switch is trained on, and which are a source task's."""
+    states = torch.cat([source.last, others.last])
+    return states, torch.arange(len(states), device=states.device) < len(source.last)
+
+
+def train_switch(
+    states: Float[Tensor, "N D"], is_source: Bool[Tensor, " N"], config: SwitchConfig, generator: torch.Generator
+) -> Switch:
+    """Train a switch to tell the source tasks' last states from the others' (mean cross-entropy, AdamW).
+
+    Args:
+        states: top states of last tokens.
+        is_source: their labels.
+        config: the settings.
+        generator: of the initial weights and of the order, on the CPU.
+    """
+    switch = Switch(config.kind, states.shape[1]).initialize(generator).to(states.device)
+    optimizer = torch.optim.AdamW(switch.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    labels = is_source.to(states.dtype)
+    for _ in range(config.epochs):
+        for batch in torch.randperm(len(states), generator=generator).split(config.batch_instances):
+            rows = batch.to(states.device)
+            loss = F.binary_cross_entropy_with_logits(switch(states[rows]).squeeze(-1), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return switch
+
+
+def train_head(
+    head: nn.Linear,
+    source: Reading,
+    config: SwitchConfig,
+    generator: torch.Generator,
+    validation: Reading | None = None,
+) -> nn.Linear:
+    """Train a new head on source instances, in place: cross-entropy of their next tokens, AdamW.
+
+    With ``validation`` the head is that of the epoch with the most validation responses right, the first of equals
+    (§4.2, "best average validation accuracy of updated source tasks"); without, that of the last epoch.
+    """
+    optimizer = torch.optim.AdamW(head.parameters(), config.head_learning_rate, weight_decay=config.weight_decay)
+    counted = source.in_response | (config.loss_at == "sequence")
+    best, best_state = -1.0, copy.deepcopy(head.state_dict())
+    for _ in range(config.head_epochs):
+        for batch in torch.randperm(len(source.last), generator=generator).split(config.batch_instances):
+            rows = torch.isin(source.owner, batch.to(source.owner.device)) & counted
+            loss = F.cross_entropy(head(source.states[rows]), source.targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if validation is not None and (accuracy := float(are_right(head, validation).float().mean())) > best:
+            best, best_state = accuracy, copy.deepcopy(head.state_dict())
+    if validation is not None:
+        head.load_state_dict(best_state)
+    return head
+
+
+@torch.no_grad()
+def are_right(head: nn.Linear, reading: Reading) -> Bool[Tensor, " N"]:
+    """Is every token of an instance's response the head's most likely one?"""
+    chosen = reading.in_response
+    wrong = reading.owner[chosen][head(reading.states[chosen]).argmax(-1) != reading.targets[chosen]]
+    return ~torch.isin(torch.arange(len(reading.last), device=wrong.device), wrong)
+
+
+@torch.no_grad()
+def accuracy(model: PreTrainedModel, instances: Sequence[Instance], batch_instances: int = 64) -> float:
+    """Share of instances whose first response token is the most likely one behind the prompt."""
+    model.eval()
+    hits = []
+    for start in range(0, len(instances), batch_instances):
+        chunk = instances[start : start + batch_instances]
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(i.prompt) for i in chunk], batch_first=True).to(model.device)
+        sizes = torch.tensor([len(i.prompt) for i in chunk], device=model.device)
+        mask = torch.arange(ids.shape[1], device=model.device) < sizes[:, None]
+        logits = last_states(model(ids, attention_mask=mask.long()).logits, mask)
+        hits.append(logits.argmax(-1) == torch.tensor([i.response[0] for i in chunk], device=model.device))
+    return float(torch.cat(hits).float().mean())
+
+
+def align(
+    model: PreTrainedModel,
+    source: Sequence[Instance],
+    others: Sequence[Instance],
+    *,
+    generator: torch.Generator,
+    config: SwitchConfig | None = None,
+    validation: Sequence[Instance] = (),
+) -> AlignedModel:
+    """Give ``model`` new responses to the prompts of some tasks and leave it as it is for all others.
+
+    Args:
+        model: any causal language model of transformers with a linear head. It is part of what is returned, frozen; its
+            weights are not changed.
+        source: prompts of the tasks to change, with the responses wanted.
+        others: prompts of other tasks; "only one instance for each other task" (§4.2) does.
+        generator: of all randomness, on the CPU.
+        config: the settings, by default those of an MLP switch.
+        validation: source instances kept apart, by which the new head's epoch is chosen; the last epoch's without them.
+
+    Returns:
+        A model that generates like any other, and is saved by ``save_pretrained`` as safetensors.
+
+    Raises:
+        ConfigError: no instances, an empty prompt or response, or a model whose head cannot have a second beside it.
+    """
+    config = config or SwitchConfig()
+    for name, instances in (("source", source), ("validation", validation)):
+        if not all(len(i.response) for i in instances):
+            raise ConfigError(f"{name}: an instance has no response; give the tokens that are wanted")
+    model.requires_grad_(False)
+    ours, theirs = read(model, source), read(model, others)
+    switch = train_switch(*switch_examples(ours, theirs), config, generator)
+    head = copy_head(model).float()  # both are trained in float32, whatever the model's precision
+    train_head(head, ours, config, generator, read(model, validation) if validation else None)
+    return assemble(model, head, switch)
+
+
+def assemble(model: PreTrainedModel, new_head: nn.Linear, switch: Switch) -> AlignedModel:
+    """Put a trained head and switch beside ``model``, in its precision."""
+    aligned = AlignedModel(AlignedConfig(model.config, "linear" if len(switch) == 1 else "mlp"), model)
+    aligned.new_head, aligned.switch = new_head.to(model.dtype), switch.to(model.dtype)
+    return aligned.eval()
+
+
+AutoConfig.register(AlignedConfig.model_type, AlignedConfig)
+AutoModelForCausalLM.register(AlignedConfig, AlignedModel)

@@ -1,0 +1,42 @@
+"""Pre-training on instructions, with or without task identities, and the tuning that follows (§4.1).
+
+Each arm has the seed's initial weights, and is tuned on the same data in the same order at the same rates; all have one
+vocabulary. What differs is the pre-training alone.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from taskclust.config import PretrainingConfig
+from taskclust.data import Dataset
+from taskclust.data.identities import identity_dataset, instruction_dataset
+from taskclust.models.decoder import Decoder
+from taskclust.models.training import Trainer
+
+
+def pretrainer(
+    arm: str, config: PretrainingConfig, dataset: Dataset, device: torch.device | str = "cpu"
+) -> Trainer | None:
+    """The first stage of an arm of :data:`taskclust.config.ARMS`, not yet run; None for "none".
+
+    "identity" is selected by the accuracy of identities on unseen instructions and "shuffled", its null, likewise;
+    "instruction" by the loss on them.
+    """
+    if arm == "none":
+        return None
+    stage = config.stage("pretraining")
+    if arm != "identity":  # the one whose checkpoints are probed
+        stage = replace(stage, training=replace(stage.training, checkpoints=()))
+    if arm == "instruction":
+        return Trainer(stage, instruction_dataset(dataset), device, criterion="loss")
+    shuffle = np.random.default_rng(np.random.SeedSequence([config.seed, 0x1D])) if arm == "shuffled" else None
+    return Trainer(stage, identity_dataset(dataset, shuffle=shuffle), device)
+
+
+def tuner(
+    config: PretrainingConfig, dataset: Dataset, model: Decoder | None, device: torch.device | str = "cpu"
+) -> Trainer:
+    """The second stage, not yet run: instruction following, from ``model`` or from the seed's initial weights."""
+    return Trainer(config.stage("training"), dataset, device, model=model)

@@ -1,0 +1,58 @@
+"""Table 2 and Figure 5 from records made by hand."""
+
+import pytest
+
+from taskclust.config import ARMS, METRICS, PRINTED_DROPS, SPLITS
+from taskclust.report.figures import application_figures
+from taskclust.report.tables import alignment_rows
+
+
+def aligned(drop):
+    row = {"source": 1.0, "others": 0.9, "drop": drop}
+    fires = {"fires": {"source": 1.0, "others": 0.1}}
+    history = {"history": [{"source": 0.0, "others": 1.0}, {"source": 1.0, "others": 0.9}], "best_epoch": 1}
+    return {
+        "failure": None,
+        "config": {"model": {"width": 8}},
+        "methods": {name: {**row, **(history if name in ("direct", "head") else fires)} for name in PRINTED_DROPS},
+        "shuffled": {kind: {**row, **fires} for kind in ("linear", "mlp")},
+    }
+
+
+def pretrained():
+    scores = {"task": {metric: [[0.1, 0.2], [0.3, 0.9]] for metric in METRICS}}
+    return {
+        "failure": None,
+        "config": {"model": {"width": 8}},
+        "epochs": {"raw": [0, 3], "tsne": [0, 3]},
+        "scores": {split: {"raw": scores, "tsne": scores} for split in SPLITS},
+        "tuning": {arm: {"history": [{"validation_accuracy": a} for a in (0.0, 0.5)]} for arm in ARMS},
+    }
+
+
+def test_table_2_has_the_papers_column_beside_ours_with_mean_and_interval():
+    rows = alignment_rows([aligned(0.1), aligned(0.2), aligned(0.3)])
+
+    assert [row["accuracy drop, paper"] for row in rows] == ["0.21", "0.12", "0.087", "0.08", "–", "–"]
+    assert rows[0]["drop, ours"] == "0.2 [-0.048, 0.448]"
+    assert rows[0]["fires on others"] == "–"
+    assert rows[3]["fires on others"] == "0.1"
+
+
+@pytest.mark.parametrize("records", [[], [{"failure": "the loss became nan"}]], ids=["none", "failed"])
+def test_nothing_to_show_makes_no_table_and_no_figure(records):
+    assert alignment_rows(records) == []
+    assert application_figures(records, records) == {}
+
+
+def test_figures_5a_and_5b_and_what_is_forgotten():
+    made = application_figures([pretrained()] * 2, [aligned(0.1)] * 2)
+
+    assert list(made) == ["figure-5a-pretraining-clusters", "figure-5b-pretraining-speedup", "forgetting"]
+    lines = made["figure-5b-pretraining-speedup"].axes[0].get_lines()
+    assert [line.get_label() for line in lines] == [
+        "task identity pre-training",
+        "instruction pre-training",
+        "no pre-training",
+        "shuffled identities (null)",
+    ]

@@ -1,0 +1,237 @@
+"""Records of the two applications: what they hold, that they are found again, and that a stop changes nothing."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from taskclust.config import (
+    ARMS,
+    SPLITS,
+    AlignmentConfig,
+    IdentityDataConfig,
+    ModelConfig,
+    PretrainingConfig,
+    ProbeConfig,
+    RegexConfig,
+    SwitchConfig,
+    TrainingConfig,
+)
+from taskclust.data import generate, generate_alignment
+from taskclust.data.identities import identity_dataset
+from taskclust.models import Decoder, Trainer
+from taskclust.models.alignment import accuracy, instances_of
+from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.hidden import hidden_states
+from taskclust.runs import Runner, Store, applications, experiments, obtain_all
+from tests.helpers import tiny_data, tiny_pairs
+
+SHORT = RegexConfig(min_metacharacters=3, max_characters=5)
+MODEL = ModelConfig(width=16, feed_forward=32, layers=2, heads=2, weight_std=0.1, token_std=0.5, norm="before")
+
+
+def training(epochs, **changes):
+    settings = {"learning_rate": 1e-2, "batch_instructions": 8, "checkpoints": (0,), "precision": "float32"}
+    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, **{**settings, **changes})
+
+
+def pretraining(**changes):
+    plain = tiny_data(regex=SHORT, n_hard_tasks=0)
+    return PretrainingConfig(
+        data=IdentityDataConfig(**{name: getattr(plain, name) for name in plain.__slots__}),
+        model=MODEL,
+        pretraining=training(3, checkpoints=(0, 3)),
+        training=training(3),
+        probe=ProbeConfig(perplexity=2, iterations=60, tsne_restarts=1, kmeans_restarts=2),
+        **changes,
+    )
+
+
+def alignment(**changes):
+    return AlignmentConfig(
+        data=tiny_pairs(regex=SHORT),
+        model=replace(MODEL, tied_head=True, dropout=0.0),
+        training=training(25),
+        direct=training(6),
+        head=training(6),
+        switch=SwitchConfig(epochs=5, head_epochs=5, learning_rate=1e-2, head_learning_rate=1e-2),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    return Runner(Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def pretrained(runner):
+    return runner.pretraining(pretraining())
+
+
+@pytest.fixture(scope="module")
+def aligned(runner):
+    return runner.alignment(alignment())
+
+
+def comparable(record):
+    """A record without what may differ between two equal runs."""
+    return {k: v for k, v in record.items() if k not in ("seconds", "provenance")}
+
+
+# ---------------------------------------------------------------- what records hold
+
+
+def test_every_arm_is_tuned_and_all_but_none_are_pretrained(pretrained):
+    assert list(pretrained["tuning"]) == list(ARMS)
+    assert list(pretrained["pretraining"]) == [arm for arm in ARMS if arm != "none"]
+    assert {len(part["history"]) for name in ("tuning", "pretraining") for part in pretrained[name].values()} == {4}
+    assert pretrained["failure"] is None
+
+
+def test_no_pretraining_is_the_plain_training(pretrained):
+    config = pretraining()
+    trainer = Trainer(config.stage("training"), generate(config.data, 0))
+    for _ in range(3):
+        trainer.run_epoch()
+
+    recorded = [row["validation_accuracy"] for row in pretrained["tuning"]["none"]["history"]]
+
+    assert recorded == [row["validation_accuracy"] for row in trainer.history]
+
+
+def test_scores_are_of_the_triggers_states(pretrained):
+    config = pretraining()
+    data = identity_dataset(generate(config.data, 0))
+    untrained = applications.pretrainer("identity", config, generate(config.data, 0)).model
+    states = hidden_states(untrained, data.validation).input_token
+    expected = cluster_scores(states, data.validation, config.probe, with_tsne=False, seed=0)["raw"]["task"]["f1"]
+
+    assert pretrained["epochs"] == {"raw": [0, 3], "tsne": [0, 3]}
+    assert pretrained["scores"]["validation"]["raw"]["task"]["f1"][0] == pytest.approx(expected)
+    assert {len(pretrained["scores"][split]["tsne"]["task"]["ari"]) for split in SPLITS} == {2}
+
+
+def test_methods_are_the_four_of_table_2_and_each_switch_has_its_null(aligned):
+    assert list(aligned["methods"]) == ["direct", "head", "linear", "mlp"]
+    assert list(aligned["shuffled"]) == ["linear", "mlp"]
+    for row in (*aligned["methods"].values(), *aligned["shuffled"].values()):
+        assert row["drop"] == pytest.approx(aligned["base"]["others"] - row["others"])
+
+
+def test_selected_epoch_is_the_first_of_best_source_accuracy(aligned):
+    for name in ("direct", "head"):
+        method = aligned["methods"][name]
+        source = [row["source"] for row in method["history"]]
+
+        assert method["best_epoch"] == int(np.argmax(source))
+        assert method["source"] == pytest.approx(max(source))
+        assert method["others"] == pytest.approx(method["history"][method["best_epoch"]]["others"])
+
+
+def test_head_alone_is_fine_tuned_in_training_too():
+    config = alignment()
+    base = Decoder.create(config.data, config.model, torch.Generator().manual_seed(0))
+    before = copy.deepcopy(base.state_dict())
+    trainer = applications.fine_tuner("head", config, base, generate_alignment(config.data, 0), "cpu")
+
+    trainer.run_epoch()
+
+    assert all(torch.equal(old, base.state_dict()[name]) for name, old in before.items())
+    after = trainer.best_model().state_dict()
+    trained = trainer.model.state_dict()
+    assert {name for name, old in before.items() if not torch.equal(old, trained[name])} <= {"head.weight"}
+    assert after.keys() == before.keys()
+
+
+def test_a_switch_never_hurts_where_it_does_not_fire():
+    config = alignment(seed=1)
+    data = generate_alignment(config.data, 1)
+    base = Decoder.create(config.data, config.model, torch.Generator().manual_seed(1)).eval()
+    model = applications.switched("linear", config, base, data)
+    for parameter in model.switch.parameters():
+        torch.nn.init.zeros_(parameter)
+    others = instances_of(data.others)
+
+    assert accuracy(model, others) == accuracy(base, others)
+
+
+# ---------------------------------------------------------------- the store
+
+
+@pytest.mark.parametrize(("kind", "config"), [("pretraining", pretraining()), ("alignment", alignment())])
+def test_a_record_is_computed_once(kind, config, runner, pretrained, aligned, monkeypatch):
+    monkeypatch.setattr(experiments, "pretrain", None)  # called again, it would raise
+    monkeypatch.setattr(experiments, "compare_methods", None)
+
+    record = getattr(runner, kind)(config)
+
+    assert runner.is_stored(config, kind)
+    assert not runner.is_stored(replace(config, seed=9), kind)
+    assert record == {"pretraining": pretrained, "alignment": aligned}[kind]
+
+
+def test_obtain_all_gives_the_records_of_a_kind_in_order(runner, aligned):
+    first, second = obtain_all(runner, [alignment(), alignment(seed=2)], workers=1, kind="alignment")
+
+    assert first == aligned
+    assert second["config"]["seed"] == 2
+
+
+@pytest.mark.parametrize("change", ["pretraining", "training"])
+def test_each_stages_settings_are_part_of_the_key(change, runner):
+    config = pretraining()
+    other = replace(config, **{change: replace(getattr(config, change), learning_rate=0.5)})
+
+    assert runner.key("pretraining", config) != runner.key("pretraining", other)
+
+
+@pytest.mark.usefixtures("aligned")
+def test_base_of_an_alignment_is_a_trajectory_that_others_share(runner):
+    config = alignment()
+    more_steps = replace(config, direct=training(7))
+    base = runner.keys(runner.resolve(config.stage("training")))["trajectory"]
+
+    assert runner.store.path("trajectory", base).exists()
+    assert base == runner.keys(runner.resolve(more_steps.stage("training")))["trajectory"]
+    assert runner.key("alignment", config) != runner.key("alignment", more_steps)
+
+
+@pytest.mark.parametrize("stop", [2, 5, 8])
+def test_a_stopped_pretraining_goes_on_to_the_same_record(stop, pretrained, tmp_path, monkeypatch):
+    runner, config, count = Runner(Store(tmp_path)), pretraining(), iter(range(1000))
+    real = Trainer.run_epoch
+    monkeypatch.setattr(experiments, "SAVE_EVERY", -1.0)
+
+    def stopping(self):
+        if next(count) == stop:
+            raise KeyboardInterrupt
+        return real(self)
+
+    monkeypatch.setattr(Trainer, "run_epoch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        runner.pretraining(config)
+    monkeypatch.setattr(Trainer, "run_epoch", real)
+
+    assert comparable(runner.pretraining(config)) == comparable(pretrained)
+    assert not list((tmp_path / "unfinished").iterdir())
+
+
+def test_a_diverging_arm_gives_a_record_that_says_so(tmp_path):
+    config = pretraining()
+    config = replace(config, training=replace(config.training, learning_rate=1e30))
+
+    with pytest.warns(RuntimeWarning, match="the loss became"):
+        record = Runner(Store(tmp_path)).pretraining(config)
+
+    assert "learning_rate=1e+30" in record["failure"]
+
+
+def test_auto_precision_is_settled_in_every_stage(runner):
+    auto = replace(alignment(), **{n: replace(training(3), precision="auto") for n in ("training", "direct", "head")})
+
+    settled = runner.resolve(auto)
+
+    assert {s.precision for s in (settled.training, settled.direct, settled.head)} == {"float32"}
