@@ -1,0 +1,138 @@
+"""The natural-language setting: tasks in three categories, each in 50 expressions (§3.4, Appendix D, Table 9).
+
+The expressions and word pairs in ``natural/*.json`` were written for this project to the paper's brief ("Rewrite 50
+different expressions of ..."); every input and output is one word. Tasks of one category share the task identity; the
+expressions of one description are one distribution.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from taskclust.config import ConfigError, require
+
+#: Table 9's categories, in its order.
+CATEGORIES = ("Translation", "Linguistic", "Knowledge")
+
+
+@dataclass(frozen=True, slots=True)
+class NaturalTask:
+    """A row of Table 9 with its expressions and its mappings."""
+
+    category: str
+    name: str
+    description: str
+    expressions: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One instance, as read by a language model up to its input word, and the identities that are probed for."""
+
+    instruction: str
+    input: str
+    output: str
+    task: str  # the category
+    distribution: str  # the task of Table 9, whose description seeded the expression
+
+    @property
+    def text(self) -> str:
+        """The instruction, then the input word, as in the paper: "given a location, state its continent. New York"."""
+        end = "" if self.instruction.endswith((".", "?", "!", ":")) else "."
+        return f"{self.instruction}{end} {self.input}"
+
+
+def natural_tasks() -> tuple[NaturalTask, ...]:
+    """The project's 16 tasks."""
+    folder = files("taskclust.data") / "natural"
+    found = [json.loads((folder / f"{category.lower()}.json").read_text("utf-8")) for category in CATEGORIES]
+    return tuple(
+        NaturalTask(
+            category=part["category"],
+            name=task["task"],
+            description=task["description"],
+            expressions=tuple(task["expressions"]),
+            pairs=tuple((x, y) for x, y in task["pairs"].items()),
+        )
+        for part in found
+        for task in part["tasks"]
+    )
+
+
+def prompts(tasks: Sequence[NaturalTask], n_expressions: int = 50, n_pairs: int = 10) -> list[Prompt]:
+    """Every expression with every mapping, 16 x 50 x 10 = 8,000 by default (Table 3 prints 8,800).
+
+    Args:
+        tasks: what to ask for.
+        n_expressions: expressions of each task, the first ones.
+        n_pairs: mappings of each task, the first ones.
+
+    Raises:
+        ConfigError: a task has fewer.
+    """
+    for task in tasks:
+        for name, wanted, there in (
+            ("n_expressions", n_expressions, len(task.expressions)),
+            ("n_pairs", n_pairs, len(task.pairs)),
+        ):
+            require(1 <= wanted <= there, name, wanted, f"{task.name} has {there}; use 1 to {there}")
+    return [
+        Prompt(expression, x, y, task.category, task.name)
+        for task in tasks
+        for expression in task.expressions[:n_expressions]
+        for x, y in task.pairs[:n_pairs]
+    ]
+
+
+def read_pairs(folder: Path) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
+    """Word pairs laid out as ``translation/en_fr.json``, each file ``{input: output}``; only single words are kept.
+
+    Returns:
+        The pairs by (folder's name, file's name without its ending).
+
+    Raises:
+        ConfigError: no such file in ``folder``, or one that is not a flat mapping of strings; its name is given.
+    """
+    paths = sorted(Path(folder).glob("*/*.json"))
+    require(bool(paths), "folder", str(folder), "it holds no <category>/<task>.json")
+    return {(path.parent.name, path.stem): _pairs(path) for path in paths}
+
+
+def _pairs(path: Path) -> tuple[tuple[str, str], ...]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON ({error}); write {{input: output}}") from error
+    if not isinstance(content, dict) or not all(isinstance(y, str) for y in content.values()):
+        raise ConfigError(f"{path}: not a mapping of strings to strings; write {{input: output}}")
+    return tuple((x, y) for x, y in content.items() if len(x.split()) == len(y.split()) == 1)
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """One's own prompts: a JSON object a line with "instruction", "input", "output" and "task".
+
+    "distribution" may be given; by default the task is the distribution.
+
+    Raises:
+        ConfigError: a line that is no such object; file and line are named.
+    """
+    found = [
+        _prompt(line, f"{path}:{number}") for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1)
+    ]
+    require(bool(found), "prompts", str(path), "it is empty; write one JSON object a line")
+    return found
+
+
+def _prompt(line: str, where: str) -> Prompt:
+    try:
+        row: Any = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{where}: not JSON ({error})") from error
+    for name in ("instruction", "input", "output", "task"):
+        if not isinstance(row, dict) or not isinstance(row.get(name), str) or not row[name].strip():
+            raise ConfigError(f'{where}: no text under "{name}"; every line needs instruction, input, output and task')
+    return Prompt(row["instruction"], row["input"], row["output"], row["task"], row.get("distribution", row["task"]))

@@ -1,0 +1,127 @@
+"""The natural-language data is what Table 9 asks for, and other people's files are read or refused by name and line."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from taskclust.config import ConfigError
+from taskclust.data.natural import CATEGORIES, Prompt, natural_tasks, prompts, read_pairs, read_prompts
+
+TASKS = natural_tasks()
+
+
+def test_there_are_the_sixteen_tasks_of_table_9():
+    assert Counter(task.category for task in TASKS) == {"Translation": 6, "Linguistic": 6, "Knowledge": 4}
+    assert list(dict.fromkeys(task.category for task in TASKS)) == list(CATEGORIES)
+    assert len({task.description for task in TASKS}) == len({task.name for task in TASKS}) == 16
+    assert all(task.description.startswith("Given a") for task in TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_task_has_fifty_expressions_that_differ_in_more_than_case_and_stops(task):
+    plain = {" ".join("".join(c for c in e.lower() if c.isalnum() or c == " ").split()) for e in task.expressions}
+
+    assert len(task.expressions) == len(plain) == 50
+    assert all(expression == expression.strip() and len(expression.split()) >= 3 for expression in task.expressions)
+
+
+def test_no_expression_stands_in_two_tasks():
+    every = [expression.lower() for task in TASKS for expression in task.expressions]
+
+    assert len(set(every)) == 800
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_task_has_ten_pairs_of_single_words_or_more_with_unique_inputs(task):
+    inputs = [x for x, _ in task.pairs]
+
+    assert len(inputs) == len(set(inputs)) >= 10
+    assert all(word.isalpha() for pair in task.pairs for word in pair)
+    assert all(x.lower() != y.lower() for x, y in task.pairs)
+
+
+def test_prompts_are_every_expression_with_every_mapping():
+    every = prompts(TASKS)
+
+    assert len(every) == len(set(every)) == 16 * 50 * 10
+    assert {p.task for p in every} == set(CATEGORIES)
+    assert len({(p.distribution, p.input) for p in every}) == 160
+
+
+def test_fewer_prompts_are_the_first_ones():
+    assert prompts(TASKS[:1], 2, 1) == [
+        Prompt(e, "chien", "dog", "Translation", "French to English") for e in TASKS[0].expressions[:2]
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((51, 10), "n_expressions=51"), ((50, 0), "n_pairs=0: .* has 12")])
+def test_more_than_there_are_is_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        prompts(TASKS, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "text"),
+    [("state its continent", "state its continent. Kenya"), ("Which continent?", "Which continent? Kenya")],
+)
+def test_the_input_word_is_the_end_of_the_text(instruction, text):
+    assert Prompt(instruction, "Kenya", "Africa", "Knowledge", "Location to continent").text == text
+
+
+def test_pairs_are_read_from_folders_of_categories_and_phrases_left_out(tmp_path):
+    (tmp_path / "translation").mkdir()
+    (tmp_path / "translation" / "en_fr.json").write_text(json.dumps({"dog": "chien", "good day": "bonjour"}))
+
+    assert read_pairs(tmp_path) == {("translation", "en_fr"): (("dog", "chien"),)}
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"dog": 1}'])
+def test_a_file_that_is_no_mapping_is_named(tmp_path, content):
+    (tmp_path / "translation").mkdir()
+    (tmp_path / "translation" / "en_fr.json").write_text(content)
+
+    with pytest.raises(ConfigError, match=r"en_fr\.json: not .*input: output"):
+        read_pairs(tmp_path)
+
+
+def test_a_folder_without_tasks_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"^folder=.*<category>/<task>\.json"):
+        read_pairs(tmp_path)
+
+
+ROW = {"instruction": "Name its colour", "input": "snow", "output": "white", "task": "colours"}
+
+
+def test_own_prompts_are_read_a_line_each(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, "distribution": "short"}) + "\n")
+
+    first, second = read_prompts(path)
+
+    assert first == Prompt("Name its colour", "snow", "white", "colours", "colours")
+    assert second.distribution == "short"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON"),
+        ("3", 'no text under "instruction"'),
+        (json.dumps({k: v for k, v in ROW.items() if k != "task"}), 'no text under "task"'),
+        (json.dumps({**ROW, "input": " "}), 'no text under "input"'),
+    ],
+)
+def test_a_bad_line_is_named_by_file_and_number(tmp_path, line, message):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + line + "\n")
+
+    with pytest.raises(ConfigError, match=rf"mine\.jsonl:2: {message}"):
+        read_prompts(path)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "none.jsonl").write_text("")
+
+    with pytest.raises(ConfigError, match=r"^prompts=.*empty"):
+        read_prompts(tmp_path / "none.jsonl")
