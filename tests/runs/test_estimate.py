@@ -97,7 +97,7 @@ def test_a_stored_run_costs_nothing_unless_it_is_to_be_recomputed(runner):
     stored, missing = estimate(runner, [CONFIG, replace(CONFIG, seed=4)])
     (again,) = estimate(replace(runner, recompute=True), [CONFIG])
 
-    assert stored == Estimate("width 16 seed 3", 0.0, 0.0, is_stored=True)
+    assert stored == Estimate("scores width 16 seed 3", 0.0, 0.0, is_stored=True)
     assert not missing.is_stored
     assert missing.hours > 0
     assert not again.is_stored
