@@ -48,16 +48,19 @@ def kmeans(
         raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
     points = _rotate(points.float())
     starts = _plus_plus(points, n_clusters, restarts, generator)  # (B, R, K) indices of points
-    repeated = points[:, None].expand(B, restarts, N, points.shape[-1])
-    centers = repeated.gather(2, starts[..., None].expand(*starts.shape, points.shape[-1]))
+    centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, points.shape[-1]))  # (B, R * K, D)
+    squares = points.square().sum(-1)[:, None]  # (B, 1, N)
     labels = torch.full((B, restarts, N), -1, device=points.device)
     for _ in range(max_iterations):
-        distances = torch.cdist(repeated, centers).square_()
-        nearest, new_labels = distances.min(dim=-1)
+        # restarts are rows of one product: no point is copied for them
+        norms = centers.square().sum(-1, keepdim=True)
+        distances = torch.baddbmm(norms, centers, points.transpose(1, 2), alpha=-2)
+        nearest, new_labels = distances.view(B, restarts, n_clusters, N).min(dim=2)
+        nearest = (nearest + squares).clamp(min=0)
         if torch.equal(new_labels, labels):
             break
         labels = new_labels
-        centers = _means(repeated, labels, nearest, n_clusters)
+        centers = _means(points, labels, nearest, n_clusters)
     inertia = nearest.sum(-1)  # (B, R)
     best = inertia.argmin(dim=1)
     return Clustering(labels[torch.arange(B, device=labels.device), best], inertia)
@@ -101,18 +104,17 @@ def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.
 
 
 def _means(
-    points: Float[Tensor, "B R N D"], labels: Int[Tensor, "B R N"], nearest: Float[Tensor, "B R N"], n_clusters: int
-) -> Float[Tensor, "B R K D"]:
+    points: Float[Tensor, "B N D"], labels: Int[Tensor, "B R N"], nearest: Float[Tensor, "B R N"], n_clusters: int
+) -> Float[Tensor, "B RK D"]:
     """Each cluster's mean; an empty cluster moves to one of the points farthest from their centers."""
-    index = labels[..., None].expand(points.shape)
-    sums = points.new_zeros(*labels.shape[:2], n_clusters, points.shape[-1]).scatter_add_(2, index, points)
-    counts = points.new_zeros(*labels.shape[:2], n_clusters).scatter_add_(2, labels, torch.ones_like(nearest))
-    centers = sums / counts.clamp(min=1)[..., None]
+    B, R, N = labels.shape
+    members = points.new_zeros(B, R, n_clusters, N).scatter_(2, labels[:, :, None], 1.0)
+    counts = members.sum(-1)  # (B, R, K)
+    centers = members.flatten(1, 2) @ points / counts.clamp(min=1).flatten(1)[..., None]
     empty = counts == 0
     if empty.any():
         far = nearest.topk(n_clusters, dim=-1).indices  # (B, R, K): a different point for each empty cluster
-        refill = points.gather(2, far[..., None].expand(*far.shape, points.shape[-1]))
-        rank = (empty.cumsum(-1) - 1).clamp(min=0)
-        refill = refill.gather(2, rank[..., None].expand(centers.shape))
-        centers = torch.where(empty[..., None], refill, centers)
+        refill = far.gather(2, (empty.cumsum(-1) - 1).clamp(min=0)).flatten(1)
+        moved = points.gather(1, refill[..., None].expand(-1, -1, points.shape[-1]))
+        centers = torch.where(empty.flatten(1)[..., None], moved, centers)
     return centers
