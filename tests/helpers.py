@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from taskclust.config import DataConfig, PairedDataConfig
 
@@ -47,3 +49,20 @@ def tiny_pairs(**changes: Any) -> PairedDataConfig:
 def read_instructions(split: Any) -> list[tuple[int, ...]]:
     """The instructions of a split, as tuples of tokens."""
     return [tuple(row[:n].tolist()) for row, n in zip(split.instructions, split.lengths, strict=True)]
+
+
+def small_tokenizer(begin: str = "", end: str = "") -> PreTrainedTokenizerFast:
+    """Words of one letter, and "name", are one token each; longer words fall apart into letters. There is no pad token.
+
+    ``begin`` and ``end`` ("<s>", "</s>") are put around every text.
+    """
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = ["<unk>", "<s>", "</s>", "name", *letters, *(f"##{letter}" for letter in letters[:10])]
+    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token=words[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    around = [(word, words.index(word)) for word in (begin, end) if word]
+    if around:
+        single = " ".join(part for part in (begin, "$A", end) if part)
+        tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=around)
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)

@@ -6,11 +6,14 @@ expressions of one description are one distribution.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from jaxtyping import Int
 
 from taskclust.config import ConfigError, require
 
@@ -136,3 +139,20 @@ def _prompt(line: str, where: str) -> Prompt:
         if not isinstance(row, dict) or not isinstance(row.get(name), str) or not row[name].strip():
             raise ConfigError(f'{where}: no text under "{name}"; every line needs instruction, input, output and task')
     return Prompt(row["instruction"], row["input"], row["output"], row["task"], row.get("distribution", row["task"]))
+
+
+def identities(prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " N"]]:
+    """Task, distribution and distribution-mapping identity of every prompt, as in the synthetic data.
+
+    Raises:
+        ConfigError: fewer than two tasks.
+    """
+    named: dict[str, list[Hashable]] = {
+        "task": [p.task for p in prompts],
+        "distribution": [(p.task, p.distribution) for p in prompts],
+        "distribution_mapping": [(p.task, p.distribution, p.input, p.output) for p in prompts],
+    }
+    tasks = sorted({p.task for p in prompts})
+    require(len(tasks) > 1, "task", tasks, "clusters need prompts of two tasks or more")
+    numbers = {label: {name: n for n, name in enumerate(dict.fromkeys(names))} for label, names in named.items()}
+    return {label: np.array([numbers[label][name] for name in names]) for label, names in named.items()}

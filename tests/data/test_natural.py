@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from taskclust.config import ConfigError
-from taskclust.data.natural import CATEGORIES, Prompt, natural_tasks, prompts, read_pairs, read_prompts
+from taskclust.data.natural import CATEGORIES, Prompt, identities, natural_tasks, prompts, read_pairs, read_prompts
 
 TASKS = natural_tasks()
 
@@ -125,3 +125,19 @@ def test_an_empty_file_is_refused(tmp_path):
 
     with pytest.raises(ConfigError, match=r"^prompts=.*empty"):
         read_prompts(tmp_path / "none.jsonl")
+
+
+def test_identities_number_tasks_distributions_and_mappings():
+    rows = [("a", "x", "1"), ("a", "x", "2"), ("a", "y", "1"), ("b", "x", "1"), ("a", "x", "1")]
+    some = [Prompt("i", x, "out", task, distribution) for task, distribution, x in rows]
+
+    found = identities(some)
+
+    assert found["task"].tolist() == [0, 0, 0, 1, 0]
+    assert found["distribution"].tolist() == [0, 0, 1, 2, 0]
+    assert found["distribution_mapping"].tolist() == [0, 1, 2, 3, 0]
+
+
+def test_prompts_of_one_task_cannot_be_clustered():
+    with pytest.raises(ConfigError, match=r"task=\['a'\]: clusters need prompts of two tasks"):
+        identities([Prompt("i", "x", "y", "a", "a")])

