@@ -14,12 +14,15 @@ import torch
 from _pytest.mark.expression import Expression  # what -m means is pytest's to say
 
 from taskclust import config as settings
-from taskclust.claims import QUARANTINE, CellResult, Claim, judge
-from taskclust.config import ConfigError, Profile
-from taskclust.report import check_folder, plain, verdict_rows, write_report
+from taskclust.claims import LANGUAGE_CELLS, QUARANTINE, CellResult, Claim, judge, judge_model
+from taskclust.config import ConfigError, LanguageConfig, Profile
+from taskclust.data.natural import natural_tasks
+from taskclust.report import check_folder, language_rows, plain, verdict_rows, write_report
 from taskclust.runs import Runner, Store, StoreError, obtain_all
 from taskclust.runs.estimate import Estimate, estimate
+from taskclust.runs.language import short_name
 
+ROOT = Path(__file__).parent
 SESSION = pytest.StashKey["ClaimSession"]()
 #: Kinds of record that training makes.
 TRAINED = ("scores", "pretraining", "alignment")
@@ -28,10 +31,16 @@ TRAINED = ("scores", "pretraining", "alignment")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the claims."""
     group = parser.getgroup("taskclust", "claims of the paper")
-    group.addoption("--profile", choices=("smoke", "paper"), help="scale; smoke unless -m gpu asks for paper")
+    group.addoption(
+        "--profile", choices=("smoke", "paper", "llm"), help="smoke unless -m gpu or -m llm asks for another"
+    )
     group.addoption("--seeds", help="how many (5) or which (0,3,7); default: the profile's")
     group.addoption("--width", type=int, help="width of the paper profile: 32, 256, 768 (default) or 2048")
     group.addoption("--epochs", type=int, help="stop training after so many epochs of the schedule")
+    group.addoption(
+        "--llm", action="append", default=[], help="a causal language model for -m llm: hub id, folder or GGUF file"
+    )
+    group.addoption("--expressions", type=int, help="expressions of each natural-language task, 2 to 50 (50)")
     group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     group.addoption("--threads", type=int, default=1, help="threads of one run on a CPU (1)")
     group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
@@ -53,18 +62,26 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def asks_for_paper(markexpr: str) -> bool:
-    """Would ``-m`` run a claim at the paper's scale and none at smoke scale?"""
+def asked_for(markexpr: str) -> str:
+    """The profile that ``-m`` asks for: smoke, unless it would run claims of another and none of smoke's."""
     if not markexpr:
-        return False
+        return "smoke"
     chooses = Expression.compile(markexpr).evaluate
-    return chooses(lambda name, **_: name in {"gpu", "slow"}) and not chooses(lambda name, **_: name == "smoke")
+    for name, marks in (("smoke", {"smoke"}), ("paper", {"gpu", "slow"}), ("llm", {"llm"})):
+        if chooses(lambda mark, marks=marks, **_: mark in marks):
+            return name
+    return "smoke"
 
 
 def chosen_profile(config: pytest.Config) -> Profile:
     """The profile with the options applied."""
-    name = config.getoption("--profile") or ("paper" if asks_for_paper(config.getoption("markexpr")) else "smoke")
+    name = config.getoption("--profile") or asked_for(config.getoption("markexpr"))
     width = config.getoption("--width")
+    if name == "llm":
+        return chosen_languages(config)
+    for option in ("--llm", "--expressions"):
+        if config.getoption(option):
+            raise pytest.UsageError(f"{option}: only language models are probed so; add -m llm")
     if name == "smoke" and width is not None:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
     try:
@@ -84,6 +101,24 @@ def chosen_profile(config: pytest.Config) -> Profile:
     return replace(profile, experiment=experiment, seeds=seeds)
 
 
+def chosen_languages(config: pytest.Config) -> Profile:
+    """The natural-language setting on the models asked for."""
+    for option in ("--width", "--epochs", "--seeds"):
+        if config.getoption(option) is not None:
+            raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
+    expressions = config.getoption("--expressions")
+    changes = {} if expressions is None else {"n_expressions": expressions}
+    try:
+        profile = settings.llm(*config.getoption("--llm"), **changes)
+        names = [short_name(language.source) for language in profile.languages]
+        settings.require(len(set(names)) == len(names), "llm", names, "give each model once, under names that differ")
+        most = min(len(task.expressions) for task in natural_tasks())
+        settings.require((expressions or 1) <= most, "expressions", expressions, f"there are {most} of each task")
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+    return profile
+
+
 def shortened(application: Any, epochs: int, stages: tuple[str, ...]) -> Any:
     """An application's configuration with no stage longer than ``epochs``."""
     lasting = {name: getattr(application, name) for name in stages}
@@ -93,7 +128,7 @@ def shortened(application: Any, epochs: int, stages: tuple[str, ...]) -> Any:
 
 def overrides(config: pytest.Config) -> str:
     """The options given that change what is measured."""
-    names = ("--width", "--epochs", "--seeds")
+    names = ("--width", "--epochs", "--seeds", "--expressions")
     return ", ".join(f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None)
 
 
@@ -124,6 +159,21 @@ class ClaimSession:
         except (ConfigError, StoreError) as error:
             self.failures[needs] = str(error)
             pytest.fail(str(error), pytrace=False)
+
+    def obtain_language(self, config: LanguageConfig) -> dict[str, Any]:
+        """The record of one language model; what failed once is not tried again."""
+        found = self.records.setdefault("language", [])
+        record = next((r for r in found if r["config"]["source"] == config.source), None)
+        if config.source in self.failures:
+            pytest.fail(self.failures[config.source], pytrace=False)
+        try:
+            if record is None:
+                record = self.runner.language(config)
+                found.append(record)
+        except (ConfigError, StoreError) as error:
+            self.failures[config.source] = str(error)
+            pytest.fail(str(error), pytrace=False)
+        return record
 
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
         if needs not in self.records:
@@ -185,6 +235,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each claim's test its cells; the profile and the seeds stand in the test's name."""
+    if "model" in metafunc.fixturenames:
+        of_each_model(metafunc)
     if "cell" not in metafunc.fixturenames:
         return
     claim: Claim | None = getattr(metafunc.module, "CLAIM", None)
@@ -202,6 +254,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             marks.append(pytest.mark.xfail(strict=True, reason=f"{finding.reason} ({finding.evidence})"))
         parameters.append(pytest.param(cell, marks=marks, id=f"{name}-{n}seeds-{cell}"))
     metafunc.parametrize("cell", parameters)
+
+
+def of_each_model(metafunc: pytest.Metafunc) -> None:
+    """Give the test of the claim about language models each model and each identity."""
+    parameters = []
+    for config in metafunc.config.stash[SESSION].profile.languages:
+        name = short_name(config.source)
+        for label in LANGUAGE_CELLS:
+            marks = [pytest.mark.llm]
+            finding = QUARANTINE.get(("llm", "open-llm-clusters", f"{name}: {label}"))
+            if finding:
+                marks.append(pytest.mark.xfail(strict=True, reason=f"{finding.reason} ({finding.evidence})"))
+            parameters.append(pytest.param(config.source, label, marks=marks, id=f"{name}-{label}"))
+    metafunc.parametrize(("model", "label"), parameters)
 
 
 @pytest.hookimpl(trylast=True)
@@ -244,6 +310,24 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, s
     return _decide
 
 
+@pytest.fixture
+def decide_model(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[str, str], CellResult]:
+    """Judge one language model by one identity; a model that cannot be probed leaves the others alone."""
+    session = request.config.stash[SESSION]
+
+    def _decide(source: str, label: str) -> CellResult:
+        config = next(config for config in session.profile.languages if config.source == source)
+        record = benchmark.pedantic(session.obtain_language, args=(config,), rounds=1, iterations=1, warmup_rounds=0)
+        result = judge_model(record, label, record["name"])
+        session.results.append(result)
+        benchmark.extra_info.update(
+            model=record["name"], label=label, verdict=result.verdict, seconds=record["seconds"]
+        )
+        return result
+
+    return _decide
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report once, of whatever was decided."""
     state = session.config.stash.get(SESSION, None)
@@ -262,6 +346,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         parameters=parameters[0] if parameters else None,
         pretraining=state.records.get("pretraining", []),
         alignment=state.records.get("alignment", []),
+        language=state.records.get("language", []),
         command=state.command,
         overrides=state.overrides,
     )
@@ -271,18 +356,27 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Close with the verdicts, or with what would be run."""
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
-        rows = [e.row() for e in state.estimates()]
+        rows = [e.row() for e in state.estimates()] or [
+            {"run": f"language {short_name(config.source)}", "prompts": 16 * config.n_expressions * config.n_pairs}
+            for config in state.profile.languages
+        ]
         terminalreporter.section("dry run: nothing was run")
         terminalreporter.write_line(plain(rows))
     if state.results:
-        scale = "SMOKE scale, no reproduction" if state.profile.name == "smoke" else "paper scale"
-        terminalreporter.section(f"claims at {scale}{' with ' + state.overrides if state.overrides else ''}")
+        scales = {"smoke": "at SMOKE scale, no reproduction", "paper": "at paper scale", "llm": "on language models"}
+        scale = scales[state.profile.name]
+        terminalreporter.section(f"claims {scale}{' with ' + state.overrides if state.overrides else ''}")
         terminalreporter.write_line(plain(verdict_rows(state.results)))
+        if state.profile.name == "llm":
+            terminalreporter.section("Table 1")
+            terminalreporter.write_line(plain(language_rows(state.records["language"])))
         page = report_folder(config, state.profile) / "index.html"
         terminalreporter.write_line(f"report: {os.path.relpath(page)}")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """``pytest benchmarks`` judges claims; speed is measured when asked for by name."""
+    """``pytest benchmarks`` judges claims; speed is measured when asked for by name, language models by ``-m llm``."""
     is_perf = collection_path.name == "perf" and not any("perf" in argument for argument in config.args)
-    return True if is_perf else None
+    is_claim = collection_path.parent == ROOT / "benchmarks" and collection_path.name.startswith("test_")
+    is_llm = config.stash[SESSION].profile.name == "llm"
+    return True if is_perf or (is_claim and is_llm != ("open_llm" in collection_path.name)) else None

@@ -240,4 +240,25 @@ SILENT_POINTS = (
         "tied: inputs change too",
         "tests/models/test_alignment.py",
     ),
+    SilentPoint(
+        "size of the realistic test set",
+        "16 tasks x 50 expressions x 10 mappings in the text; 8,800 in Table 3",
+        "8,000, as the text has it",
+        "a seventeenth task that Table 9 lost, or eleven mappings",
+        "16 x 50 x 11 = 8,800",
+    ),
+    SilentPoint(
+        "prompt of the realistic setting",
+        '"linking each instruction to a task mapping ... in the same way as ... Section 2.2"',
+        "the instruction, a full stop, the input word; the state of its last token",
+        'a template with marks such as "Input:", or of a chat',
+        "none; a model's own chat template is not used, so that all models read the same",
+    ),
+    SilentPoint(
+        "layers and t-SNE of the realistic setting",
+        '"the layer with the best F1 score on clustering based on task identity"',
+        "every layer after the model's last norm; best layer chosen with and without t-SNE, nulls choose theirs too",
+        "one layer for both",
+        "t-SNE of more than 3,000 prompts is scikit-learn's Barnes-Hut approximation, from one start",
+    ),
 )

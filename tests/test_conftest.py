@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from taskclust.config import paper, smoke
+from taskclust.config import llm, paper, smoke
+from tests.helpers import small_tokenizer
 
 ROOT = Path(__file__).parents[1]
 COUNTED = {"width-32", "width-256", "width-768", "width-2048"}
@@ -27,7 +29,8 @@ def choose(root_conftest):
     """The profile of the options given, the others at their defaults."""
 
     def _choose(**given):
-        options = {"markexpr": "", "--profile": None, "--width": None, "--epochs": None, "--seeds": None}
+        options = {"markexpr": "", "--llm": [], **dict.fromkeys(("--profile", "--width", "--epochs", "--seeds"))}
+        options["--expressions"] = None
         named = {name if name == "markexpr" else f"--{name}": value for name, value in given.items()}
         assert named.keys() <= options.keys()
         return root_conftest.chosen_profile(SimpleNamespace(getoption={**options, **named}.__getitem__))
@@ -92,6 +95,8 @@ def test_other_seeds_are_refused_with_an_example(root_conftest, text):
         ({"profile": "paper"}, paper()),
         ({"profile": "paper", "width": 256}, paper(256)),
         ({"markexpr": "gpu", "width": 32}, paper(32)),
+        ({"markexpr": "llm", "llm": ["a/model"]}, llm("a/model")),
+        ({"profile": "llm", "llm": ["a", "b"], "expressions": 3}, llm("a", "b", n_expressions=3)),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else value.name,
 )
@@ -120,6 +125,12 @@ def test_seeds_and_epochs_change_nothing_else(choose):
         ({"seeds": "abc"}, r"^--seeds='abc'"),
         ({"seeds": ""}, r"^--seeds=''"),
         ({"profile": "paper", "width": 0}, r"^width=0: the paper has 32, 256, 768, 2048"),
+        ({"llm": ["a/model"]}, r"^--llm: only language models are probed so; add -m llm"),
+        ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only language models"),
+        ({"markexpr": "llm", "llm": ["a"], "seeds": "2"}, r"^--seeds: language models are not trained here"),
+        ({"markexpr": "llm", "llm": ["a"], "expressions": 1}, r"^n_expressions=1: use 2 or more"),
+        ({"markexpr": "llm", "llm": ["a"], "expressions": 51}, r"^expressions=51: there are 50 of each task"),
+        ({"markexpr": "llm", "llm": ["x/a", "y/a"]}, r"^llm=\['a', 'a'\]: give each model once"),
     ],
     ids=str,
 )
@@ -207,6 +218,51 @@ def test_claims_are_judged_and_reported(tmp_path):
     assert f"report: {os.path.relpath(tmp_path / 'report' / 'index.html', ROOT)}" in done.stdout
     assert (tmp_path / "report" / "index.html").exists()
     assert len(list((tmp_path / "store").rglob("record.json"))) == 1
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    config = GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2)
+    with torch.random.fork_rng():
+        GPT2LMHeadModel(config).save_pretrained(tmp_path / "tiny")
+    small_tokenizer().save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_language_models_are_judged_apart_from_all_else(run, model_folder, tmp_path):
+    report = tmp_path / "report"
+
+    code, output = run("-m", "llm", "--llm", str(model_folder), "--expressions", "2", "--report", str(report))
+    rows = list(csv.DictReader((report / "verdicts.csv").read_text().splitlines()))
+
+    assert code == pytest.ExitCode.TESTS_FAILED  # random weights: nothing holds
+    assert "2 failed" in output
+    assert [(row["claim"], row["cell"]) for row in rows] == [
+        ("open-llm-clusters", "tiny: task"),
+        ("open-llm-clusters", "tiny: distribution_mapping"),
+    ]
+    assert {row["verdict"] for row in rows} == {"✘ fails (this model)"}
+    assert "claims on language models with --expressions=2" in output
+    assert "LLaMa-2-7B-Instruct (paper)" in output
+
+
+def test_a_language_model_that_cannot_be_opened_leaves_the_others_alone(run, model_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    models = ["--llm", "nobody/nothing", "--llm", str(model_folder)]
+
+    code, output = run("-m", "llm", *models, "--expressions", "2", "--report", str(tmp_path / "report"))
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "llm='nobody/nothing': not found here, nor on the hub or in its cache" in output
+    assert "Traceback" not in output
+    assert (tmp_path / "report" / "figures" / "layers-tiny.png").exists()
+
+
+def test_dry_run_lists_language_models(run, model_folder):
+    code, output = run("-m", "llm", "--llm", str(model_folder), "--expressions", "2", "--dry-run")
+
+    assert code == pytest.ExitCode.OK
+    assert re.search(r"language tiny +320", output)
 
 
 def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tmp_path):

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "runs": {"config", "data", "models", "probes"},
     "claims": {"config"},
     "report": {"config", "claims", "silent_points"},
+    "language": {"config", "data", "models", "runs", "report"},
 }
 HOMES = {"torch": {"models", "probes", "runs"}, "sklearn": {"probes"}, "matplotlib": {"report"}}
 

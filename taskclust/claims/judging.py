@@ -10,14 +10,15 @@ from taskclust.claims.measures import Reading, Record
 from taskclust.claims.registry import Check, Claim, ProfileName
 from taskclust.claims.statistics import Verdict, interval
 
-_SMOKE_WORDS = {"reproduced": "holds (smoke)", "not reproduced": "fails (smoke)", "inconclusive": "unclear (smoke)"}
+_WORDS = {"reproduced": "holds", "not reproduced": "fails", "inconclusive": "unclear"}
+_SCOPES = {"smoke": "smoke", "llm": "this model"}
 
 
 def shown(verdict: Verdict | None, profile: str) -> str:
-    """The verdict in words: at smoke scale a check can hold, but nothing of the paper is reproduced."""
+    """The verdict in words: what holds at smoke scale, or of a model the paper does not name, reproduces nothing."""
     if verdict is None:
         return "not asserted"
-    return _SMOKE_WORDS[verdict] if profile == "smoke" else verdict
+    return f"{_WORDS[verdict]} ({_SCOPES[profile]})" if profile in _SCOPES else verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from taskclust.claims import measures as m
 from taskclust.claims.statistics import Always, AtLeast, AtMost, ConsistentWith, Criterion, Exceeds
 from taskclust.config import PRINTED_PARAMETERS, PRINTED_SIZES, SPLITS
 
-ProfileName = Literal["smoke", "paper"]
+ProfileName = Literal["smoke", "paper", "llm"]
 #: How firmly the paper fixes a criterion: printed in a table, said in the text, or chosen by us (with the reason).
 Source = Literal["table", "text", "ours"]
 
@@ -49,7 +49,7 @@ class Claim:
     where: str
     sentence: str
     cells: dict[str, tuple[Check, ...]]
-    needs: Literal["scores", "dataset", "parameters", "pretraining", "alignment"] = "scores"
+    needs: Literal["scores", "dataset", "parameters", "pretraining", "alignment", "language"] = "scores"
     smoke_asserts: str = "the same, with the smoke column's thresholds"
     paper_only: frozenset[str] = field(default_factory=frozenset)
 

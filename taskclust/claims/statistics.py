@@ -77,7 +77,10 @@ class AtLeast:
 
     def judge(self, values: Sequence[float]) -> Verdict:
         """Decide from one value a seed."""
-        low, high = interval(values, confidence=1 - 2 * ALPHA)
+        return self.decide(*interval(values, confidence=1 - 2 * ALPHA))
+
+    def decide(self, low: float, high: float) -> Verdict:
+        """Decide from an interval."""
         if low >= self.bound:
             return "reproduced"
         return "not reproduced" if high < self.bound else "inconclusive"

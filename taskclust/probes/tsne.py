@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from sklearn.manifold import TSNE
 from torch import Tensor
 
 from taskclust.config import ConfigError
 
 EXAGGERATION = 12.0
 EXAGGERATED_ITERATIONS = 250
+#: Points beyond which an exact step costs more than scikit-learn's Barnes-Hut approximation of it (measured).
+EXACT_POINTS = 3_000
 _TINY = 2.2e-16  # scikit-learn's floor of a probability
 
 
@@ -48,6 +51,9 @@ def tsne(
 ) -> Embedding:
     """Embed each of B sets of points.
 
+    Beyond :data:`EXACT_POINTS` points scikit-learn's Barnes-Hut approximation is taken, from the same starts; a C of
+    three or less is all it knows, and the degrees of freedom are its own, max(C - 1, 1).
+
     Args:
         points: the sets, on any device; computed in float32.
         generator: source of the jitter, on the CPU, so that devices agree.
@@ -68,10 +74,12 @@ def tsne(
     if not torch.isfinite(points).all():
         raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
     points = points.float()
-    affinity = joint_probabilities(points, perplexity)
     start = pca_start(points, components)[:, None].repeat(1, restarts, 1, 1)
     jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
     jitter[:, 0] = 0
+    if N > EXACT_POINTS:
+        return _barnes_hut(points, start + jitter, perplexity, iterations)
+    affinity = joint_probabilities(points, perplexity)
     flat = (start + jitter).reshape(B * restarts, N, components)
     owner = torch.arange(B, device=points.device).repeat_interleave(restarts)
     if chunk_elements is None:
@@ -83,6 +91,19 @@ def tsne(
     ]
     embedded = torch.cat([p[0] for p in parts]).view(B, restarts, N, components)
     return Embedding(embedded, torch.cat([p[1] for p in parts]).view(B, restarts))
+
+
+def _barnes_hut(
+    points: Float[Tensor, "B N D"], starts: Float[Tensor, "B R N C"], perplexity: float, iterations: int
+) -> Embedding:
+    """scikit-learn's embedding of each problem from each start."""
+    embedded, divergence = torch.empty_like(starts), starts.new_empty(starts.shape[:2])
+    for b, problem in enumerate(points.cpu().numpy()):
+        for r, start in enumerate(starts[b].cpu().numpy()):
+            found = TSNE(starts.shape[-1], perplexity=perplexity, max_iter=iterations, init=start, n_jobs=1)
+            embedded[b, r] = torch.as_tensor(found.fit_transform(problem))
+            divergence[b, r] = found.kl_divergence_
+    return Embedding(embedded, divergence)
 
 
 def joint_probabilities(points: Float[Tensor, "B N D"], perplexity: float) -> Float[Tensor, "B N N"]:

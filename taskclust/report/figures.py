@@ -101,6 +101,48 @@ def forgetting(records: Sequence[Record]) -> Figure:
     return _finish(figure, axes, f"Alignment, {_seeds(records)}; dashed: selected epoch")
 
 
+def language_figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """Of each language model: the scores over layers, and the picture of its best layer."""
+    made = {}
+    for record in records:
+        made[f"layers-{record['name']}"] = over_layers(record)
+        made[f"clusters-{record['name']}"] = picture(record)
+    return made
+
+
+def over_layers(record: Record) -> Figure:
+    """F1, ARI and AMI over layers by each identity; solid after t-SNE, dotted without, dashed the nulls' F1."""
+    table, twin = record["model"]["scores"], record["nulls"]["twin"]
+    figure, axes = _grid(1, len(table["raw"]))
+    for axis, label in zip(axes[0], table["raw"], strict=True):
+        for metric, color in (("f1", "tab:blue"), ("ari", "tab:green"), ("ami", "tab:orange")):
+            axis.plot(table["tsne"][label][metric], color=color, label=_NAMES[metric])
+            axis.plot(table["raw"][label][metric], ":", color=color)
+        axis.plot(twin["layers"], twin["scores"]["tsne"][label]["f1"], "--", color="grey", label="F1, random twin")
+        bag = record["nulls"]["bag"]["scores"]["tsne"][label]["f1"][0]
+        axis.axhline(bag, color="black", linestyle="--", linewidth=0.8, label="F1, bag of tokens")
+        axis.set(title=_NAMES[label], ylim=(-0.02, 1.02))
+    title = f"{record['name']}, {record['prompts']:,} prompts; solid: after t-SNE, dotted: without"
+    return _finish(figure, axes, title, x="layer")
+
+
+def picture(record: Record) -> Figure:
+    """The best layer after t-SNE, colored by category and by task."""
+    points, layer = np.array(record["model"]["embedding"]), record["model"]["best_layer"]["tsne"]
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.subplots(1, 2, subplot_kw={"projection": "3d"})
+    for axis, (label, title) in zip(axes, (("task", "category"), ("distribution", "task")), strict=True):
+        of = np.array(record["identities"][label])
+        for number, color in zip(np.unique(of), colormaps["tab20"](np.linspace(0, 1, of.max() + 1)), strict=True):
+            name = record["names"][label][number]
+            axis.scatter(*points[of == number].T, color=color, s=3, alpha=0.5, label=name)
+        axis.set_title(f"by {title}")
+        axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
+        axis.legend(fontsize=6, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(f"{record['name']}, layer {layer} after t-SNE", fontsize=10)
+    return figure
+
+
 def forming(record: Record, most: int = 4) -> Figure:
     """The top layer's embedding at a few epochs, one color a task, hard examples as crosses (not in the paper)."""
     epochs = record["epochs"]["tsne"]
@@ -207,9 +249,9 @@ def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _finish(figure: Figure, axes: np.ndarray, title: str, *, legend: bool = True) -> Figure:
+def _finish(figure: Figure, axes: np.ndarray, title: str, *, legend: bool = True, x: str = "epoch") -> Figure:
     for axis in axes.flat:
-        axis.set_xlabel("epoch")
+        axis.set_xlabel(x)
         axis.grid(alpha=0.2)
     if legend:
         axes.flat[-1].legend(fontsize=6, loc="best")

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult
 from taskclust.config import require
-from taskclust.report.figures import application_figures, figures
+from taskclust.report.figures import application_figures, figures, language_figures
 from taskclust.report.tables import (
     alignment_rows,
     check_rows,
     comma_separated,
     count_rows,
+    language_rows,
     markdown,
     size_rows,
     verdict_rows,
@@ -43,6 +44,7 @@ CAVEAT = {
     "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
     "at that scale. Nothing here is a reproduction of the paper.",
     "paper": "Paper scale.",
+    "llm": "Open language models on the project's own natural-language data; a verdict is about the model it names.",
 }
 
 
@@ -72,6 +74,7 @@ def write_report(
     parameters: Record | None,
     pretraining: Sequence[Record] = (),
     alignment: Sequence[Record] = (),
+    language: Sequence[Record] = (),
     command: str,
     overrides: str = "",
 ) -> None:
@@ -79,13 +82,14 @@ def write_report(
 
     Args:
         folder: is replaced as a whole, once the new one is complete; see :func:`check_folder`.
-        profile: "smoke" or "paper".
+        profile: "smoke", "paper" or "llm".
         results: the verdicts.
         scores: experiments' records, for the figures.
         datasets: data set records, for Table 3.
         parameters: the parameter record, for Table 8.
         pretraining: records of §4.1, for Figure 5.
         alignment: records of §4.2, for Table 2.
+        language: records of §3.4, for Table 1.
         command: what made this report, shown in it.
         overrides: settings that differ from the profile's, shown with the caveat.
     """
@@ -97,11 +101,12 @@ def write_report(
     caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
     made = f"Made by `{command}`."
     tables = {
+        "Table 1: open language models": language_rows(language) if language else [],
         "Table 2: alignment": alignment_rows(alignment),
         "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
         "Table 8: parameters": count_rows(parameters) if parameters else [],
     }
-    provenance: Record = next((r["provenance"] for r in (*scores, *pretraining, *alignment)), {})
+    provenance: Record = next((r["provenance"] for r in (*scores, *pretraining, *alignment, *language)), {})
     (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n")
     (scratch / "verdicts.csv").write_text(comma_separated(verdicts))
     (scratch / "checks.csv").write_text(comma_separated(checks))
@@ -117,6 +122,8 @@ def write_report(
     parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items() if rows]
     (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts))
     drawn = {**figures(scores), **application_figures(pretraining, alignment)}
+    of_models = language_figures(language)
+    drawn |= of_models
     for name, figure in drawn.items():
         figure.savefig(scratch / "figures" / f"{name}.png", dpi=110)
     template = Environment(
@@ -127,7 +134,7 @@ def write_report(
         command=command,
         profile=profile,
         claims=[(claim, _of(claim.id, verdicts), _of(claim.id, checks)) for claim in CLAIMS.values()],
-        figures_of=_FIGURES,
+        figures_of={**_FIGURES, "open-llm-clusters": tuple(of_models)},
         tables={title: rows for title, rows in tables.items() if rows},
         figures={name: _inline(figure) for name, figure in drawn.items()},
         findings=[(claim, cell, found) for (scale, claim, cell), found in QUARANTINE.items() if scale == profile],

@@ -3,16 +3,18 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult, shown
 from taskclust.claims.statistics import Verdict, interval
-from taskclust.config import PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES
+from taskclust.config import LABELS, PRINTED_CLUSTERS, PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES
 
 _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
+
+_NULLS = {"twin": ", null: randomly initialised", "bag": ", null: bag of tokens"}
 
 #: Table 2's names of the methods.
 METHODS = {
@@ -34,7 +36,8 @@ def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     profile = next(iter(by_cell.values())).profile if by_cell else "smoke"
     rows = []
     for claim in CLAIMS.values():
-        for cell in claim.cells:
+        decided = [cell for name, cell in by_cell if name == claim.id]
+        for cell in decided if profile == "llm" else claim.cells or ("each model, by -m llm",):
             if profile == "smoke" and cell in claim.paper_only:
                 continue
             result = by_cell.get((claim.id, cell))
@@ -151,6 +154,54 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": len(records),
             })  # fmt: skip
     return rows
+
+
+def language_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Table 1, then each probed model and its nulls at their layers of best F1 by task, with 95 % intervals of F1."""
+    rows = [
+        {"model": f"{name} (paper)", "clustered": "–", "layer": "–", **_scores(cells)}
+        for name, cells in PRINTED_CLUSTERS.items()
+    ]
+    for record in records:
+        parts = {"model": record["model"], **record["nulls"]}
+        for who, part in parts.items():
+            for space, clustered in (("tsne", "after t-SNE"), ("raw", "states")):
+                layer = part["best_layer"][space]
+                table, spread = part["scores"][space], part["interval"][space]
+                cells = {label: tuple(table[label][m][layer] for m in ("f1", "ari", "ami")) for label in table}
+                f1_spread = {label: spread[label]["f1"] for label in table}
+                rows.append({
+                    "model": record["name"] + _NULLS.get(who, ""),
+                    "clustered": clustered,
+                    "layer": "–" if who == "bag" else f"{part['layers'][layer]} of {record['model']['layers'][-1]}",
+                    **_scores(cells, f1_spread),
+                })  # fmt: skip
+    return rows
+
+
+def layer_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """One model's scores after t-SNE, a row a layer, then its nulls at their layers of best F1 by task."""
+    rows = []
+    for who, part in {"model": record["model"], **record["nulls"]}.items():
+        table, best = part["scores"]["tsne"], part["best_layer"]["tsne"]
+        for layer in range(len(part["layers"])) if who == "model" else [best]:
+            cells = {label: tuple(table[label][m][layer] for m in ("f1", "ari", "ami")) for label in table}
+            name = f"layer {part['layers'][layer]}{_NULLS.get(who, '')}"
+            rows.append({"states": "bag of tokens" if who == "bag" else name, **_scores(cells)})
+    return rows
+
+
+def _scores(cells: Mapping[str, tuple[float, ...]], spread: dict[str, list[float]] | None = None) -> dict[str, str]:
+    """F1 with its interval, ARI and AMI by each label; a dash for a label that was not scored."""
+    row = {}
+    for label in LABELS:
+        name = label.replace("_", "-")
+        for metric, value in zip(("F1", "ARI", "AMI"), cells.get(label, (None,) * 3), strict=True):
+            ends = (
+                f" [{', '.join(map(number, spread[label]))}]" if metric == "F1" and spread and label in spread else ""
+            )
+            row[f"{name} {metric}"] = number(value) + ends
+    return row
 
 
 def _at(record: Any, path: Sequence[str]) -> float:

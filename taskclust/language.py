@@ -1,0 +1,88 @@
+"""Probe a language model of one's own on prompts of one's own (§3.4).
+
+::
+
+from taskclust.language import Prompt, probe
+
+found = probe(model, tokenizer, prompts)
+print(found)
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from taskclust.config import LanguageConfig, ProbeConfig
+from taskclust.data.natural import Prompt, natural_tasks, prompts, read_pairs, read_prompts
+from taskclust.models.language import LanguageModel, require_causal
+from taskclust.report.figures import over_layers, picture
+from taskclust.report.tables import layer_rows, plain
+from taskclust.runs.language import probe_prompts
+
+__all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageProbe:
+    """What was measured; ``record`` is plain JSON, as described at :func:`taskclust.runs.language.probe_prompts`."""
+
+    record: dict[str, Any]
+
+    def __str__(self) -> str:
+        """F1, ARI and AMI of every layer after t-SNE, then of the two nulls at their best layers."""
+        return plain(layer_rows(self.record))
+
+    def save(self, path: Path | str) -> None:
+        """Write the record as JSON."""
+        Path(path).write_text(json.dumps(self.record))
+
+    def plot(self, folder: Path | str) -> list[Path]:
+        """Draw the curves over layers and the picture of the best layer; return their files."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = {"layers": over_layers(self.record), "clusters": picture(self.record)}
+        files = [folder / f"{name}.png" for name in drawn]
+        for file, figure in zip(files, drawn.values(), strict=True):
+            figure.savefig(file, dpi=110)
+        return files
+
+
+def probe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    probe: ProbeConfig | None = None,
+    resamples: int = 200,
+    seed: int = 0,
+    name: str = "model",
+) -> LanguageProbe:
+    """Cluster the states of labelled prompts at every layer, beside a randomly initialised twin and a bag of tokens.
+
+    The state of a prompt is that of its last token; where the tokenizer splits the input word, of its last piece.
+
+    Args:
+        model: any Hugging Face causal language model, on any device.
+        tokenizer: its tokenizer; a pad token is not needed.
+        prompts: what to read; see :func:`taskclust.data.natural.read_prompts`.
+        probe: settings of t-SNE and k-means; Table 6's values with one start of t-SNE by default.
+        resamples: of the instructions, for 95 % intervals.
+        seed: of everything drawn.
+        name: how to call the model in figures.
+
+    Raises:
+        ConfigError: a model that looks ahead, a prompt longer than its context, prompts of one task only, as many
+            prompts as t-SNE's perplexity or fewer.
+    """
+    config = LanguageConfig(probe=probe or ProbeConfig(tsne_restarts=1), resamples=resamples, seed=seed)
+    was_training = model.training
+    try:
+        require_causal(model.eval(), name)
+        record = probe_prompts(LanguageModel(model, tokenizer), prompts, config)
+    finally:
+        model.train(was_training)
+    return LanguageProbe({"name": name, **record})

@@ -1,0 +1,149 @@
+"""A language model's record: found again by its weights, whatever its name; its nulls are what they are called."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers as tf
+
+from taskclust.config import ConfigError, LanguageConfig, ProbeConfig
+from taskclust.data.natural import Prompt
+from taskclust.models.language import LanguageModel
+from taskclust.runs import Runner, Store
+from taskclust.runs import language as R
+from tests.helpers import small_tokenizer
+
+QUICK = LanguageConfig(
+    n_expressions=2,
+    n_pairs=3,
+    twin_every=1,
+    probe=ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1),
+    resamples=5,
+)
+PROMPTS = [
+    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter}")
+    for task, verb in (("sing", "k"), ("dance", "l"))
+    for letter in "abc"
+    for word in ("m", "n", "ob")
+]
+
+
+def gpt2(seed=7, vocabulary=64):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return tf.GPT2LMHeadModel(
+            tf.GPT2Config(vocab_size=vocabulary, n_positions=64, n_embd=16, n_layer=2, n_head=2)
+        ).eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    gpt2().save_pretrained(tmp_path / "own")
+    small_tokenizer().save_pretrained(tmp_path / "own")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(Store(tmp_path / "store"))
+
+
+def test_record_has_the_model_its_nulls_and_how_it_was_read():
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
+
+    assert record["prompts"] == len(PROMPTS) == len(record["model"]["embedding"])
+    assert [len(part["scores"]["raw"]["task"]["f1"]) for part in (record["model"], *record["nulls"].values())] == [
+        3,
+        3,
+        1,
+    ]
+    assert record["split_words"] == pytest.approx(1 / 3)
+    assert 0 <= record["sharing"]["largest_relative_difference"] < 1e-5
+    assert record["architecture"] == {
+        "class": "GPT2LMHeadModel",
+        "model_type": "gpt2",
+        "parameters": gpt2().num_parameters(),
+        "layers": 2,
+        "width": 16,
+        "dtype": "float32",
+    }
+    assert record["names"]["task"] == ["sing", "dance"]
+    json.dumps(record, allow_nan=False)
+
+
+def test_of_the_twin_every_so_many_layers_are_probed():
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, replace(QUICK, twin_every=2))
+    every = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
+
+    assert record["nulls"]["twin"]["layers"] == [0, 2]
+    assert (
+        record["nulls"]["twin"]["scores"]["raw"]["task"]["f1"]
+        == every["nulls"]["twin"]["scores"]["raw"]["task"]["f1"][::2]
+    )
+
+
+def test_the_twin_is_not_the_model_and_another_seed_is_another_twin():
+    language = LanguageModel(gpt2(), small_tokenizer())
+    bare = LanguageModel(gpt2(seed=5), small_tokenizer())
+
+    model, twin = (R.probe_prompts(language, PROMPTS, QUICK)[k] for k in ("model", "nulls"))
+    other = R.probe_prompts(bare, PROMPTS, QUICK)
+
+    assert twin["twin"]["divergence"] != model["divergence"]
+    assert other["model"]["divergence"] != model["divergence"]
+    assert other["nulls"]["twin"]["divergence"] == twin["twin"]["divergence"]
+    assert other["nulls"]["bag"] == twin["bag"]
+
+
+def test_a_model_is_probed_once_wherever_it_lies(runner, folder, tmp_path, monkeypatch):
+    config = replace(QUICK, source=str(folder))
+    shutil.copytree(folder, tmp_path / "moved")
+    first = runner.language(config)
+    monkeypatch.setattr("taskclust.runs.experiments.probe_prompts", lambda *_: pytest.fail("probed again"))
+
+    again = runner.language(replace(QUICK, source=str(tmp_path / "moved")))
+
+    assert first["name"] == "own"
+    assert again["name"] == "moved"
+    assert again["config"]["source"] == str(tmp_path / "moved")
+    assert again["model"] == first["model"]
+
+
+def test_other_weights_are_another_record(folder):
+    before = R.fingerprint(str(folder))
+    gpt2(seed=1).save_pretrained(folder)
+
+    assert R.fingerprint(str(folder)) != before
+
+
+@pytest.mark.parametrize("source", ["nobody/nothing", "no/such/model.gguf"])
+def test_what_is_not_there_is_one_clear_error(runner, monkeypatch, source):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    with pytest.raises(ConfigError, match=rf"^llm='{source}': "):
+        runner.language(LanguageConfig(source=source))
+
+
+def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
+    made = []
+    file = tmp_path / "model.Q4_1.gguf"
+    file.write_bytes(b"weights")
+    monkeypatch.setattr(
+        R, "convert_gguf", lambda path, folder: made.append(path) or (folder / "config.json").write_text("{}")
+    )
+
+    places = {R.locate(str(file), runner.store) for _ in range(2)}
+
+    assert len(places) == len(made) == 1
+    assert R.short_name(str(file)) == "model"
+
+
+def test_states_of_shared_and_plain_reading_are_compared():
+    model = gpt2()
+
+    found = R.sharing_difference(LanguageModel(model, small_tokenizer()), [[4, 5, 6], [4, 5, 7]], ["a", "a"])
+
+    assert found["prompts"] == 2
+    assert found["largest_relative_difference"] < 1e-5

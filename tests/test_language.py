@@ -1,0 +1,82 @@
+"""The entry point for one's own model: a record that prints, saves and plots."""
+
+import json
+
+import pytest
+import torch
+import transformers as tf
+
+from taskclust.config import ConfigError, ProbeConfig
+from taskclust.language import Prompt, probe
+from tests.helpers import small_tokenizer
+
+QUICK = {"probe": ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1), "resamples": 5}
+PROMPTS = [
+    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter}")
+    for task, verb in (("sing", "k"), ("dance", "l"))
+    for letter in "abc"
+    for word in ("m", "n")
+]
+
+
+def model_of(kind=tf.GPT2LMHeadModel, config=None):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind(config or tf.GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return probe(model_of(), small_tokenizer(), PROMPTS, name="mine", **QUICK)
+
+
+def test_it_prints_a_row_a_layer_and_a_null(found):
+    lines = str(found).splitlines()
+
+    assert lines[0].split()[:3] == ["states", "task", "F1"]
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        "layer 0",
+        "layer 1",
+        "layer 2",
+        "layer 0, null: randomly initialised",
+        "bag of tokens",
+    ]
+
+
+def test_it_saves_what_it_measured(found, tmp_path):
+    found.save(tmp_path / "found.json")
+
+    assert json.loads((tmp_path / "found.json").read_text()) == json.loads(json.dumps(found.record))
+    assert found.record["name"] == "mine"
+
+
+def test_it_plots_layers_and_clusters(found, tmp_path):
+    files = found.plot(tmp_path / "new" / "folder")
+
+    assert [file.name for file in files] == ["layers.png", "clusters.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_the_model_is_left_as_it_was():
+    model = model_of().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    probe(model, small_tokenizer(), PROMPTS, **QUICK)
+
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_encoder_is_refused():
+    config = tf.BertConfig(
+        vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+
+    with pytest.raises(ConfigError, match="llm='model': its states look ahead"):
+        probe(model_of(tf.BertLMHeadModel, config), small_tokenizer(), PROMPTS, **QUICK)
+
+
+def test_prompts_of_one_task_are_refused():
+    with pytest.raises(ConfigError, match="clusters need prompts of two tasks"):
+        probe(model_of(), small_tokenizer(), PROMPTS[:6], **QUICK)
