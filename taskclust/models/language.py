@@ -12,7 +12,7 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,7 +199,7 @@ def last_states(
     """
     size = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
     states: Tensor | None = None
-    waiting = list(_families(tokens, groups))
+    waiting = _families(tokens, groups)
     while waiting:
         taken = _first_batch(waiting, size)
         rows = [n for family in waiting[:taken] for n in family.members]
@@ -230,7 +230,7 @@ class _Family(NamedTuple):
     longest: int
 
 
-def _families(tokens: Sequence[Sequence[int]], groups: Sequence[object] | None) -> Iterator[_Family]:
+def _families(tokens: Sequence[Sequence[int]], groups: Sequence[object] | None) -> list[_Family]:
     """Families in order of their shared length, then of their longest prompt."""
     by_value: dict[object, list[int]] = {}
     for n in range(len(tokens)):
@@ -241,7 +241,7 @@ def _families(tokens: Sequence[Sequence[int]], groups: Sequence[object] | None) 
         shortest = min(map(len, rows)) - 1 if len(rows) > 1 else 0  # of each something is left to read
         same = (len(set(column)) == 1 for column in zip(*(row[:shortest] for row in rows), strict=True))
         found.append(_Family(members, sum(itertools.takewhile(bool, same)), max(map(len, rows))))
-    return iter(sorted(found, key=lambda family: (family.shared, family.longest)))
+    return sorted(found, key=lambda family: (family.shared, family.longest))
 
 
 def _first_batch(waiting: Sequence[_Family], size: int) -> int:
