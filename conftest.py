@@ -314,10 +314,14 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, s
 def decide_model(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[str, str], CellResult]:
     """Judge one language model by one identity; a model that cannot be probed leaves the others alone."""
     session = request.config.stash[SESSION]
+    capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def _decide(source: str, label: str) -> CellResult:
         config = next(config for config in session.profile.languages if config.source == source)
-        record = benchmark.pedantic(session.obtain_language, args=(config,), rounds=1, iterations=1, warmup_rounds=0)
+        with capture.global_and_fixture_disabled() if session.runner.show_progress else nullcontext():
+            record = benchmark.pedantic(
+                session.obtain_language, args=(config,), rounds=1, iterations=1, warmup_rounds=0
+            )
         result = judge_model(record, label, record["name"])
         session.results.append(result)
         benchmark.extra_info.update(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
 from taskclust.config import METRICS, ProbeConfig
 from taskclust.probes.kmeans import kmeans
@@ -28,6 +29,7 @@ def prompt_scores(
     *,
     resamples: int,
     seed: int,
+    bar: str | None = None,
 ) -> dict[str, Any]:
     """Score k-means of the states against every identity, with and without t-SNE, at every layer.
 
@@ -39,6 +41,7 @@ def prompt_scores(
         probe: settings of t-SNE and k-means.
         resamples: of the instructions.
         seed: of k-means, of t-SNE's restarts and of the resampling.
+        bar: name of a progress bar over layers; none by default.
 
     Returns:
         ``scores[space][label][metric]``, one number a layer, space "raw" or "tsne"; ``best_layer[space]``, the one of
@@ -53,7 +56,7 @@ def prompt_scores(
     identities = {k: v for k, v in identities.items() if k == "task" or 2 * len(np.unique(v)) <= len(v)}
     found: dict[str, dict[str, list[Labels]]] = {s: {label: [] for label in identities} for s in ("raw", "tsne")}
     divergence, pictures = [], []
-    for layer in states:
+    for layer in tqdm(states, desc=bar, leave=False, disable=None if bar else True):
         embedding = tsne(
             layer[None],
             generator=generator,

@@ -39,6 +39,7 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
     "hard apart": _top("subset", "hard_separated"),
     "KNN": lambda row: row["knn"][-1][-1],
     **{name: (lambda row, name=name: row["validation"]["components"][name][-1][-1]) for name in _COMPONENTS},
+    "task at the instruction's end": _top("validation", "end_task"),
 }
 
 

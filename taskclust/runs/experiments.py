@@ -172,7 +172,7 @@ class Runner:
         def make() -> Record:
             language = open_language_model(source, self.device)
             prompts = instances(natural_tasks(), config.n_expressions, config.n_pairs)
-            found = probe_prompts(language, prompts, config)
+            found = probe_prompts(language, prompts, config, show_progress=self.show_progress)
             return {"config": to_dict(config), **found, "provenance": provenance(self.device)}
 
         record = self._read("language", key, _writer(make))

@@ -31,7 +31,9 @@ Record = dict[str, Any]
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
-def probe_prompts(language: LanguageModel, prompts: Sequence[Prompt], config: LanguageConfig) -> Record:
+def probe_prompts(
+    language: LanguageModel, prompts: Sequence[Prompt], config: LanguageConfig, *, show_progress: bool = False
+) -> Record:
     """Everything that is measured of one model on labelled prompts.
 
     Returns:
@@ -62,7 +64,13 @@ def probe_prompts(language: LanguageModel, prompts: Sequence[Prompt], config: La
     for name, states in features.items():
         begun = time.monotonic()
         found[name] = prompt_scores(
-            states, labels, instructions, config.probe, resamples=config.resamples, seed=config.seed
+            states,
+            labels,
+            instructions,
+            config.probe,
+            resamples=config.resamples,
+            seed=config.seed,
+            bar=f"probe {name}" if show_progress else None,
         )
         seconds[f"probe {name}"] = time.monotonic() - begun
     found["twin"]["layers"] = list(range(0, n_layers + 1, config.twin_every))

@@ -10,7 +10,7 @@ def run(setting, seed, f1, *, subset=0.4, failure=None):
     if failure:
         return {"setting": setting, "seed": seed, "changes": {}, "failure": failure}
     curve = [[0.1, 0.2], [0.1, f1]]
-    split = dict.fromkeys(("tsne", "raw", "ari", "distribution"), curve)
+    split = dict.fromkeys(("tsne", "raw", "ari", "distribution", "end_task"), curve)
     split |= {"tsne_low": curve, "tsne_high": [[0.1, 0.2], [0.1, f1 + 0.05]], "hard_separated": curve}
     split["components"] = dict.fromkeys(("task", "distribution", "input", "output"), curve)
     return {
@@ -32,6 +32,7 @@ def test_a_setting_has_one_row_of_means_over_its_seeds():
 
     assert (row["setting"], row["runs"], row["F1"], row["best epoch"]) == ("start", 2, "0.60", "5")
     assert (row["accuracy"], row["hard accuracy"], row["spread of starts"]) == ("0.50", "0.25", "0.05")
+    assert row["task at the instruction's end"] == "0.60"
 
 
 def test_the_best_setting_stands_first_by_both_splits():

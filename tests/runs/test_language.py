@@ -101,7 +101,7 @@ def test_a_model_is_probed_once_wherever_it_lies(runner, folder, tmp_path, monke
     config = replace(QUICK, source=str(folder))
     shutil.copytree(folder, tmp_path / "moved")
     first = runner.language(config)
-    monkeypatch.setattr("taskclust.runs.experiments.probe_prompts", lambda *_: pytest.fail("probed again"))
+    monkeypatch.setattr("taskclust.runs.experiments.probe_prompts", lambda *_, **__: pytest.fail("probed again"))
 
     again = runner.language(replace(QUICK, source=str(tmp_path / "moved")))
 
