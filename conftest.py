@@ -43,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--expressions", type=int, help="expressions of each natural-language task, 2 to 50 (50)")
     group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     group.addoption("--threads", type=int, default=1, help="threads of one run on a CPU (1)")
+    group.addoption(
+        "--workers", type=int, help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain)"
+    )
     group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
     group.addoption("--report", type=Path, help="where the report is written (reports/<profile>)")
     group.addoption("--recompute", action="store_true", help="compute even what is stored")
@@ -140,6 +143,7 @@ class ClaimSession:
     runner: Runner
     command: str
     overrides: str
+    workers: int | None = None
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     results: list[CellResult] = field(default_factory=list)
@@ -179,7 +183,7 @@ class ClaimSession:
         if needs not in self.records:
             paper = settings.paper().experiment  # Tables 3, 4 and 8 speak of the paper's data and models at any scale
             if needs in TRAINED:
-                self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), kind=needs)
+                self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), self.workers, kind=needs)
             elif needs == "dataset":
                 self.records[needs] = [self.runner.dataset(paper.data, seed) for seed in self.profile.seeds]
             else:
@@ -202,7 +206,10 @@ def pytest_configure(config: pytest.Config) -> None:
     command = shlex.join(["pytest", *config.invocation_params.args])
     if not any("perf" in argument for argument in config.args):
         config.option.benchmark_quiet = True  # the verdicts are the result; times go to --benchmark-json
-    config.stash[SESSION] = ClaimSession(profile, _runner(config, device), command, overrides(config))
+    workers = config.getoption("--workers")
+    if workers is not None and workers < 1:
+        raise pytest.UsageError(f"--workers={workers}: use 1 or more")
+    config.stash[SESSION] = ClaimSession(profile, _runner(config, device), command, overrides(config), workers)
 
 
 def report_folder(config: pytest.Config, profile: Profile) -> Path:

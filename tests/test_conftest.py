@@ -13,6 +13,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from taskclust.config import llm, paper, smoke
+from taskclust.runs import StoreError
 from tests.helpers import small_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +152,7 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_runs(choose, given,
         (["--profile", "paper", "--width", "33"], "width=33: the paper has 32, 256, 768, 2048"),
         (["--width", "256"], "--width=256: only the paper profile has widths; add --profile paper"),
         (["--epochs", "0"], "epochs=0: use 1 to "),
+        (["--workers", "0"], "--workers=0: use 1 or more"),
         (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
         (["--store", "/dev/null/x"], "pass --store a folder of yours"),
     ],
@@ -281,6 +283,20 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
     assert {row["seeds"] for row in rows if row["claim"] == "parameter-counts"} == {"2"}
     assert "Settings differ from the profile&#39;s: --seeds=2" in (tmp_path / "report" / "index.html").read_text()
     assert "claims at SMOKE scale, no reproduction with --seeds=2" in output
+
+
+def test_workers_are_the_processes_that_run_at_once(run, monkeypatch, tmp_path):
+    asked = []
+
+    def obtain_all(_runner, configs, workers=None, **_):
+        asked.append((len(configs), workers))
+        raise StoreError("not today")
+
+    monkeypatch.setattr("taskclust.runs.obtain_all", obtain_all)
+
+    run("--workers", "3", "--seeds", "2", "-k", "knn", "--report", str(tmp_path / "report"))
+
+    assert asked == [(2, 3)]
 
 
 def test_recompute_makes_the_record_anew(run, tmp_path):
