@@ -12,7 +12,8 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +93,8 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         where = _placement(source, config, device)
         model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **where)
+    except ConfigError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"llm={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
@@ -109,13 +112,10 @@ def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
         n_parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     if device == "cpu":
         free = available_memory()
-        dtype = torch.float32 if 4 * n_parameters < free else torch.bfloat16
-        require(
-            2 * n_parameters < free,
-            "llm",
-            source,
-            f"it needs {2 * n_parameters / 1e9:.1f} GB, {free / 1e9:.1f} are free",
-        )
+        needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # beside its randomly drawn twin
+        dtype = torch.float32 if needed[torch.float32] < free else torch.bfloat16
+        least = f"it and its twin need {needed[dtype] / 1e9:.2f} GB of memory, {free / 1e9:.2f} are free"
+        require(needed[dtype] < free, "llm", source, least)
         return {"dtype": dtype}
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     fits = 2.2 * n_parameters < torch.cuda.mem_get_info(device)[0]  # a tenth for what is read
@@ -145,12 +145,26 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
     require(is_causal, "llm", source, "its states look ahead: it is an encoder, no causal language model")
 
 
-def random_twin(model: PreTrainedModel, seed: int) -> PreTrainedModel:
-    """A model of the same architecture with the weights it would start its training from: a null."""
-    with torch.random.fork_rng():
+@contextmanager
+def random_twin(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedModel]:
+    """A model of the same architecture with the weights it would start its training from: a null.
+
+    It takes the model's place: one that lies on a GPU waits in the machine's memory meanwhile. The twin of a model that
+    is spread over devices is read on the CPU.
+    """
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers draws from the global generator
-        twin = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False, dtype=model.dtype)
-    return twin.to(model.device).eval()
+        twin = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False, dtype=model.dtype).eval()
+    device, is_spread = model.device, hasattr(model, "hf_device_map")
+    if device.type == "cpu" or is_spread:
+        yield twin
+        return
+    model.to("cpu")
+    try:
+        yield twin.to(device)
+    finally:
+        twin.to("cpu")
+        model.to(device)
 
 
 def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """Cluster the states of a language model's prompts, one layer after another, with intervals over instructions (§3.4).
 
 The synthetic probes hold every layer of a few hundred instances at once (:mod:`taskclust.probes.clusters`); here are
-thousands, so that a layer is taken at a time. Shapes: L1 layers, N prompts, D width, C components, R resamples.
+thousands, so that a layer is taken at a time. Shapes: N prompts, D width, C components of t-SNE.
 """
 
 from collections.abc import Hashable, Sequence
@@ -10,127 +10,153 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
-from tqdm import tqdm
 
-from taskclust.config import METRICS, ProbeConfig
+from taskclust.config import METRICS, SPACES, ProbeConfig
 from taskclust.probes.kmeans import kmeans
-from taskclust.probes.metrics import agreement
+from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency
 from taskclust.probes.tsne import EXACT_POINTS, tsne
 
 Labels = Int[np.ndarray, " N"]
 
 
-def prompt_scores(
-    states: Float[Tensor, "L1 N D"],
-    identities: dict[str, Labels],
-    instructions: Sequence[Hashable],
-    probe: ProbeConfig,
-    *,
-    resamples: int,
-    seed: int,
-    bar: str | None = None,
+def probe_layer(
+    states: Float[Tensor, "N D"], identities: dict[str, Labels], probe: ProbeConfig, *, seed: int
 ) -> dict[str, Any]:
-    """Score k-means of the states against every identity, with and without t-SNE, at every layer.
+    """k-means of one layer's states by every identity, with and without t-SNE.
 
     Args:
         states: of the prompts.
         identities: their labels by name, "task" among them; the number of clusters is the number of classes. A label
             of more classes than half the prompts says nothing of clusters and is left out.
-        instructions: what each prompt asks, in any form: the unit that is resampled.
         probe: settings of t-SNE and k-means.
-        resamples: of the instructions.
-        seed: of k-means, of t-SNE's restarts and of the resampling.
-        bar: name of a progress bar over layers; none by default.
+        seed: of k-means and of t-SNE's restarts.
 
     Returns:
-        ``scores[space][label][metric]``, one number a layer, space "raw" or "tsne"; ``best_layer[space]``, the one of
-        highest F1 by task; ``interval[space][label][metric]``, at that layer, the low and high end of 95 % of the
-        resamples; ``resampled_f1[space][label]``, all of them; ``divergence`` [L1][R] of the t-SNE restarts;
-        ``embedding`` [N][C], the picture of the best layer; ``tsne_method``.
+        ``clusters[space][label]``, one number a prompt, space "raw" or "tsne"; ``divergence``, one a restart of t-SNE;
+        ``embedding`` [N][C]; ``tsne_method``.
 
     Raises:
         ConfigError: a perplexity that is not below N.
     """
     generator = torch.Generator().manual_seed(seed)
-    identities = {k: v for k, v in identities.items() if k == "task" or 2 * len(np.unique(v)) <= len(v)}
-    found: dict[str, dict[str, list[Labels]]] = {s: {label: [] for label in identities} for s in ("raw", "tsne")}
-    divergence, pictures = [], []
-    for layer in tqdm(states, desc=bar, leave=False, disable=None if bar else True):
-        embedding = tsne(
-            layer[None],
-            generator=generator,
-            components=probe.components,
-            perplexity=probe.perplexity,
-            iterations=probe.iterations,
-            restarts=probe.tsne_restarts,
-            degrees_of_freedom=probe.degrees_of_freedom,
-        )
-        divergence.append(embedding.divergence[0].tolist())
-        pictures.append(embedding.best())
-        for space, points in (("raw", layer[None]), ("tsne", pictures[-1])):
-            for label, classes in identities.items():
-                kept = kmeans(points, len(np.unique(classes)), generator=generator, restarts=probe.kmeans_restarts)
-                found[space][label].append(kept.labels[0].cpu().numpy())
-    result: dict[str, Any] = {
-        "layers": list(range(len(states))),
-        "scores": {},
-        "best_layer": {},
-        "interval": {},
-        "resampled_f1": {},
+    embedding = tsne(
+        states[None],
+        generator=generator,
+        components=probe.components,
+        perplexity=probe.perplexity,
+        iterations=probe.iterations,
+        restarts=probe.tsne_restarts,
+        degrees_of_freedom=probe.degrees_of_freedom,
+    )
+    clusters: dict[str, dict[str, list[int]]] = {}
+    for space, points in (("raw", states[None]), ("tsne", embedding.best())):
+        clusters[space] = {}
+        for label, classes in identities.items():
+            n_classes = len(np.unique(classes))
+            if label == "task" or 2 * n_classes <= len(classes):
+                kept = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)
+                clusters[space][label] = kept.labels[0].tolist()
+    return {
+        "clusters": clusters,
+        "divergence": embedding.divergence[0].tolist(),
+        "embedding": embedding.best()[0].cpu().numpy().round(2).tolist(),
+        "tsne_method": "exact" if len(states) <= EXACT_POINTS else "Barnes-Hut (scikit-learn)",
     }
-    for space, clusters in found.items():
-        table = {label: [agreement(identities[label], row) for row in rows] for label, rows in clusters.items()}
-        result["scores"][space] = {
-            label: {metric: [float(getattr(row, metric)) for row in rows] for metric in METRICS}
-            for label, rows in table.items()
-        }
-        best = int(np.argmax(result["scores"][space]["task"]["f1"]))
-        result["best_layer"][space] = best
-        draws = {
-            label: resample(identities[label], rows[best], instructions, resamples, seed)
-            for label, rows in clusters.items()
-        }
-        result["interval"][space] = {
-            label: {m: np.percentile(values, (2.5, 97.5)).tolist() for m, values in drawn.items()}
-            for label, drawn in draws.items()
-        }
-        result["resampled_f1"][space] = {label: drawn["f1"] for label, drawn in draws.items()}
-    result["divergence"] = divergence
-    result["embedding"] = pictures[result["best_layer"]["tsne"]][0].cpu().numpy().round(2).tolist()
-    result["tsne_method"] = "exact" if states.shape[1] <= EXACT_POINTS else "Barnes-Hut (scikit-learn)"
-    return result
 
 
-def resample(
-    labels_true: Labels, labels_pred: Labels, units: Sequence[Hashable], resamples: int, seed: int
-) -> dict[str, list[float]]:
-    """The scores of one clustering when its units are drawn anew with replacement, their instances with them.
-
-    The same ``seed`` draws the same units, so that two clusterings of the same instances are paired draw by draw.
+def score_layers(
+    layers: Sequence[dict[str, Any]],
+    identities: dict[str, Labels],
+    instructions: Sequence[Hashable],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Score what :func:`probe_layer` found at several layers.
 
     Args:
-        labels_true: known labels.
-        labels_pred: clusters.
-        units: what belongs together, one value an instance.
+        layers: its results.
+        identities: the labels, "distribution" among them.
+        instructions: what each prompt asks, in any form: the unit that is resampled, within its distribution.
         resamples: how many draws.
         seed: of the draws.
 
     Returns:
-        By metric, one value a draw.
+        ``scores[space][label][metric]``, one number a layer; ``best_layer[space]``, which has the highest F1 by task;
+        ``interval[space][label][metric]``, at that layer, the ends of 95 % of the resamples, the clustering being
+        given; ``resampled_f1[space][label]``, each draw; ``divergence`` [L1][R]; ``embedding`` of the best layer;
+        ``tsne_method``.
     """
-    by_unit: dict[Hashable, list[int]] = {}
-    for n, unit in enumerate(units):
-        by_unit.setdefault(unit, []).append(n)
-    members = [np.array(rows) for rows in by_unit.values()]
+    units = list(zip(identities["distribution"].tolist(), instructions, strict=True))
+    result: dict[str, Any] = {"scores": {}, "best_layer": {}, "interval": {}, "resampled_f1": {}}
+    for space in SPACES:
+        labels = list(layers[0]["clusters"][space])
+        found = {label: [np.array(layer["clusters"][space][label]) for layer in layers] for label in labels}
+        table = {label: [agreement(identities[label], row) for row in rows] for label, rows in found.items()}
+        result["scores"][space] = {
+            label: {metric: [float(getattr(row, metric)) for row in rows] for metric in METRICS}
+            for label, rows in table.items()
+        }
+        best = result["best_layer"][space] = int(np.argmax(result["scores"][space]["task"]["f1"]))
+        draws = {
+            label: resample(identities[label], rows[best], units, resamples, seed) for label, rows in found.items()
+        }
+        result["interval"][space] = {
+            label: {metric: np.percentile(values, (2.5, 97.5)).tolist() for metric, values in drawn.items()}
+            for label, drawn in draws.items()
+        }
+        result["resampled_f1"][space] = {label: drawn["f1"] for label, drawn in draws.items()}
+    return {
+        **result,
+        "divergence": [layer["divergence"] for layer in layers],
+        "embedding": layers[result["best_layer"]["tsne"]]["embedding"],
+        "tsne_method": layers[0]["tsne_method"],
+    }
+
+
+def resample(
+    labels_true: Labels, labels_pred: Labels, units: Sequence[tuple[int, Hashable]], resamples: int, seed: int
+) -> dict[str, list[float]]:
+    """The scores of one clustering when its units are drawn anew with replacement, their instances with them.
+
+    Units are drawn within their stratum, so that every class keeps its weight; clusters stay matched to the classes
+    they were matched to on all instances, or every draw would find itself a better matching. The same ``seed`` draws
+    the same units: two clusterings of the same instances are paired draw by draw.
+
+    Args:
+        labels_true: known labels.
+        labels_pred: clusters.
+        units: (stratum, unit) of each instance.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Returns:
+        F1, ARI and AMI by name, one value a draw.
+    """
+    strata: dict[int, dict[Hashable, list[int]]] = {}
+    for n, (stratum, unit) in enumerate(units):
+        strata.setdefault(stratum, {}).setdefault(unit, []).append(n)
+    members = [[np.array(rows) for rows in by_unit.values()] for by_unit in strata.values()]
+    classes, clusters = (np.unique(x, return_inverse=True)[1] for x in (labels_true, labels_pred))
+    matched = linear_sum_assignment(_f1(contingency(classes, clusters)), maximize=True)
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    drawn: dict[str, list[float]] = {"f1": [], "ari": [], "ami": []}
     for _ in range(resamples):
-        rows = np.concatenate([members[u] for u in rng.integers(len(members), size=len(members))])
-        scores = agreement(labels_true[rows], labels_pred[rows])
-        for metric in METRICS:
-            drawn[metric].append(float(getattr(scores, metric)))
+        rows = np.concatenate([m[u] for m in members for u in rng.integers(len(m), size=len(m))])
+        table = np.zeros((classes.max() + 1, clusters.max() + 1), dtype=np.int64)
+        np.add.at(table, (classes[rows], clusters[rows]), 1)
+        drawn["f1"].append(float(_f1(table)[matched].sum() / np.count_nonzero(table.sum(axis=1))))
+        drawn["ari"].append(adjusted_rand_score(table))
+        drawn["ami"].append(float(adjusted_mutual_info_score(classes[rows], clusters[rows])))
     return drawn
+
+
+def _f1(table: Int[np.ndarray, "K C"]) -> Float[np.ndarray, "K C"]:
+    """F1 of each cluster (column) taken for each class (row); 0 where neither has an instance."""
+    return 2 * table / np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1)
 
 
 def bag_of_tokens(tokens: Sequence[Sequence[int]]) -> Float[Tensor, "N V"]:

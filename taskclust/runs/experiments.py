@@ -47,7 +47,7 @@ from taskclust.probes.components import instance_identities, instruction_identit
 from taskclust.probes.hidden import HiddenStates, hidden_states
 from taskclust.probes.neighbors import neighborhood
 from taskclust.runs.applications import Stage, compare_methods, pretrain
-from taskclust.runs.language import fingerprint, locate, probe_prompts, short_name
+from taskclust.runs.language import locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
 
@@ -166,13 +166,14 @@ class Runner:
             ConfigError: the model cannot be opened or read.
         """
         self._set_up()
-        source = locate(config.source, self.store)
-        key = digest(VERSIONS["language"], fingerprint(source), replace(config, source=""), *natural_tasks())
+        source, held = locate(config.source, self.store)
+        key = digest(VERSIONS["language"], held, self.device, replace(config, source=""), *natural_tasks())
 
         def make() -> Record:
             language = open_language_model(source, self.device)
             prompts = instances(natural_tasks(), config.n_expressions, config.n_pairs)
-            found = probe_prompts(language, prompts, config, show_progress=self.show_progress)
+            keep = self.store.unfinished("language", key)
+            found = probe_prompts(language, prompts, config, keep=keep, show_progress=self.show_progress)
             return {"config": to_dict(config), **found, "provenance": provenance(self.device)}
 
         record = self._read("language", key, _writer(make))

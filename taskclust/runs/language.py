@@ -3,16 +3,19 @@
 import hashlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoConfig
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.utils import cached_file
 
-from taskclust.config import ConfigError, LanguageConfig
+from taskclust.config import ConfigError, LanguageConfig, digest
 from taskclust.data.natural import Prompt, identities
 from taskclust.models.language import (
     LanguageModel,
@@ -23,8 +26,8 @@ from taskclust.models.language import (
     split_words,
     tokenize,
 )
-from taskclust.probes.prompts import bag_of_tokens, prompt_scores
-from taskclust.runs.store import Store
+from taskclust.probes.prompts import bag_of_tokens, probe_layer, score_layers
+from taskclust.runs.store import Store, read_json, write_json
 
 Record = dict[str, Any]
 #: Relative to a layer's largest state, what two ways of reading may differ by.
@@ -32,14 +35,27 @@ ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
 def probe_prompts(
-    language: LanguageModel, prompts: Sequence[Prompt], config: LanguageConfig, *, show_progress: bool = False
+    language: LanguageModel,
+    prompts: Sequence[Prompt],
+    config: LanguageConfig,
+    *,
+    keep: Path | None = None,
+    show_progress: bool = False,
 ) -> Record:
     """Everything that is measured of one model on labelled prompts.
 
+    Args:
+        language: the model.
+        prompts: what it reads.
+        config: the settings.
+        keep: a folder for what each layer gave, from which a run that was stopped goes on.
+        show_progress: draw bars on the terminal.
+
     Returns:
-        ``model``: that of :func:`taskclust.probes.prompts.prompt_scores`; ``nulls``: the same of a randomly initialised
-        "twin", every ``twin_every``-th layer, and of "bag"-of-tokens features; ``sharing``: how far reading
-        instructions once moves the states; ``identities``, ``names``, ``split_words``, ``architecture``, ``seconds``.
+        ``model``: that of :func:`taskclust.probes.prompts.score_layers` with the ``layers``' numbers; ``nulls``: the
+        same of a randomly initialised "twin", every ``twin_every``-th layer, and of "bag"-of-tokens features;
+        ``sharing``: how far reading instructions once moves the states; ``identities``, ``names``, ``split_words``,
+        ``architecture``, ``seconds``.
 
     Raises:
         ConfigError: prompts of one task only; one longer than the model's context; states that cannot be right.
@@ -50,32 +66,33 @@ def probe_prompts(
     tokens = tokenize(language, [prompt.text for prompt in prompts])
     sharing = sharing_difference(language, tokens, instructions)
     groups = instructions if sharing["is_used"] else None
-    twin = random_twin(language.model, config.seed)
-    features: dict[str, Float[Tensor, "L1 N D"]] = {}
     seconds = {}
-    for name, model in (("model", language.model), ("twin", twin)):
+
+    def read(name: str, model: PreTrainedModel) -> Float[Tensor, "L1 N D"]:
         begun = time.monotonic()
-        features[name] = last_states(model, tokens, groups)
+        states = last_states(model, tokens, groups)
         seconds[f"read {name}"] = time.monotonic() - begun
+        return states
+
+    features = {"model": read("model", language.model)}
     n_layers, width = len(features["model"]) - 1, features["model"].shape[-1]
-    features["twin"] = features["twin"][:: config.twin_every]
+    with random_twin(language.model, config.seed) as twin:
+        features["twin"] = read("twin", twin)[:: config.twin_every].clone()
     features["bag"] = bag_of_tokens(tokens)[None]
+    numbers = {"model": range(n_layers + 1), "twin": range(0, n_layers + 1, config.twin_every), "bag": range(1)}
     found = {}
     for name, states in features.items():
         begun = time.monotonic()
-        found[name] = prompt_scores(
-            states,
-            labels,
-            instructions,
-            config.probe,
-            resamples=config.resamples,
-            seed=config.seed,
-            bar=f"probe {name}" if show_progress else None,
-        )
+        layers = []
+        for number, layer in zip(tqdm(numbers[name], f"probe {name}", disable=not show_progress), states, strict=True):
+            made = partial(probe_layer, layer, labels, config.probe, seed=1_000 * config.seed + number)
+            layers.append(_kept(keep and keep / f"{name}-{number}.json", made))
+        scored = score_layers(layers, labels, instructions, resamples=config.resamples, seed=config.seed)
+        found[name] = {"layers": list(numbers[name]), **scored}
         seconds[f"probe {name}"] = time.monotonic() - begun
-    found["twin"]["layers"] = list(range(0, n_layers + 1, config.twin_every))
     for null in ("twin", "bag"):
         del found[null]["embedding"]
+    distributions = dict.fromkeys((p.task, p.distribution) for p in prompts)
     return {
         "model": found.pop("model"),
         "nulls": found,
@@ -83,7 +100,7 @@ def probe_prompts(
         "identities": {name: labels[name].tolist() for name in ("task", "distribution")},
         "names": {
             "task": list(dict.fromkeys(p.task for p in prompts)),
-            "distribution": list(dict.fromkeys(p.distribution for p in prompts)),
+            "distribution": [distribution for _, distribution in distributions],
         },
         "split_words": split_words(language, sorted({p.input for p in prompts})),
         "sharing": sharing,
@@ -97,6 +114,17 @@ def probe_prompts(
         },
         "seconds": {**seconds, "all": time.monotonic() - started},
     }
+
+
+def _kept(path: Path | None, make: Callable[[], Record]) -> Record:
+    """What ``make`` gives, from ``path`` where it was written before."""
+    if path is None:
+        return make()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path.with_suffix(".new"), make())
+        path.with_suffix(".new").replace(path)
+    return read_json(path)
 
 
 def sharing_difference(
@@ -115,41 +143,47 @@ def sharing_difference(
     return {"prompts": len(some), "largest_relative_difference": worst, "is_used": is_used}
 
 
-def locate(source: str, store: Store) -> str:
-    """What transformers can open: a folder's or hub id's name as it is; a GGUF file's weights converted once, and kept.
+def locate(source: str, store: Store) -> tuple[str, str]:
+    """What transformers can open, and a hash of what it holds.
+
+    A folder's or a hub id's name stays as it is; a GGUF file's weights are converted once, and kept in the store.
 
     Raises:
         ConfigError: the file cannot be read, or no model is named and none is installed.
     """
     path = Path(source) if source else bundled_gguf()
     if path.suffix != ".gguf":
-        return source
+        return source, fingerprint(source)
     if not path.is_file():
         raise ConfigError(f"llm={source!r}: there is no such file")
-    return str(store.obtain("weights", fingerprint(str(path)), lambda folder: convert_gguf(path, folder)))
+    key = digest(WEIGHTS_VERSION, fingerprint(str(path)))
+    return str(store.obtain("weights", key, lambda folder: convert_gguf(path, folder))), key
 
 
 def fingerprint(source: str) -> str:
-    """Hash of a local model's weights and settings; a hub id's commit.
+    """Hash of a local model's weights and settings; a hub id with its commit.
 
     Raises:
         ConfigError: it is neither here nor known to the hub's cache.
     """
     path = Path(source)
-    files = sorted(p for p in path.iterdir() if p.suffix in _CONTENT) if path.is_dir() else [path]
     if not path.exists():
         try:
-            return str(AutoConfig.from_pretrained(source, trust_remote_code=False)._commit_hash)  # noqa: SLF001
+            settings = cached_file(source, "config.json")
         except (OSError, ValueError) as error:
             raise ConfigError(f"llm={source!r}: not found here, nor on the hub or in its cache") from error
+        return f"{source}@{Path(str(settings)).parent.name}"
+    files = sorted(p for p in path.iterdir() if p.suffix in _CONTENT) if path.is_dir() else [path]
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:
             total.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
-    return total.hexdigest()[:20]
+    return total.hexdigest()
 
 
 _CONTENT = {".safetensors", ".bin", ".json", ".model", ".txt"}
+#: Raised by hand when the conversion of GGUF files changes.
+WEIGHTS_VERSION = 1
 
 
 def short_name(source: str) -> str:

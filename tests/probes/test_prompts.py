@@ -35,7 +35,8 @@ def coded(*codes, noise=0.05, seed=0):
 
 
 def scored(*layers, identities=IDENTITIES, resamples=20, seed=0):
-    return P.prompt_scores(torch.stack(layers), identities, INSTRUCTIONS, PROBE, resamples=resamples, seed=seed)
+    probed = [P.probe_layer(states, identities, PROBE, seed=seed) for states in layers]
+    return P.score_layers(probed, identities, INSTRUCTIONS, resamples=resamples, seed=seed)
 
 
 def test_a_planted_identity_is_found_at_its_layer():
@@ -88,10 +89,14 @@ def test_too_few_prompts_for_the_perplexity_are_refused():
     few = {"task": np.array([0, 1, 0, 1])}
 
     with pytest.raises(ConfigError, match="perplexity=15"):
-        P.prompt_scores(torch.randn(1, 4, 3), few, [0, 1, 2, 3], PROBE, resamples=1, seed=0)
+        P.probe_layer(torch.randn(4, 3), few, PROBE, seed=0)
 
 
 # ---------------------------------------------------------------- resampling
+
+
+def units(instructions, strata=None):
+    return list(zip([0] * len(instructions) if strata is None else strata, instructions, strict=True))
 
 
 @settings(deadline=None, max_examples=20)
@@ -101,9 +106,8 @@ def test_resampling_keeps_instances_of_an_instruction_together(seed):
     right = np.random.default_rng(seed).integers(0, 2, size=16).astype(bool)
     unit_task = np.repeat([0, 1], 8)
     predicted = np.where(right, unit_task, 1 - unit_task)
-    units = np.repeat(np.arange(16), 3)
 
-    drawn = P.resample(np.repeat(unit_task, 3), np.repeat(predicted, 3), units.tolist(), 5, seed)
+    drawn = P.resample(np.repeat(unit_task, 3), np.repeat(predicted, 3), units(np.repeat(np.arange(16), 3)), 5, seed)
     rng = np.random.default_rng(seed)
     draws = [rng.integers(16, size=16) for _ in range(5)]
 
@@ -111,13 +115,37 @@ def test_resampling_keeps_instances_of_an_instruction_together(seed):
     np.testing.assert_allclose(drawn["ari"], expected, atol=1e-12)
 
 
+def test_units_are_drawn_within_their_stratum():
+    """Two strata of one class each: every draw has as many of both, so a perfect clustering stays perfect."""
+    stratum = np.repeat([0, 1], 40)
+
+    drawn = P.resample(stratum, stratum, units(np.arange(80), stratum), 10, 0)
+    lone = P.resample(stratum, np.zeros(80, dtype=int), units(np.arange(80), stratum), 10, 0)
+
+    assert set(drawn["f1"]) == {1.0}
+    assert lone["f1"] == pytest.approx([1 / 3] * 10)
+
+
 def test_draws_of_two_clusterings_are_paired():
     clusters = np.where(np.arange(len(TASK)) % 7 == 0, 1 - TASK, TASK)
 
-    first, second = (P.resample(TASK, labels, INSTRUCTIONS, 30, 3)["f1"] for labels in (clusters, 1 - clusters))
+    first, second = (P.resample(TASK, labels, units(INSTRUCTIONS), 30, 3)["f1"] for labels in (clusters, 1 - clusters))
 
     np.testing.assert_allclose(first, second, atol=1e-12)
     assert np.mean(first) == pytest.approx(agreement(TASK, clusters).f1, abs=0.03)
+
+
+@pytest.mark.parametrize("right", [0.0, 0.5])
+def test_draws_lie_around_the_score_even_of_many_small_classes(right):
+    """Matching anew in every draw would lift F1 of 160 classes far above its own value."""
+    rng = np.random.default_rng(0)
+    distribution, instruction, word = (x.ravel() for x in np.meshgrid(range(16), range(3), range(10), indexing="ij"))
+    classes = 10 * distribution + word
+    clusters = np.where(rng.random(480) < right, classes, rng.integers(160, size=480))
+
+    drawn = P.resample(classes, clusters, units(instruction, distribution), 200, 0)["f1"]
+
+    assert np.mean(drawn) == pytest.approx(agreement(classes, clusters).f1, abs=0.03)
 
 
 def test_spread_is_that_of_instructions_and_not_of_prompts():
@@ -125,8 +153,8 @@ def test_spread_is_that_of_instructions_and_not_of_prompts():
     task = np.repeat([0, 1], 80)
     wrong = np.repeat(np.arange(16) % 2 == 0, 10)
     predicted = np.where(wrong, 2 + task, task)
-    by_unit = P.resample(task, predicted, np.repeat(np.arange(16), 10).tolist(), 300, 0)["ami"]
-    by_prompt = P.resample(task, predicted, list(range(160)), 300, 0)["ami"]
+    by_unit = P.resample(task, predicted, units(np.repeat(np.arange(16), 10)), 300, 0)["ami"]
+    by_prompt = P.resample(task, predicted, units(range(160)), 300, 0)["ami"]
 
     assert np.std(by_unit) > 2 * np.std(by_prompt)
 

@@ -134,7 +134,7 @@ def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
         R, "convert_gguf", lambda path, folder: made.append(path) or (folder / "config.json").write_text("{}")
     )
 
-    places = {R.locate(str(file), runner.store) for _ in range(2)}
+    places = {R.locate(str(file), runner.store)[0] for _ in range(2)}
 
     assert len(places) == len(made) == 1
     assert R.short_name(str(file)) == "model"
