@@ -174,9 +174,12 @@ class ClaimSession:
             if record is None:
                 record = self.runner.language(config)
                 found.append(record)
-        except (ConfigError, StoreError) as error:
+        except (ConfigError, StoreError, torch.OutOfMemoryError) as error:
             self.failures[config.source] = str(error)
             pytest.fail(str(error), pytrace=False)
+        except Exception as error:
+            self.failures[config.source] = f"{config.source}: {type(error).__name__}: {error}"
+            raise
         return record
 
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
@@ -269,7 +272,7 @@ def of_each_model(metafunc: pytest.Metafunc) -> None:
     for config in metafunc.config.stash[SESSION].profile.languages:
         name = short_name(config.source)
         for label in LANGUAGE_CELLS:
-            marks = [pytest.mark.llm]
+            marks = [pytest.mark.llm, pytest.mark.filterwarnings("default")]  # a stranger's model may warn
             finding = QUARANTINE.get(("llm", "open-llm-clusters", f"{name}: {label}"))
             if finding:
                 marks.append(pytest.mark.xfail(strict=True, reason=f"{finding.reason} ({finding.evidence})"))
@@ -282,6 +285,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Refuse a green run that validated nothing: paper scale without CUDA must be asked for by name."""
     session = config.stash[SESSION]
     session.kinds = {item.module.CLAIM.needs for item in items if hasattr(getattr(item, "module", None), "CLAIM")}
+    for item in items:
+        claim = getattr(getattr(item, "module", None), "CLAIM", None)
+        if claim and (claim.needs == "language") != (session.profile.name == "llm"):
+            mend = "add -m llm" if claim.needs == "language" else "leave out -m llm"
+            raise pytest.UsageError(f"{item.path.name}: not a claim of the profile {session.profile.name}; {mend}")
     paper_items = [item for item in items if item.get_closest_marker("gpu")]
     if config.getoption("--dry-run"):
         items[:] = []
@@ -331,6 +339,8 @@ def decide_model(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[st
             )
         result = judge_model(record, label, record["name"])
         session.results.append(result)
+        if all(check.verdict is None for check in result.checks):
+            pytest.skip(f"{result.cell}: of a model of type {record['architecture']['model_type']} nothing is asserted")
         benchmark.extra_info.update(
             model=record["name"], label=label, verdict=result.verdict, seconds=record["seconds"]
         )

@@ -6,8 +6,8 @@ expressions of one description are one distribution.
 """
 
 import json
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,41 @@ class Prompt:
         """The instruction, then the input word, as in the paper: "given a location, state its continent. New York"."""
         end = "" if self.instruction.endswith((".", "?", "!", ":")) else "."
         return f"{self.instruction}{end} {self.input}"
+
+
+#: Where the public data of Hendel et al. (2023), laid out as :func:`read_pairs` reads it, has each task's pairs.
+FILES = {
+    "French to English": ("translation", "fr_en"),
+    "English to French": ("translation", "en_fr"),
+    "Spanish to English": ("translation", "es_en"),
+    "English to Spanish": ("translation", "en_es"),
+    "Italian to English": ("translation", "it_en"),
+    "English to Italian": ("translation", "en_it"),
+    "Antonyms": ("linguistic", "antonyms"),
+    "Plural to singular": ("linguistic", "plural_singular"),
+    "Singular to plural": ("linguistic", "singular_plural"),
+    "Present to gerund": ("linguistic", "present_simple_gerund"),
+    "Present to past perfect": ("linguistic", "present_simple_past_perfect"),
+    "Present to past simple": ("linguistic", "present_simple_past_simple"),
+    "Country to capital": ("knowledge", "country_capital"),
+    "Location to continent": ("knowledge", "location_continent"),
+    "Religion": ("knowledge", "location_religion"),
+    "Person to language": ("knowledge", "person_language"),
+}
+
+
+def with_pairs(
+    tasks: Sequence[NaturalTask], pairs: Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
+) -> tuple[NaturalTask, ...]:
+    """The tasks with mappings from elsewhere, as :func:`read_pairs` gives them, under the names of :data:`FILES`.
+
+    Raises:
+        ConfigError: a task's file is not among them.
+    """
+    for task in tasks:
+        name = "/".join(FILES[task.name])
+        require(FILES[task.name] in pairs, "pairs", name, f"there is no such file for {task.name}")
+    return tuple(replace(task, pairs=pairs[FILES[task.name]]) for task in tasks)
 
 
 def natural_tasks() -> tuple[NaturalTask, ...]:
@@ -123,9 +158,8 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises:
         ConfigError: a line that is no such object; file and line are named.
     """
-    found = [
-        _prompt(line, f"{path}:{number}") for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1)
-    ]
+    lines = enumerate(Path(path).read_text("utf-8").split("\n"), 1)
+    found = [_prompt(line, f"{path}:{number}") for number, line in lines if line.strip()]
     require(bool(found), "prompts", str(path), "it is empty; write one JSON object a line")
     return found
 
@@ -138,7 +172,10 @@ def _prompt(line: str, where: str) -> Prompt:
     for name in ("instruction", "input", "output", "task"):
         if not isinstance(row, dict) or not isinstance(row.get(name), str) or not row[name].strip():
             raise ConfigError(f'{where}: no text under "{name}"; every line needs instruction, input, output and task')
-    return Prompt(row["instruction"], row["input"], row["output"], row["task"], row.get("distribution", row["task"]))
+    distribution = row.get("distribution", row["task"])
+    if not isinstance(distribution, str):
+        raise ConfigError(f'{where}: "distribution" is no text; write its name, or leave it out')
+    return Prompt(row["instruction"], row["input"], row["output"], row["task"], distribution)
 
 
 def identities(prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " N"]]:

@@ -78,6 +78,12 @@ def tsne(
     jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
     jitter[:, 0] = 0
     if N > EXACT_POINTS:
+        theirs = max(components - 1, 1)
+        if components > 3 or degrees_of_freedom != theirs:
+            raise ConfigError(
+                f"components={components}, degrees_of_freedom={degrees_of_freedom:g}: of more than {EXACT_POINTS:,} "
+                f"points only 3 components or fewer are embedded, with {theirs} here"
+            )
         return _barnes_hut(points, start + jitter, perplexity, iterations)
     affinity = joint_probabilities(points, perplexity)
     flat = (start + jitter).reshape(B * restarts, N, components)

@@ -5,20 +5,25 @@ folder; ``... load .taskclust reports/records`` puts the folder's into the store
 record's key, the hash of all that determines it, is in its file's name. Checkpoints stay behind.
 """
 
+import argparse
 import re
 import shutil
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from taskclust.config import require
-from taskclust.runs.store import Store, read_json
+from taskclust.config import ConfigError, require
+from taskclust.runs.store import Store, StoreError, read_json
 
 KINDS = ("scores", "pretraining", "alignment", "language")
 _NAME = re.compile(rf"({'|'.join(KINDS)})-.*-([0-9a-f]{{20}})")
 
 
 def save(store: Store, folder: Path) -> list[Path]:
-    """Write the store's records to ``folder``, e.g. ``scores-width-768-seed-0-<key>.json``; return the files."""
+    """Write the store's records to ``folder``, e.g. ``scores-width-768-seed-0-<key>.json``; return the files.
+
+    Raises:
+        ConfigError: the store holds no record.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for kind in KINDS:
@@ -27,6 +32,7 @@ def save(store: Store, folder: Path) -> list[Path]:
             if whole is not None:
                 files.append(folder / f"{kind}-{_label(whole)}-{found.name}.json")
                 shutil.copyfile(whole / "record.json", files[-1])
+    require(bool(files), "store", str(store.root), "it holds no record; is it the one that you ran with?")
     return files
 
 
@@ -54,11 +60,19 @@ def _label(record: Path) -> str:
     return f"{model}-seed-{config['seed']}"
 
 
-def main(verb: str, store: str, folder: str) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
-    for path in {"save": save, "load": load}[verb](Store(Path(store)), Path(folder)):
-        print(path)  # noqa: T201
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("save", "load"))
+    parser.add_argument("store", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        for path in {"save": save, "load": load}[options.verb](Store(options.store), options.folder):
+            print(path)  # noqa: T201
+    except (ConfigError, StoreError) as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

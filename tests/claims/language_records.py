@@ -26,6 +26,7 @@ def language_record(model=(0.3, 0.97, 0.9), twin=(0.3, 0.35, 0.4), bag=0.5, spre
         "config": {"source": "somewhere", "seed": 0},
         "model": part(*model, spread=spread),
         "nulls": {"twin": part(*twin, spread=spread), "bag": part(bag, spread=spread)},
+        "architecture": {"model_type": "llama"},
         "prompts": 8_000,
         "identities": {"task": [0, 1, 1], "distribution": [0, 1, 2]},
         "names": {"task": ["Translation", "Knowledge"], "distribution": ["French", "Capital", "Religion"]},

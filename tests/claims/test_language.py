@@ -32,9 +32,17 @@ def test_table_1s_pattern_holds(label):
         ({"model": (0.3, 0.9), "spread": 0.05}, (OPEN, OPEN, REPRODUCED)),
         ({"bag": 0.97}, (NOT, REPRODUCED, NOT)),
         ({"bag": 0.9, "spread": 0.0}, (REPRODUCED,) * 3),
-        ({"twin": (0.3, 0.95)}, (OPEN, OPEN, OPEN)),
+        ({"twin": (0.3, 0.95)}, (NOT, OPEN, NOT)),
+        ({"twin": (0.3, 0.6), "bag": 0.1}, (REPRODUCED,) * 3),
     ],
-    ids=["low", "wide", "surface words reach the same", "surface words do not", "an untrained model does as well"],
+    ids=[
+        "low",
+        "wide",
+        "words reach the same",
+        "words do not",
+        "an untrained model does as well",
+        "the last word leads",
+    ],
 )
 def test_what_refutes_it(changes, expected):
     assert verdicts(**changes) == expected
@@ -48,6 +56,16 @@ def test_the_layer_is_the_one_of_best_f1_by_task_in_every_part():
     check = judge_model(record, "distribution_mapping", "a-model").checks[0]
 
     assert check.mean == 0.2
+
+
+def test_of_other_architectures_no_clusters_by_mapping_are_asserted():
+    record = language_record() | {"architecture": {"model_type": "gptj"}}
+
+    by_task, by_mapping = (judge_model(record, label, "a-model") for label in ("task", "distribution_mapping"))
+
+    assert by_task.verdict == REPRODUCED
+    assert by_mapping.verdict == OPEN
+    assert {check.verdict for check in by_mapping.checks} == {None}
 
 
 def test_result_names_the_model_and_says_that_it_is_about_it():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score
 
 from taskclust.config import ConfigError, ProbeConfig
@@ -172,11 +173,28 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
     states = torch.stack([coded((TASK, 3.0)), coded((IDENTITIES["distribution"], 3.0), seed=1)])
     settings = {"perplexity": 5.0, "iterations": 500, "restarts": 2}
     exact = T.tsne(states, generator=torch.Generator().manual_seed(0), **settings)
+    starts = []
+
+    def spied(*args, **kwargs):
+        starts.append(kwargs["init"])
+        return TSNE(*args, **kwargs)
+
+    monkeypatch.setattr(T, "TSNE", spied)
     monkeypatch.setattr(T, "EXACT_POINTS", 10)
 
     found = T.tsne(states, generator=torch.Generator().manual_seed(0), **settings)
 
     assert found.points.shape == exact.points.shape == (2, 2, len(TASK), 3)
-    assert torch.isfinite(found.points).all()
     assert not torch.equal(found.points[:, 0], found.points[:, 1])
+    np.testing.assert_array_equal(starts[0], T.pca_start(states, 3)[0])
+    np.testing.assert_array_equal(starts[2], T.pca_start(states, 3)[1])
+    assert 0 < np.abs(starts[1] - starts[0]).max() < 1e-4
     np.testing.assert_allclose(found.divergence, exact.divergence, rtol=0.25, atol=0.1)
+
+
+@pytest.mark.parametrize("changes", [{"components": 4, "degrees_of_freedom": 3.0}, {"degrees_of_freedom": 1.0}])
+def test_what_scikit_learn_cannot_embed_is_refused(monkeypatch, changes):
+    monkeypatch.setattr(T, "EXACT_POINTS", 10)
+
+    with pytest.raises(ConfigError, match="of more than 10 points only 3 components or fewer"):
+        T.tsne(torch.randn(1, 48, 5), generator=torch.Generator(), perplexity=5.0, **changes)

@@ -64,8 +64,14 @@ def test_a_folder_without_records_is_refused(store, tmp_path):
 
 
 def test_command_line_says_what_it_wrote(store, tmp_path, capsys):
-    main("save", str(store.root), str(tmp_path / "out"))
+    main(["save", str(store.root), str(tmp_path / "out")])
 
     assert capsys.readouterr().out.splitlines() == [
         str(file) for file in sorted((tmp_path / "out").iterdir(), reverse=True)
     ]
+
+
+@pytest.mark.parametrize("verb", ["save", "load"])
+def test_nothing_to_carry_ends_in_one_line(tmp_path, verb):
+    with pytest.raises(SystemExit, match="it holds no record"):
+        main([verb, str(tmp_path / "empty"), str(tmp_path / "folder")])

@@ -3,14 +3,17 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 import transformers as tf
+from transformers.utils import cached_file
 
 from taskclust.config import ConfigError, LanguageConfig, ProbeConfig
 from taskclust.data.natural import Prompt
-from taskclust.models.language import LanguageModel
+from taskclust.models.language import LanguageModel, last_states
+from taskclust.probes.prompts import probe_layer
 from taskclust.runs import Runner, Store
 from taskclust.runs import language as R
 from tests.helpers import small_tokenizer
@@ -138,6 +141,60 @@ def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
 
     assert len(places) == len(made) == 1
     assert R.short_name(str(file)) == "model"
+
+
+def test_a_model_whose_past_is_of_no_use_is_read_prompt_by_prompt(monkeypatch):
+    language = LanguageModel(gpt2(), small_tokenizer())
+    expected = R.probe_prompts(language, PROMPTS, QUICK)
+    monkeypatch.setattr(R, "last_states", lambda model, tokens, groups=None: (
+        last_states(model, tokens) + (0.0 if groups is None else 1.0)
+    ))  # fmt: skip
+
+    with pytest.warns(UserWarning, match="every prompt is read whole"):
+        found = R.probe_prompts(language, PROMPTS, QUICK)
+
+    assert found["sharing"]["is_used"] is False
+    assert found["model"]["scores"] == expected["model"]["scores"]
+
+
+def test_a_stopped_run_goes_on_from_the_layers_it_has(monkeypatch, tmp_path):
+    language, probed = LanguageModel(gpt2(), small_tokenizer()), []
+
+    def stop_at_second(*args, **kwargs):
+        probed.append(kwargs["seed"])
+        if len(probed) == 2:
+            raise KeyboardInterrupt
+        return probe_layer(*args, **kwargs)
+
+    monkeypatch.setattr(R, "probe_layer", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        R.probe_prompts(language, PROMPTS, QUICK, keep=tmp_path / "kept")
+    resumed = R.probe_prompts(language, PROMPTS, QUICK, keep=tmp_path / "kept")
+    whole = R.probe_prompts(language, PROMPTS, QUICK)
+
+    assert probed[:3] == [0, 1, 1]
+    assert resumed["model"] == whole["model"]
+    assert resumed["nulls"] == whole["nulls"]
+
+
+def test_two_tasks_may_have_distributions_of_one_name():
+    shared = [replace(p, distribution=p.distribution.split()[1]) for p in PROMPTS]
+
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), shared, QUICK)
+
+    assert record["names"]["distribution"] == ["a", "b", "c", "a", "b", "c"]
+    assert max(record["identities"]["distribution"]) == 5
+
+
+def test_a_hub_id_in_the_cache_is_known_by_its_commit(tmp_path, monkeypatch):
+    folder = tmp_path / "models--some--model"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123abcd")
+    (folder / "snapshots" / "0123abcd").mkdir(parents=True)
+    (folder / "snapshots" / "0123abcd" / "config.json").write_text("{}")
+    monkeypatch.setattr(R, "cached_file", partial(cached_file, cache_dir=tmp_path, local_files_only=True))
+
+    assert R.fingerprint("some/model") == "some/model@0123abcd"
 
 
 def test_states_of_shared_and_plain_reading_are_compared():
