@@ -245,12 +245,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each claim's test its cells; the profile and the seeds stand in the test's name."""
-    if "model" in metafunc.fixturenames:
-        of_each_model(metafunc)
-    if "cell" not in metafunc.fixturenames:
-        return
     claim: Claim | None = getattr(metafunc.module, "CLAIM", None)
     if claim is None:
+        return
+    if claim.needs == "language":
+        of_each_model(metafunc)
+    if "cell" not in metafunc.fixturenames:
         return
     session = metafunc.config.stash[SESSION]
     name, n = session.profile.name, len(session.profile.seeds)
