@@ -27,7 +27,7 @@ def save(store: Store, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for kind in KINDS:
-        for found in sorted((store.root / kind).glob("*")):
+        for found in sorted((store.root / kind).glob("[!.]*")):
             whole = store.find(kind, found.name)
             if whole is not None:
                 files.append(folder / f"{kind}-{_label(whole)}-{found.name}.json")

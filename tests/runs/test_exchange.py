@@ -56,6 +56,14 @@ def test_a_corrupt_record_is_not_carried(store, tmp_path):
     assert [file.name for file in files] == [f"language-model-seed-0-{KEY}.json"]
 
 
+def test_a_record_that_is_being_written_is_left_alone(store, tmp_path):
+    unfinished = store.root / "scores" / ".0123-being-written"
+    unfinished.mkdir()
+
+    assert len(save(store, tmp_path / "out")) == 2
+    assert unfinished.exists()
+
+
 def test_a_folder_without_records_is_refused(store, tmp_path):
     (tmp_path / "notes.json").write_text("{}")
 
