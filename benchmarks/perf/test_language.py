@@ -16,7 +16,7 @@ needs_model = pytest.mark.skipif(importlib.util.find_spec(BUNDLED) is None, reas
 
 @needs_model
 def test_shared_instructions_beat_reading_every_prompt_whole(compare, request):
-    language = open_language_model(locate("", Store(request.config.getoption("--store"))), DEVICE)
+    language = open_language_model(locate("", Store(request.config.getoption("--store")))[0], DEVICE)
     some = prompts(natural_tasks(), n_expressions=7, n_pairs=10)[:1_000]
     tokens, instructions = tokenize(language, [p.text for p in some]), [p.instruction for p in some]
     language.tokenizer.pad_token = language.tokenizer.pad_token or language.tokenizer.eos_token
