@@ -362,6 +362,11 @@ class ProbeConfig:
         for name in ("components", "iterations", "tsne_restarts", "kmeans_restarts", "neighbors"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
 
+    def tsne_settings(self) -> dict[str, Any]:
+        """What :func:`taskclust.probes.tsne.tsne` is given."""
+        names = ("components", "perplexity", "iterations", "degrees_of_freedom")
+        return {**{name: getattr(self, name) for name in names}, "restarts": self.tsne_restarts}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentConfig:

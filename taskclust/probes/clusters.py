@@ -40,15 +40,7 @@ def cluster_scores(
     generator = torch.Generator().manual_seed(seed)
     result: dict[str, Any] = {"raw": {name: _scores(states, split, name, probe, generator) for name in LABELS}}
     if with_tsne:
-        embedding = tsne(
-            states,
-            generator=generator,
-            components=probe.components,
-            perplexity=probe.perplexity,
-            iterations=probe.iterations,
-            restarts=probe.tsne_restarts,
-            degrees_of_freedom=probe.degrees_of_freedom,
-        )
+        embedding = tsne(states, generator=generator, **probe.tsne_settings())
         best = embedding.kept().tolist()
         result["tsne"] = {}
         for name in LABELS:

@@ -6,7 +6,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score
 
@@ -39,6 +39,11 @@ def contingency(labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray,
     return table
 
 
+def f1_scores(table: Int[np.ndarray, "K C"]) -> Float[np.ndarray, "K C"]:
+    """F1 of each cluster (column) taken for each class (row); 0 where neither has an instance."""
+    return 2 * table / np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1)
+
+
 def matched_f1_score(table: Int[np.ndarray, "K C"]) -> float:
     """Macro F1 after the best one-to-one matching of clusters to classes, in [0, 1].
 
@@ -46,7 +51,7 @@ def matched_f1_score(table: Int[np.ndarray, "K C"]) -> float:
     cluster scores 0. Table 1's own numbers fix this reading of "F1": with three classes, ARI 0.872 goes with 0.959 only
     when matched one to one. Chance is about 1/K and is not subtracted.
     """
-    f1 = 2 * table / (table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True))
+    f1 = f1_scores(table)
     rows, columns = linear_sum_assignment(f1, maximize=True)
     return float(f1[rows, columns].sum() / len(table))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from taskclust.config import METRICS, SPACES, ProbeConfig
 from taskclust.probes.kmeans import kmeans
-from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency
+from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency, f1_scores
 from taskclust.probes.tsne import EXACT_POINTS, tsne
 
 Labels = Int[np.ndarray, " N"]
@@ -42,15 +42,7 @@ def probe_layer(
         ConfigError: a perplexity that is not below N.
     """
     generator = torch.Generator().manual_seed(seed)
-    embedding = tsne(
-        states[None],
-        generator=generator,
-        components=probe.components,
-        perplexity=probe.perplexity,
-        iterations=probe.iterations,
-        restarts=probe.tsne_restarts,
-        degrees_of_freedom=probe.degrees_of_freedom,
-    )
+    embedding = tsne(states[None], generator=generator, **probe.tsne_settings())
     clusters: dict[str, dict[str, list[int]]] = {}
     for space, points in (("raw", states[None]), ("tsne", embedding.best())):
         clusters[space] = {}
@@ -141,22 +133,17 @@ def resample(
         strata.setdefault(stratum, {}).setdefault(unit, []).append(n)
     members = [[np.array(rows) for rows in by_unit.values()] for by_unit in strata.values()]
     classes, clusters = (np.unique(x, return_inverse=True)[1] for x in (labels_true, labels_pred))
-    matched = linear_sum_assignment(_f1(contingency(classes, clusters)), maximize=True)
+    matched = linear_sum_assignment(f1_scores(contingency(classes, clusters)), maximize=True)
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {"f1": [], "ari": [], "ami": []}
     for _ in range(resamples):
         rows = np.concatenate([m[u] for m in members for u in rng.integers(len(m), size=len(m))])
         table = np.zeros((classes.max() + 1, clusters.max() + 1), dtype=np.int64)
         np.add.at(table, (classes[rows], clusters[rows]), 1)
-        drawn["f1"].append(float(_f1(table)[matched].sum() / np.count_nonzero(table.sum(axis=1))))
+        drawn["f1"].append(float(f1_scores(table)[matched].sum() / np.count_nonzero(table.sum(axis=1))))
         drawn["ari"].append(adjusted_rand_score(table))
         drawn["ami"].append(float(adjusted_mutual_info_score(classes[rows], clusters[rows])))
     return drawn
-
-
-def _f1(table: Int[np.ndarray, "K C"]) -> Float[np.ndarray, "K C"]:
-    """F1 of each cluster (column) taken for each class (row); 0 where neither has an instance."""
-    return 2 * table / np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1)
 
 
 def bag_of_tokens(tokens: Sequence[Sequence[int]]) -> Float[Tensor, "N V"]:
