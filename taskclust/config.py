@@ -299,7 +299,7 @@ class TrainingConfig:
     loss_mean: Literal["tokens", "sequences"] = "tokens"  # silent: every token counts alike, or every instance
     input_loss_weight: float = 1.0  # silent: weight of predicting the input from the last instruction token
     checkpoints: tuple[int, ...] = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 175, 200)
-    #: "auto": bfloat16 where the processor multiplies it natively, else float32; resolved before a run is named
+    #: "auto": bfloat16 where the processor multiplies it faster, else float32; resolved before a run is named
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:

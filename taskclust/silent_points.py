@@ -126,7 +126,7 @@ SILENT_POINTS = (
     SilentPoint(
         "precision",
         "not given",
-        "bfloat16 with float32 master weights from width 128 where the processor has it; probing in float32",
+        "bfloat16 with float32 master weights from width 128 where the processor is faster in it; probing in float32",
         "float32",
         "tests/models/test_precision.py",
     ),

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from taskclust.models.precision import native_bfloat16
+from taskclust.models.precision import matmul_flops, native_bfloat16
 from taskclust.report.tables import markdown, plain
-from taskclust.runs.estimate import matmul_flops
 from taskclust.runs.provenance import processor
 
 ROWS = pytest.StashKey[list[dict[str, Any]]]()

@@ -16,7 +16,7 @@ from taskclust.config import DataConfig, ExperimentConfig, ModelConfig
 from taskclust.data import Dataset, generate
 from taskclust.models import Trainer
 from taskclust.models.batches import Instructions, plain_batch
-from taskclust.models.precision import resolve_precision
+from taskclust.models.precision import precisions
 from taskclust.runs import Runner, Store, obtain_all
 
 BATCH = 16
@@ -26,7 +26,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def experiment(width: int, **data: object) -> ExperimentConfig:
     """The paper's experiment at ``width`` in what precision the device does best."""
     config = ExperimentConfig(data=DataConfig(**data), model=ModelConfig.of_width(width))
-    return replace(config, training=replace(config.training, precision=resolve_precision("auto", width, DEVICE)))
+    return replace(config, training=replace(config.training, precision=precisions("auto", width, DEVICE)[0]))
 
 
 def gpt2(dataset: Dataset, config: ExperimentConfig) -> GPT2LMHeadModel:

@@ -1,9 +1,7 @@
 """What runs would cost before they are started: hours and disk, from a matrix product timed now."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from taskclust.config import ARMS, AlignmentConfig, AnyConfig, ExperimentConfig,
 from taskclust.data import generate
 from taskclust.models import Decoder
 from taskclust.models.decoder import decoder_config
+from taskclust.models.precision import matmul_flops
 from taskclust.runs.experiments import RecordKind, Runner
 
 #: Share of the timed product's speed that a training step reached at width 768 on a CPU, and the seconds of one step
@@ -80,17 +79,3 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
     )
     size = parameters * (2 if low else 4) * checkpoints
     return (training + probing) / 3600, size / 1e9
-
-
-@cache
-def matmul_flops(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> float:
-    """Floating-point operations a second of a square matrix product, the best of ten."""
-    a = torch.randn(size, size, device=device).to(dtype)
-    best = float("inf")
-    for _ in range(10):
-        started = time.perf_counter()
-        a = (a @ a).clamp_(-1, 1)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best

@@ -41,7 +41,7 @@ from taskclust.data.natural import prompts as instances
 from taskclust.models import Decoder, Trainer, TrainingDiverged
 from taskclust.models.decoder import decoder_config
 from taskclust.models.language import open_language_model
-from taskclust.models.precision import resolve_precision
+from taskclust.models.precision import precisions
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
@@ -61,6 +61,7 @@ SAVE_EVERY = 60.0
 Record = dict[str, Any]
 #: A kind of record that one configuration and seed determine; the name of the method that gives it.
 RecordKind = Literal["scores", "pretraining", "alignment"]
+Kind = RecordKind | Literal["trajectory"]
 C = TypeVar("C", bound=AnyConfig)
 
 
@@ -84,16 +85,27 @@ class Runner:
     show_progress: bool = False
     bar: int = 0
 
-    def resolve(self, config: C) -> C:
-        """Settle what depends on the device, so that the key says what was run."""
+    def resolve(self, config: C, kind: Kind = "scores") -> C:
+        """Settle what depends on the device, so that the key says what was run.
+
+        Precision "auto" is what this device does best, or that of a stored record if only the other is stored: seeds
+        from machines of different processors stand together.
+        """
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
-        width = config.model.width
-        settled: dict[str, Any] = {
-            name: replace(stage, precision=resolve_precision(stage.precision, width, self.device))
+        admitted = {
+            name: precisions(stage.precision, config.model.width, self.device)
             for name, stage in stages.items()
             if isinstance(stage, TrainingConfig)
         }
-        return replace(config, **settled)
+        settled: list[C] = []
+        for choice in range(max(map(len, admitted.values()))):
+            chosen: dict[str, Any] = {
+                name: replace(stages[name], precision=names[min(choice, len(names) - 1)])
+                for name, names in admitted.items()
+            }
+            settled.append(replace(config, **chosen))
+        stored = (c for c in settled if not self.recompute and self.store.path(kind, self._key(kind, c)).exists())
+        return next(stored, settled[0])
 
     def keys(self, config: ExperimentConfig) -> dict[str, str]:
         """The keys of a resolved experiment's two records."""
@@ -102,7 +114,9 @@ class Runner:
 
     def key(self, kind: RecordKind, config: AnyConfig) -> str:
         """The key of the record that the method ``kind`` gives for ``config``."""
-        config = self.resolve(config)
+        return self._key(kind, self.resolve(config, kind))
+
+    def _key(self, kind: Kind, config: AnyConfig) -> str:
         if isinstance(config, ExperimentConfig):
             return self.keys(config)[kind]
         return digest(VERSIONS[kind], VERSIONS["trajectory"], config)
@@ -142,7 +156,7 @@ class Runner:
 
     def pretraining(self, config: PretrainingConfig) -> Record:
         """Every arm of §4.1 pre-trained, probed and tuned; a seed that fails in one gives a record too."""
-        config = self.resolve(config)
+        config = self.resolve(config, "pretraining")
         self._set_up()
         key = self.key("pretraining", config)
         resume = self.store.unfinished("pretraining", key)
@@ -154,7 +168,7 @@ class Runner:
 
     def alignment(self, config: AlignmentConfig) -> Record:
         """The four methods of §4.2 and their nulls, on a base model whose training is a trajectory of its own."""
-        config = self.resolve(config)
+        config = self.resolve(config, "alignment")
         self._set_up()
         key = self.key("alignment", config)
         return self._read("alignment", key, _writer(lambda: self._align(config, key)))
@@ -206,7 +220,7 @@ class Runner:
 
     def trajectory(self, config: ExperimentConfig) -> Path:
         """The folder of the training run: ``record.json`` and ``checkpoints/<epoch>/``, each a Hugging Face folder."""
-        config = self.resolve(config)
+        config = self.resolve(config, "trajectory")
         key = self.keys(config)["trajectory"]
         resume = self.store.unfinished("trajectory", key)
         return self.store.obtain(

@@ -30,6 +30,7 @@ def obtain_all(
     Raises:
         Exception: the first that a run raised, once the others have finished and been stored.
     """
+    configs = [runner.resolve(config, kind) for config in configs]  # once, here: workers would time it while they share
     pending = [config for config in configs if not runner.is_stored(config, kind)]
     if workers is None:
         workers = max(1, (os.cpu_count() or 1) // runner.threads) if runner.device == "cpu" else 1

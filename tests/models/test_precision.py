@@ -11,7 +11,8 @@ from torch import nn
 
 from taskclust.config import ConfigError
 from taskclust.models import Decoder, DecoderConfig, Trainer
-from taskclust.models.precision import FlatParameters, native_bfloat16, resolve_precision
+from taskclust.models import precision as module
+from taskclust.models.precision import FlatParameters, bfloat16_pays, matmul_flops, native_bfloat16, precisions
 from tests.helpers import assert_close
 
 
@@ -205,32 +206,58 @@ def test_a_machine_that_does_not_tell_its_flags_has_none(monkeypatch):
     assert native_bfloat16() is None
 
 
-@pytest.mark.parametrize(
-    ("flags", "width", "expected"),
-    [
-        ("amx_bf16", 128, "bfloat16"),
-        ("amx_bf16", 127, "float32"),
-        ("avx512_bf16", 768, "bfloat16"),
-        ("avx2", 768, "float32"),
-    ],
-    ids=["native-wide", "native-narrow", "avx512-wide", "emulated-wide"],
-)
-def test_auto_is_what_the_processor_does_best(processor, flags, width, expected):
-    processor(flags)
+@pytest.fixture
+def clock(processor, monkeypatch):
+    """Pretend that the processor has these flags and multiplies in bfloat16 so many times as fast as in float32."""
 
-    assert resolve_precision("auto", width, "cpu") == expected
+    def pretend(flags, gain):
+        processor(flags)
+        monkeypatch.setattr(module, "matmul_flops", lambda dtype, _device: 1e11 * (gain if dtype.itemsize == 2 else 1))
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("flags", "gain", "expected"),
+    [("amx_bf16", 8, True), ("avx512_bf16", 0.5, False), ("avx512_bf16", 4, True), ("avx2", 2, False)],
+    ids=["amx", "native-but-slow", "avx512", "emulated"],
+)
+def test_bfloat16_pays_where_it_is_native_and_quick(clock, flags, gain, expected):
+    clock(flags, gain)
+
+    assert bfloat16_pays() is expected
+
+
+@pytest.mark.parametrize(
+    ("gain", "width", "expected"),
+    [
+        (8, 128, ("bfloat16", "float32")),
+        (8, 127, ("float32",)),
+        (0.5, 768, ("float32", "bfloat16")),
+    ],
+    ids=["quick-wide", "quick-narrow", "slow-wide"],
+)
+def test_auto_is_what_the_processor_does_best_and_then_the_other(clock, gain, width, expected):
+    clock("amx_bf16", gain)
+
+    assert precisions("auto", width, "cpu") == expected
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_precision_that_was_chosen_is_kept(processor, precision):
-    processor("avx2")
+def test_a_precision_that_was_chosen_is_kept(clock, precision):
+    clock("avx2", 1)
 
-    assert resolve_precision(precision, 16, "cpu") == precision
+    assert precisions(precision, 16, "cpu") == (precision,)
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="precision='float16': use auto, float32, bfloat16"):
-        resolve_precision("float16", 768, "cpu")
+        precisions("float16", 768, "cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_this_machine_multiplies_at_a_plausible_speed(dtype):
+    assert 1e6 < matmul_flops(dtype, size=64) < 1e15
 
 
 # ---------------------------------------------------------------- learning

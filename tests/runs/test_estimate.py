@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from taskclust.config import ModelConfig
 from taskclust.models import Decoder
 from taskclust.models.decoder import decoder_config
 from taskclust.runs import Runner, Store
 from taskclust.runs import estimate as module
-from taskclust.runs.estimate import Estimate, estimate, matmul_flops
+from taskclust.runs.estimate import Estimate, estimate
 from taskclust.runs.store import write_json
 from tests.runs.test_experiments import CONFIG
 
@@ -109,8 +108,3 @@ def test_a_row_is_in_minutes_and_megabytes():
 
     assert row == {"run": "width 768 seed 0", "estimated minutes": "90", "disk (MB)": "250", "stored": "no"}
     assert Estimate("", 0.0, 0.0, is_stored=True).row()["stored"] == "yes"
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_this_machine_multiplies_at_a_plausible_speed(dtype):
-    assert 1e6 < matmul_flops(dtype, size=64) < 1e15

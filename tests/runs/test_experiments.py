@@ -218,6 +218,32 @@ def test_the_key_says_the_precision_that_was_run(original):
     assert folder(original, "scores", low) != folder(original, "scores")
 
 
+@pytest.fixture
+def where_bfloat16_pays(monkeypatch):
+    """A processor that does best in bfloat16, at any width."""
+    monkeypatch.setattr(experiments, "precisions", lambda p, *_: ("bfloat16", "float32") if p == "auto" else (p,))
+
+
+@pytest.mark.usefixtures("without_training", "where_bfloat16_pays")
+def test_a_record_from_a_machine_of_another_precision_serves_auto(record, original):
+    auto = replace(CONFIG, training=replace(CONFIG.training, precision="auto"))
+
+    assert Runner(original).is_stored(auto)
+    assert Runner(original).scores(auto) == record
+
+
+@pytest.mark.usefixtures("where_bfloat16_pays")
+@pytest.mark.parametrize(
+    ("changes", "recompute"), [({"seed": 4}, False), ({}, True)], ids=["none-is-stored", "computed-anew"]
+)
+def test_what_is_computed_is_in_the_precision_that_is_best_here(original, changes, recompute):
+    auto = replace(CONFIG, training=replace(CONFIG.training, precision="auto"), **changes)
+
+    settled = Runner(original, recompute=recompute).resolve(auto)
+
+    assert settled.training.precision == "bfloat16"
+
+
 # ---------------------------------------------------------------- what is computed, and when
 
 
