@@ -254,10 +254,12 @@ class ModelConfig:
 
     @classmethod
     def of_width(cls, width: int, **changes: Any) -> "ModelConfig":
-        """The paper's model of ``width`` (Table 8), its initial weights scaled as 1/sqrt(width) from 0.02 at 768."""
-        require(width in FEED_FORWARD, "width", width, f"the paper has {', '.join(map(str, FEED_FORWARD))}")
+        """The paper's model of ``width`` (Table 8; twice as wide between where it has none).
+
+        Initial weights are scaled as 1/sqrt(width) from 0.02 at 768.
+        """
         std = round(0.02 * math.sqrt(768 / width), 4)
-        return cls(width=width, feed_forward=FEED_FORWARD[width], **{"weight_std": std, **changes})
+        return cls(width=width, feed_forward=FEED_FORWARD.get(width, 2 * width), **{"weight_std": std, **changes})
 
     @classmethod
     def gpt2(cls, width: int) -> "ModelConfig":
@@ -494,7 +496,12 @@ class Profile:
 
 
 def paper(width: int = 768) -> Profile:
-    """The paper's scale (Tables 4 to 8) at ``width``; width 32 trains for 500 epochs (Figure 7)."""
+    """The paper's scale (Tables 4 to 8) at ``width``; width 32 trains for 500 epochs (Figure 7).
+
+    Raises:
+        ConfigError: the paper has no such width.
+    """
+    require(width in FEED_FORWARD, "width", width, f"the paper has {', '.join(map(str, FEED_FORWARD))}")
     training = TrainingConfig()
     if width == 32:
         epochs = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)

@@ -49,20 +49,21 @@ def read(path: Path) -> list[Row]:
 
 
 def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a setting, the mean over its seeds, in falling order of F1 on both splits at the last checkpoint."""
-    settings: dict[str, list[Row]] = {}
+    """One row a setting and width, the mean over its seeds, in falling order of F1 on both splits at the end."""
+    settings: dict[tuple[str, int], list[Row]] = {}
     for run in runs:
-        settings.setdefault(run["setting"], []).append(run)
+        settings.setdefault((run["setting"], run["width"]), []).append(run)
     rows = []
-    for name, found in settings.items():
+    for (name, width), found in settings.items():
         whole = [run for run in found if not run["failure"]]
         means = {column: fmean(map(read_, whole)) for column, read_ in COLUMNS.items()} if whole else {}
         failed = "; ".join({run["failure"] for run in found if run["failure"]})
-        rows.append((means, {"setting": name, "runs": len(whole), "failed": failed}))
+        rows.append((means, {"setting": name, "width": width, "runs": len(whole), "failed": failed}))
     rows.sort(key=lambda pair: -(pair[0].get("F1", -1) + pair[0].get("F1 subset", -1)))
     return [
         {
             "setting": row["setting"],
+            "width": row["width"],
             "runs": row["runs"],
             **{c: f"{means[c]:.3g}" if c == "best epoch" else f"{means[c]:.2f}" for c in means},
             **({"failed": row["failed"]} if row["failed"] else {}),

@@ -2,8 +2,9 @@
 
 ``python -m taskclust.runs.search --minutes 60`` walks the settings below, each on the same seeds, and appends a row a
 run to ``reports/search/runs.jsonl``; what has its row is not run again, on whatever machine. Settings are chosen on
-seeds 100 to 104, claims are judged on seeds 0 to 4. Small is width 256 and 20 tasks over 16 symbols; the evaluated
-tasks have as many distributions as Table 3 gives them.
+seeds 100 to 104, claims are judged on seeds 0 to 4. Small is width 256 (``--width`` for another) and 20 tasks over 16
+symbols; the evaluated tasks have as many distributions as Table 3 gives them. ``--only batch`` takes the settings with
+"batch" in their names.
 """
 
 import argparse
@@ -38,13 +39,13 @@ SEEDS = (100, 101, 102, 103, 104)
 ROWS = Path("reports/search/runs.jsonl")
 
 
-def small() -> ExperimentConfig:
+def small(width: int = 256) -> ExperimentConfig:
     """Where the search starts: minutes a run on one core."""
     data = DataConfig(n_tasks=20, n_task_symbols=16, distribution_totals=((5, 6), (5, 15), (10, 32)))
     epochs = (0, 10, 20, 30, 40, 50, 60, 80, 100)
     training = TrainingConfig(epochs=100, learning_rate=3e-4, checkpoints=epochs)
     probe = ProbeConfig(iterations=1_000, tsne_restarts=2)
-    return ExperimentConfig(data=data, model=ModelConfig.of_width(256), training=training, probe=probe)
+    return ExperimentConfig(data=data, model=ModelConfig.of_width(width), training=training, probe=probe)
 
 
 #: Alternatives to the starting point, one silent point each: field -> values.
@@ -79,13 +80,18 @@ ALTERNATIVES: dict[str, tuple[Any, ...]] = {
 
 
 def _whole(model: ModelConfig) -> Changes:
-    return {f"model.{f.name}": getattr(model, f.name) for f in dataclasses.fields(model)}
+    """Every choice of a model but its sizes."""
+    names = [f.name for f in dataclasses.fields(model) if f.name not in ("width", "feed_forward")]
+    return {f"model.{name}": getattr(model, name) for name in names}
 
 
-#: Whole models, and choices that go together.
+def whole_models(width: int) -> dict[str, Changes]:
+    """Models that answer every silent point in their own way."""
+    return {"GPT-2": _whole(ModelConfig.gpt2(width)), "tutorial": _whole(ModelConfig.tutorial(width))}
+
+
+#: Choices that go together.
 COMBINED: dict[str, Changes] = {
-    "GPT-2": _whole(ModelConfig.gpt2(256)),
-    "tutorial": _whole(ModelConfig.tutorial(256)),
     "small tokens, large head": {"model.token_std": 0.05, "model.head_std": 0.5},
     "tied, input loss 5": {"model.tied_head": True, "training.input_loss_weight": 5.0},
     "tied, input loss 5, rate 1e-3, warm-up": {
@@ -103,9 +109,10 @@ COMBINED: dict[str, Changes] = {
 }
 
 
-def settings() -> Iterator[tuple[str, Changes]]:
+def settings(width: int = 256) -> Iterator[tuple[str, Changes]]:
     """Every setting of the declared grid by name: the start, whole models, then one silent point at a time."""
     yield "start", {}
+    yield from whole_models(width).items()
     yield from COMBINED.items()
     for path, values in ALTERNATIVES.items():
         for value in values:
@@ -172,17 +179,17 @@ def _short(value: Any) -> Any:
     return [_short(v) for v in value] if isinstance(value, list) else round(value, 3)
 
 
-def done(rows: Path) -> set[tuple[str, int]]:
-    """The (setting, seed) pairs that have their row."""
+def done(rows: Path, width: int = 256) -> set[tuple[str, int]]:
+    """The (setting, seed) pairs that have their row at this width."""
     lines = rows.read_text().splitlines() if rows.exists() else []
-    return {(row["setting"], row["seed"]) for row in map(json.loads, lines)}
+    return {(row["setting"], row["seed"]) for row in map(json.loads, lines) if row["width"] == width}
 
 
-def run_one(store: Path, changes: Changes, seed: int) -> Changes:
+def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Changes:
     """Train and probe one setting on one seed; the checkpoints are thrown away once they are probed."""
     runner = Runner(Store(store))
     try:
-        config = vary(replace(small(), seed=seed), changes)
+        config = vary(replace(small(width), seed=seed), changes)
         record = runner.scores(config)
     except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
         return {"failure": str(error)}
@@ -197,14 +204,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="start no run after so many (60)")
     parser.add_argument("--workers", type=int, default=1, help="processes at once (1)")
     parser.add_argument("--seeds", type=int, default=2, help=f"how many of {SEEDS} (2)")
+    parser.add_argument("--width", type=int, default=256, help="of the models (256)")
+    parser.add_argument("--only", action="append", default=[], help="settings with this in their name; repeatable")
     parser.add_argument("--samples", type=int, default=100, help="random settings after the declared ones (100)")
     parser.add_argument("--store", type=Path, default=Path(".taskclust"))
     parser.add_argument("--rows", type=Path, default=ROWS)
     options = parser.parse_args()
     options.rows.parent.mkdir(parents=True, exist_ok=True)
-    plan = [*settings(), *map(sampled, range(options.samples))]
+    plan = [*settings(options.width), *map(sampled, range(options.samples))]
+    if options.only:
+        plan = [(name, changes) for name, changes in plan if any(part in name for part in options.only)]
     wanted = [(name, changes, seed) for name, changes in plan for seed in SEEDS[: options.seeds]]
-    found = done(options.rows)
+    found = done(options.rows, options.width)
     pending = [(n, c, s) for n, c, s in wanted if (n, s) not in found]
     until = time.monotonic() + 60 * options.minutes
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
@@ -212,10 +223,11 @@ def main() -> None:
         while (pending and time.monotonic() < until) or running:
             while pending and len(running) < options.workers and time.monotonic() < until:
                 name, changes, seed = pending.pop(0)
-                running[pool.submit(run_one, options.store, changes, seed)] = (name, changes, seed)
+                running[pool.submit(run_one, options.store, changes, seed, options.width)] = (name, changes, seed)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name, changes, seed = running.pop(future)
-                row = {"setting": name, "seed": seed, "changes": changes, **future.result()}
+                about = {"setting": name, "width": options.width, "seed": seed, "changes": changes}
+                row = {**about, **future.result()}
                 with options.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(f"{name} seed {seed}: {describe(row)}", flush=True)  # noqa: T201 - its log

@@ -5,16 +5,17 @@ import json
 from taskclust.report import search
 
 
-def run(setting, seed, f1, *, subset=0.4, failure=None):
+def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
     """A row of two checkpoints and two layers as the search writes it, its last F1 given."""
     if failure:
-        return {"setting": setting, "seed": seed, "changes": {}, "failure": failure}
+        return {"setting": setting, "width": width, "seed": seed, "changes": {}, "failure": failure}
     curve = [[0.1, 0.2], [0.1, f1]]
     split = dict.fromkeys(("tsne", "raw", "ari", "distribution", "end_task"), curve)
     split |= {"tsne_low": curve, "tsne_high": [[0.1, 0.2], [0.1, f1 + 0.05]], "hard_separated": curve}
     split["components"] = dict.fromkeys(("task", "distribution", "input", "output"), curve)
     return {
         "setting": setting,
+        "width": width,
         "seed": seed,
         "changes": {"model.norm": "before"},
         "failure": None,
@@ -33,6 +34,15 @@ def test_a_setting_has_one_row_of_means_over_its_seeds():
     assert (row["setting"], row["runs"], row["F1"], row["best epoch"]) == ("start", 2, "0.60", "5")
     assert (row["accuracy"], row["hard accuracy"], row["spread of starts"]) == ("0.50", "0.25", "0.05")
     assert row["task at the instruction's end"] == "0.60"
+
+
+def test_a_setting_has_a_row_of_its_own_at_each_width():
+    rows = search.setting_rows([run("start", 100, 0.5), run("start", 100, 0.7, width=128)])
+
+    assert [(row["setting"], row["width"], row["F1"]) for row in rows] == [
+        ("start", 128, "0.70"),
+        ("start", 256, "0.50"),
+    ]
 
 
 def test_the_best_setting_stands_first_by_both_splits():

@@ -1,6 +1,8 @@
 """The search's settings are what they say, and a run is kept in one row and not run twice."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -10,10 +12,12 @@ from taskclust.runs import Runner, Store, search
 from tests.runs.test_probing import DATA, MODEL, PROBE
 
 
-def test_every_declared_setting_can_be_and_differs_from_every_other():
-    configs = {name: search.vary(search.small(), changes) for name, changes in search.settings()}
+@pytest.mark.parametrize("width", [128, 256])
+def test_every_declared_setting_can_be_and_differs_from_every_other(width):
+    configs = {name: search.vary(search.small(width), changes) for name, changes in search.settings(width)}
 
-    assert len(configs) == len(list(search.settings())) >= 50
+    assert {config.model.width for config in configs.values()} == {width}
+    assert len(configs) == len(list(search.settings(width))) >= 50
     assert len({digest(config) for config in configs.values()}) == len(configs)
 
 
@@ -52,7 +56,7 @@ def tiny(monkeypatch):
     training = replace(search.small().training, epochs=2, checkpoints=(0, 2), precision="float32")
     probe = replace(PROBE, iterations=20)
     start = ExperimentConfig(data=DATA, model=replace(MODEL, dropout=0.1), training=training, probe=probe)
-    monkeypatch.setattr(search, "small", lambda: start)
+    monkeypatch.setattr(search, "small", lambda _width: start)
     return start
 
 
@@ -77,10 +81,28 @@ def test_a_setting_that_cannot_be_is_a_row_that_says_why(tiny, tmp_path):  # noq
     assert search.describe(row) == row["failure"]
 
 
-def test_runs_that_have_their_row_are_known(tmp_path):
+def test_runs_that_have_their_row_at_a_width_are_known(tmp_path):
     rows = tmp_path / "runs.jsonl"
     assert search.done(rows) == set()
 
-    rows.write_text('{"setting": "start", "seed": 100}\n{"setting": "start", "seed": 101}\n')
+    known = [("start", 256, 100), ("start", 256, 101), ("start", 128, 102)]
+    lines = [json.dumps({"setting": setting, "width": width, "seed": seed}) for setting, width, seed in known]
+    rows.write_text("\n".join(lines) + "\n")
 
     assert search.done(rows) == {("start", 100), ("start", 101)}
+    assert search.done(rows, 128) == {("start", 102)}
+
+
+def test_main_runs_the_settings_asked_for_and_what_is_missing_only(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
+    rows = tmp_path / "rows" / "runs.jsonl"
+    command = ["search", "--only", "tied_head", "--only", "norm=", "--seeds", "1", "--width", "128"]
+    monkeypatch.setattr(sys, "argv", [*command, "--store", str(tmp_path), "--rows", str(rows)])
+    monkeypatch.setattr(search, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+
+    search.main()
+    search.main()
+
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    names = ["model.tied_head=True", "model.norm=before"]
+    assert [(row["setting"], row["width"], row["seed"]) for row in found] == [(name, 128, 100) for name in names]
+    assert capsys.readouterr().out.count("accuracy") == 2
