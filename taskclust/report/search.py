@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,6 +21,11 @@ def _at_best(row: Row) -> int:
 def _top(split: str, name: str, at: Callable[[Row], int] = lambda _: -1) -> Callable[[Row], float]:
     """A quantity of the top layer at one checkpoint, the last unless said otherwise."""
     return lambda row: row[split][name][at(row)][-1]
+
+
+def _without(split: str, names: str) -> Callable[[Row], float]:
+    """Task F1 after t-SNE once codes are taken out of the last states; rows of before it was measured have none."""
+    return lambda row: row["without"][split][names][1] if "without" in row else nan
 
 
 #: Column -> what it shows of one run; F1 is by task after t-SNE, at the top layer, unless said otherwise.
@@ -40,6 +46,8 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
     "KNN": lambda row: row["knn"][-1][-1],
     **{name: (lambda row, name=name: row["validation"]["components"][name][-1][-1]) for name in _COMPONENTS},
     "task at the instruction's end": _top("validation", "end_task"),
+    **{f"F1 without {names}": _without("validation", names) for names in ("input", "output", "input and output")},
+    **{f"F1 subset without {names}": _without("subset", names) for names in ("input", "output", "input and output")},
 }
 
 
@@ -65,11 +73,15 @@ def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
             "setting": row["setting"],
             "width": row["width"],
             "runs": row["runs"],
-            **{c: f"{means[c]:.3g}" if c == "best epoch" else f"{means[c]:.2f}" for c in means},
+            **{c: _text(c, means[c]) for c in means},
             **({"failed": row["failed"]} if row["failed"] else {}),
         }
         for means, row in rows
     ]
+
+
+def _text(column: str, value: float) -> str:
+    return "" if isnan(value) else f"{value:.3g}" if column == "best epoch" else f"{value:.2f}"
 
 
 def main(folder: str) -> None:

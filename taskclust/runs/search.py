@@ -30,6 +30,11 @@ from taskclust.config import (
     ProbeConfig,
     TrainingConfig,
 )
+from taskclust.data import generate
+from taskclust.models import Decoder
+from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.codes import additive_codes, without
+from taskclust.probes.hidden import hidden_states
 from taskclust.runs.experiments import Record, Runner
 from taskclust.runs.store import Store
 
@@ -193,9 +198,30 @@ def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Chang
         record = runner.scores(config)
     except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
         return {"failure": str(error)}
-    keys = runner.keys(runner.resolve(config))
-    shutil.rmtree(runner.store.path("trajectory", keys["trajectory"]), ignore_errors=True)
-    return summarize(record)
+    trained = runner.store.path("trajectory", runner.keys(runner.resolve(config))["trajectory"])
+    taken_out = f1_without_codes(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
+    shutil.rmtree(trained, ignore_errors=True)
+    return {**summarize(record), "without": taken_out}
+
+
+#: What is taken out of the last checkpoint's top layer before it is clustered once more.
+TAKEN_OUT = (("input",), ("output",), ("input", "output"), ("distribution",))
+
+
+def f1_without_codes(config: ExperimentConfig, checkpoint: Path) -> dict[str, dict[str, list[float]]]:
+    """Task F1 of both splits, [raw, after t-SNE], once the codes named are taken out of a model's top layer."""
+    dataset = generate(config.data, config.seed)
+    model = Decoder.from_pretrained(checkpoint)
+    top = {name: hidden_states(model, split).input_token[-1] for name, split in dataset.splits.items()}
+    codes = additive_codes(top["train"], dataset.train)
+    found: dict[str, dict[str, list[float]]] = {}
+    for split in SPLITS:
+        for names in TAKEN_OUT:
+            left = without(top[split], dataset.splits[split], codes, names)[None]
+            scores = cluster_scores(left, dataset.splits[split], config.probe, with_tsne=True, seed=config.seed)
+            f1 = [scores[space]["task"]["f1"][0] for space in ("raw", "tsne")]
+            found.setdefault(split, {})[" and ".join(names)] = _short(f1)
+    return found
 
 
 def main() -> None:

@@ -1,0 +1,60 @@
+"""Take codes out of hidden states: what k-means would find if the states did not say which input was read.
+
+A state is close to a sum of codes (:mod:`taskclust.probes.components`). Here each identity's code is estimated on one
+set of instances, the training set, and subtracted from others: an intervention where the variance components observe.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taskclust.config import require
+from taskclust.data import Split
+
+#: The codes that are fitted together; a distribution's holds its task's too until the two are told apart.
+_FITTED = ("distribution", "input", "output")
+CODES = ("task", *_FITTED)
+
+
+class Codes(NamedTuple):
+    """For each name of :data:`CODES` its identities, [K], and their codes, [K, D]."""
+
+    identities: dict[str, np.ndarray]
+    vectors: dict[str, Float[Tensor, "K D"]]
+
+
+def additive_codes(states: Float[Tensor, "N D"], split: Split) -> Codes:
+    """Fit the states, by least squares, as a sum of codes of task, distribution, input and output.
+
+    The distribution's code is what it adds to its task's: the codes of a task's distributions add up to zero.
+    """
+    identities, places = {}, {}
+    for name in CODES:
+        identities[name], places[name] = np.unique(split.labels(name), return_inverse=True)
+    design = np.concatenate([np.eye(len(identities[name]))[places[name]] for name in _FITTED], axis=1)
+    gram = torch.as_tensor(np.linalg.pinv(design.T @ design) @ design.T, device=states.device)
+    fitted = (gram @ (states - states.mean(0)).double()).to(states.dtype)
+    vectors = dict(zip(_FITTED, fitted.split([len(identities[name]) for name in _FITTED]), strict=True))
+    first = np.unique(places["distribution"], return_index=True)[1]
+    owner = torch.as_tensor(places["task"][first], device=states.device)  # the task of each distribution
+    share = torch.nn.functional.one_hot(owner).T.to(states.dtype)
+    vectors["task"] = share @ vectors["distribution"] / share.sum(1, keepdim=True)
+    vectors["distribution"] = vectors["distribution"] - vectors["task"][owner]
+    return Codes(identities, vectors)
+
+
+def without(states: Float[Tensor, "N D"], split: Split, codes: Codes, names: tuple[str, ...]) -> Float[Tensor, "N D"]:
+    """The states less the named codes.
+
+    Raises:
+        ConfigError: the split has an identity that the codes were not fitted on.
+    """
+    for name in names:
+        known, labels = codes.identities[name], split.labels(name)
+        unknown = sorted(set(labels.tolist()) - set(known.tolist()))
+        require(not unknown, name, unknown[:3], "fit the codes on a split that has it")
+        states = states - codes.vectors[name][torch.as_tensor(np.searchsorted(known, labels), device=states.device)]
+    return states
