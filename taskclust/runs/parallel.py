@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -47,10 +48,23 @@ def obtain_all(
 
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
     """Give each process its runner, with its own line of the terminal."""
+    end_with_parent()
     tqdm.set_lock(lock)
     with counter.get_lock():
         _process["runner"] = replace(runner, bar=counter.value)
         counter.value += 1
+
+
+def end_with_parent() -> None:
+    """End this process once the one that started it is gone: what was killed leaves nothing behind that works on."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)  # stored work is whole, whenever this is
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(kind: RecordKind, config: AnyConfig) -> None:

@@ -36,6 +36,7 @@ from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import additive_codes, without
 from taskclust.probes.hidden import hidden_states
 from taskclust.runs.experiments import Record, Runner
+from taskclust.runs.parallel import end_with_parent
 from taskclust.runs.store import Store
 
 Changes = dict[str, Any]
@@ -244,7 +245,7 @@ def main() -> None:
     found = done(options.rows, options.width)
     pending = [(n, c, s) for n, c, s in wanted if (n, s) not in found]
     until = time.monotonic() + 60 * options.minutes
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), end_with_parent) as pool:
         running: dict[Any, tuple[str, Changes, int]] = {}
         while (pending and time.monotonic() < until) or running:
             while pending and len(running) < options.workers and time.monotonic() < until:

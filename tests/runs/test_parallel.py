@@ -1,6 +1,11 @@
 """Several processes compute what one computes, and what one run raises costs the others nothing."""
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -84,3 +89,41 @@ def test_two_processes_compute_each_record_once_when_told_to_recompute(together)
     assert all(path.stat().st_ino != old for path, old in zip(files, before, strict=True))
     assert list(map(measured, again)) == list(map(measured, together.returned))
     assert obtain_all(together.runner, CONFIGS, workers=2) == again
+
+
+POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from taskclust.runs.parallel import end_with_parent
+with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), {initializer}) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 60)
+    time.sleep(60)
+"""
+
+
+def is_at_work(pid):
+    """Is there such a process, other than a dead one that nobody has waited for?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("initializer", "stays"), [("end_with_parent", False), ("None", True)])
+def test_a_killed_run_leaves_no_process_at_work(initializer, stays):
+    """The null: without the watch the worker works on."""
+    main = subprocess.Popen([sys.executable, "-c", POOL.format(initializer=initializer)], stdout=subprocess.PIPE)
+    worker = int(main.stdout.readline())
+
+    main.kill()
+    main.wait()
+    main.stdout.close()
+    until = time.monotonic() + (2 if stays else 30)
+    while is_at_work(worker) and time.monotonic() < until:
+        time.sleep(0.05)
+
+    assert is_at_work(worker) is stays
+    if stays:
+        os.kill(worker, 9)
