@@ -64,7 +64,7 @@ ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "model.norm": ("before",),
     "model.positions": ("learned",),
     "model.scale_tokens": (True,),
-    "training.batch_instructions": (4, 8, 32, 64),
+    "training.batch_instructions": (2, 4, 8, 32, 64),
     "training.learning_rate": (1e-4, 1e-3),
     "data.regex.max_repeats": (2, 5),
     "model.dropout_at": (("embedding", "branch"), ("attention", "branch"), ("branch",), ("embedding",)),
@@ -107,6 +107,7 @@ COMBINED: dict[str, Changes] = {
         "training.warmup_epochs": 10,
     },
     "tied, input loss 0": {"model.tied_head": True, "training.input_loss_weight": 0.0},
+    "tied, batch 2": {"model.tied_head": True, "training.batch_instructions": 2},
     "tied, tokens 0.2": {"model.tied_head": True, "model.token_std": 0.2},
     "tied, no attention dropout": {"model.tied_head": True, "model.dropout_at": ("embedding", "branch")},
     "tied, repeats 2": {"model.tied_head": True, "data.regex.max_repeats": 2},
@@ -118,7 +119,9 @@ COMBINED: dict[str, Changes] = {
 def settings(width: int = 256) -> Iterator[tuple[str, Changes]]:
     """Every setting of the declared grid by name: the start, whole models, then one silent point at a time."""
     yield "start", {}
-    yield from whole_models(width).items()
+    for name, changes in whole_models(width).items():
+        yield name, changes
+        yield f"{name}, batch 2", {**changes, "training.batch_instructions": 2}
     yield from COMBINED.items()
     for path, values in ALTERNATIVES.items():
         for value in values:
