@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from taskclust.config import ConfigError
+from taskclust.config import ConfigError, require
 
 EXAGGERATION = 12.0
 EXAGGERATED_ITERATIONS = 250
@@ -47,6 +47,7 @@ def tsne(
     iterations: int = 2_000,
     restarts: int = 3,
     degrees_of_freedom: float = 2.0,
+    older: bool = False,
     chunk_elements: int | None = None,
 ) -> Embedding:
     """Embed each of B sets of points.
@@ -63,10 +64,11 @@ def tsne(
         restarts: starts of each problem.
         degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn takes C - 1, so 2 in
             the paper's three dimensions.
+        older: start and step as scikit-learn's before 1.2: the principal components unscaled, and a rate of 200.
         chunk_elements: N x N entries to hold at once; by default what stays in a core's cache, or much on a GPU.
 
     Raises:
-        ConfigError: a perplexity that is not below N; a state that is not finite.
+        ConfigError: a perplexity that is not below N; a state that is not finite; ``older`` of too many points.
     """
     B, N, _ = points.shape
     if not perplexity < N:
@@ -77,6 +79,10 @@ def tsne(
     start = pca_start(points, components)[:, None].repeat(1, restarts, 1, 1)
     jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
     jitter[:, 0] = 0
+    if older:
+        require(N <= EXACT_POINTS, "older", older, f"only {EXACT_POINTS:,} points or fewer are embedded so")
+        unscaled = principal_components(points, components)[..., :1].std(dim=1, keepdim=True)[:, None] / 1e-4
+        start, jitter = start * unscaled, jitter * unscaled
     if N > EXACT_POINTS:
         theirs = max(components - 1, 1)
         if components > 3 or degrees_of_freedom != theirs:
@@ -91,8 +97,9 @@ def tsne(
     if chunk_elements is None:
         chunk_elements = 200_000 if points.device.type == "cpu" else 300_000_000
     size = max(1, chunk_elements // N**2)
+    rate = 200.0 if older else max(N / EXAGGERATION / 4, 50.0)
     parts = [
-        _descend(affinity[owner[i : i + size]], flat[i : i + size], iterations, degrees_of_freedom)
+        _descend(affinity[owner[i : i + size]], flat[i : i + size], iterations, degrees_of_freedom, rate)
         for i in range(0, len(flat), size)
     ]
     embedded = torch.cat([p[0] for p in parts]).view(B, restarts, N, components)
@@ -135,19 +142,24 @@ def joint_probabilities(points: Float[Tensor, "B N D"], perplexity: float) -> Fl
 
 def pca_start(points: Float[Tensor, "B N D"], components: int) -> Float[Tensor, "B N C"]:
     """The leading principal components, scaled so that the first has standard deviation 1e-4 (scikit-learn >= 1.2)."""
+    projected = principal_components(points, components)
+    return projected / projected[..., :1].std(dim=1, keepdim=True).clamp(min=1e-30) * 1e-4
+
+
+def principal_components(points: Float[Tensor, "B N D"], components: int) -> Float[Tensor, "B N C"]:
+    """Each point's leading principal components; those that the points do not have are zero."""
     centered = points - points.mean(dim=1, keepdim=True)
     left, scale, _ = torch.linalg.svd(centered, full_matrices=False)
     projected = (left * scale[:, None])[..., :components]
     if projected.shape[-1] < components:
         projected = torch.nn.functional.pad(projected, (0, components - projected.shape[-1]))
-    return projected / projected[..., :1].std(dim=1, keepdim=True).clamp(min=1e-30) * 1e-4
+    return projected
 
 
 def _descend(
-    P: Float[Tensor, "b N N"], Y: Float[Tensor, "b N C"], iterations: int, dof: float
+    P: Float[Tensor, "b N N"], Y: Float[Tensor, "b N C"], iterations: int, dof: float, rate: float = 50.0
 ) -> tuple[Float[Tensor, "b N C"], Float[Tensor, " b"]]:
     """Gradient descent with momentum and per-coordinate gains; returns the embedding and its divergence."""
-    rate = max(P.shape[1] / EXAGGERATION / 4, 50.0)
     Y, step, gain = Y.clone(), torch.zeros_like(Y), torch.ones_like(Y)
     kernel, force = torch.empty_like(P), torch.empty_like(P)
     ones = torch.ones_like(Y[..., :1])

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from taskclust.config import (
     SPLITS,
@@ -35,6 +37,8 @@ from taskclust.models import Decoder
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import additive_codes, without
 from taskclust.probes.hidden import hidden_states
+from taskclust.probes.neighbors import nearest
+from taskclust.probes.tsne import tsne
 from taskclust.runs.experiments import Record, Runner
 from taskclust.runs.parallel import end_with_parent
 from taskclust.runs.store import Store
@@ -203,28 +207,58 @@ def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Chang
     except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
         return {"failure": str(error)}
     trained = runner.store.path("trajectory", runner.keys(runner.resolve(config))["trajectory"])
-    taken_out = f1_without_codes(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
+    again = probe_otherwise(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
     shutil.rmtree(trained, ignore_errors=True)
-    return {**summarize(record), "without": taken_out}
+    return {**summarize(record), **again}
 
 
 #: What is taken out of the last checkpoint's top layer before it is clustered once more.
 TAKEN_OUT = (("input",), ("output",), ("input", "output"), ("distribution",))
+NEIGHBORS = (1, 5, 20)
 
 
-def f1_without_codes(config: ExperimentConfig, checkpoint: Path) -> dict[str, dict[str, list[float]]]:
-    """Task F1 of both splits, [raw, after t-SNE], once the codes named are taken out of a model's top layer."""
+def probe_otherwise(config: ExperimentConfig, checkpoint: Path) -> Changes:
+    """Task F1 of a model's top layer by other choices of the probe, and what the clusters would be without codes.
+
+    Returns:
+        By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``before_norm``: the same before
+        the last norm, of a model that has one; ``older``: after t-SNE as scikit-learn's before 1.2. And ``neighbors``:
+        the KNN percentage at other K.
+    """
     dataset = generate(config.data, config.seed)
     model = Decoder.from_pretrained(checkpoint)
-    top = {name: hidden_states(model, split).input_token[-1] for name, split in dataset.splits.items()}
+
+    def tops(*, before_norm: bool) -> dict[str, Tensor]:
+        return {
+            name: hidden_states(model, split, before_final_norm=before_norm).input_token[-1]
+            for name, split in dataset.splits.items()
+        }
+
+    def f1(states: Tensor, split: str) -> list[float]:
+        part = dataset.splits[split]
+        scores = cluster_scores(states[None], part, config.probe, with_tsne=True, seed=config.seed)
+        return _short([scores[space]["task"]["f1"][0] for space in ("raw", "tsne")])
+
+    top = tops(before_norm=False)
     codes = additive_codes(top["train"], dataset.train)
-    found: dict[str, dict[str, list[float]]] = {}
+    found: Changes = {"without": {}, "older": {}}
     for split in SPLITS:
-        for names in TAKEN_OUT:
-            left = without(top[split], dataset.splits[split], codes, names)[None]
-            scores = cluster_scores(left, dataset.splits[split], config.probe, with_tsne=True, seed=config.seed)
-            f1 = [scores[space]["task"]["f1"][0] for space in ("raw", "tsne")]
-            found.setdefault(split, {})[" and ".join(names)] = _short(f1)
+        part = dataset.splits[split]
+        found["without"][split] = {
+            " and ".join(names): f1(without(top[split], part, codes, names), split) for names in TAKEN_OUT
+        }
+        generator = torch.Generator().manual_seed(config.seed)
+        settings = {**config.probe.tsne_settings(), "restarts": 1}
+        embedded = tsne(top[split][None], generator=generator, older=True, **settings).best()
+        again = cluster_scores(embedded, part, config.probe, with_tsne=False, seed=config.seed)
+        found["older"][split] = _short(again["raw"]["task"]["f1"][0])
+    if config.model.norm == "before":
+        before = tops(before_norm=True)
+        found["before_norm"] = {split: f1(before[split], split) for split in SPLITS}
+    tasks = {name: torch.as_tensor(split.labels("task")) for name, split in dataset.splits.items()}
+    near = nearest(top["validation"][None], top["train"][None], max(NEIGHBORS))[0]
+    same = tasks["train"][near] == tasks["validation"][:, None]
+    found["neighbors"] = {str(k): _short(float(same[:, :k].float().mean())) for k in NEIGHBORS}
     return found
 
 

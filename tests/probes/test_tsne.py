@@ -336,6 +336,30 @@ def test_first_restart_is_the_principal_components_and_the_others_stay_near(prob
 # --- batches and seeds
 
 
+def test_older_start_is_the_unscaled_components_with_a_rate_of_200(monkeypatch):
+    points, given = clouds(), {}
+
+    def descend(_affinity, start, _iterations, _dof, rate):
+        given.update(start=start, rate=rate)
+        return start, torch.zeros(len(start))
+
+    monkeypatch.setattr(module, "_descend", descend)
+    tsne(points, generator=torch.Generator().manual_seed(0), restarts=2, older=True)
+
+    start = given["start"].view(len(points), 2, 40, 3)
+    for ours, cloud in zip(start[:, 0].numpy(), points, strict=True):
+        theirs = PCA(3, svd_solver="full").fit_transform(cloud.double().numpy())
+        assert_close(ours, theirs * np.sign((ours * theirs).sum(axis=0)), rtol=1e-3, atol=1e-5)
+    apart = (start[:, 1] - start[:, 0]).std(dim=(1, 2)) / start[:, 0, :, 0].std(dim=1)
+    assert_close(apart, torch.full_like(apart, 0.1), rtol=0.3)
+    assert given["rate"] == 200
+
+
+def test_older_start_is_not_known_to_barnes_hut():
+    with pytest.raises(ConfigError, match="older=True: only 3,000 points or fewer"):
+        tsne(torch.zeros(1, 3001, 2), generator=torch.Generator(), older=True)
+
+
 @pytest.mark.parametrize("chunk", [1, 40 * 40 * 2, 40 * 40 * 4], ids=["one", "two", "four"])
 def test_chunked_and_single_embeddings_equal_the_batch(chunk):
     points = clouds()
