@@ -53,7 +53,8 @@ def small(width: int = 256) -> ExperimentConfig:
     """Where the search starts: minutes a run on one core."""
     data = DataConfig(n_tasks=20, n_task_symbols=16, distribution_totals=((5, 6), (5, 15), (10, 32)))
     epochs = (0, 10, 20, 30, 40, 50, 60, 80, 100)
-    training = TrainingConfig(epochs=100, learning_rate=3e-4, checkpoints=epochs)
+    rate = round(1e-4 * 768 / width, 6)  # Table 5's at its width; narrower models bear and need a higher one
+    training = TrainingConfig(epochs=100, learning_rate=rate, checkpoints=epochs)
     probe = ProbeConfig(iterations=1_000, tsne_restarts=2)
     return ExperimentConfig(data=data, model=ModelConfig.of_width(width), training=training, probe=probe)
 

@@ -21,6 +21,10 @@ def test_every_declared_setting_can_be_and_differs_from_every_other(width):
     assert len({digest(config) for config in configs.values()}) == len(configs)
 
 
+def test_the_rate_is_table_5s_at_its_width_and_grows_as_models_narrow():
+    assert [search.small(width).training.learning_rate for width in (768, 256, 128)] == [1e-4, 3e-4, 6e-4]
+
+
 def test_every_alternative_differs_from_the_start():
     start = search.small()
 
