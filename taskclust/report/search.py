@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from taskclust.report.search_figures import search_figures
 from taskclust.report.tables import markdown
 
 Row = dict[str, Any]
@@ -85,7 +86,7 @@ def _text(column: str, value: float) -> str:
 
 
 def main(folder: str) -> None:
-    """Write ``settings.md`` beside the search's rows."""
+    """Write ``settings.md`` and the figures beside the search's rows."""
     runs = read(Path(folder) / "runs.jsonl")
     rows = setting_rows(runs)
     changes = {run["setting"]: run["changes"] for run in runs if run["setting"].startswith("sample")}
@@ -95,6 +96,8 @@ def main(folder: str) -> None:
         "(`python -m taskclust.runs.search`).\n\nMeans over seeds; the last checkpoint and the top layer unless said "
         "otherwise; F1 is by task, on unseen instructions, after t-SNE. Seeds 100 to 104 choose and judge nothing.\n\n"
     )
+    for name, figure in search_figures(runs).items():
+        figure.savefig(Path(folder) / f"{name}.png", dpi=110)
     (Path(folder) / "settings.md").write_text(text + markdown(rows) + (f"\n\n{listed}" if listed else "") + "\n")
 
 

@@ -2,7 +2,12 @@
 
 import json
 
+import numpy as np
+import pytest
+
 from taskclust.report import search
+from taskclust.report.search_figures import search_figures
+from tests.helpers import assert_close
 
 
 def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
@@ -73,3 +78,56 @@ def test_the_table_is_written_beside_the_rows_with_the_changes_of_each_sample(tm
     text = (tmp_path / "settings.md").read_text()
     assert "from 2 runs of 2 settings" in text
     assert '- sample 3: {"model.norm": "before"}' in text
+    assert {path.stem for path in tmp_path.glob("*.png")} == OLD_FIGURES
+
+
+OLD_FIGURES = {"codes-over-epochs", "merging", "hard-apart"}  # of a search that ran its start
+
+
+def measured(setting, f1):
+    """A row of today: with what the tasks' partition costs, and without codes."""
+    row = run(setting, 100, f1)
+    for split in ("validation", "subset"):
+        row[split] |= {"label_inertia": [[2.0, 1.5]], "label_inertia_tsne": [[3.0, 2.5]]}
+    names = ("input", "output", "input and output", "distribution")
+    taken = {name: [0.1, f1 + 0.1 * k] for k, name in enumerate(names)}
+    return {**row, "without": {"validation": taken, "subset": taken}}
+
+
+def test_rows_of_before_a_measurement_have_the_figures_that_need_it_not():
+    assert set(search_figures([run("start", 100, 0.5)])) == OLD_FIGURES
+    assert set(search_figures([measured("start", 0.5)])) == OLD_FIGURES | {"codes-taken-out", "states-or-clustering"}
+
+
+@pytest.mark.parametrize("failed", [[], [run("none", 100, 0, failure="no regex")]], ids=["none", "one"])
+def test_runs_that_failed_are_in_no_figure(failed):
+    figure = search_figures([measured("low", 0.2), measured("high", 0.6), *failed])["codes-taken-out"]
+
+    as_it_is, without_input = figure.axes[0].lines[:2]
+    assert_close(as_it_is.get_xdata(), [0.2, 0.6])
+    assert_close(without_input.get_xdata(), [0.2, 0.6])
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "low (width 256, seed 100)",
+        "high (width 256, seed 100)",
+    ]
+
+
+def test_points_of_the_scatters_are_the_last_top_layers():
+    row = measured("start", 0.5)
+    row["validation"]["end_task"] = [[0.9, 0.9], [0.9, 0.3]]
+
+    figures = search_figures([row])
+
+    assert_close(np.asarray(figures["merging"].axes[0].collections[0].get_offsets()), [[0.3, 0.5]])
+    assert_close(np.asarray(figures["hard-apart"].axes[0].collections[0].get_offsets()), [[0.5, 0.5]])
+    states, embedded = figures["states-or-clustering"].axes[0].lines[:2]
+    assert_close(np.array([states.get_ydata(), embedded.get_ydata()]), [[1.5], [2.5]])
+
+
+def test_codes_over_epochs_are_of_the_start_and_of_gpt2():
+    figure = search_figures([run("other", 100, 0.4), run("GPT-2", 100, 0.3), run("start", 100, 0.5)])[
+        "codes-over-epochs"
+    ]
+
+    assert [axis.get_title() for axis in figure.axes] == ["start (width 256, seed 100)", "GPT-2 (width 256, seed 100)"]
+    assert_close(figure.axes[0].lines[4].get_ydata(), [0.2, 0.5])

@@ -1,0 +1,119 @@
+"""What the search of silent points says, as figures: each answers one question of docs/findings.md from its rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+CODES = ("task", "distribution", "input", "output")
+_COLORS = dict(zip(CODES, ("tab:red", "tab:blue", "tab:green", "tab:orange"), strict=True))
+#: Whole settings whose codes are drawn over the epochs.
+WHOLE = ("start", "GPT-2", "GPT-2, batch 2")
+_SPLITS = {"validation": "unseen instructions", "subset": "hard examples with their originals"}
+
+
+def search_figures(runs: Sequence[Row]) -> dict[str, Figure]:
+    """All figures by file name; those that need what older rows do not hold leave such rows out."""
+    runs = [run for run in runs if not run["failure"]]
+    with_codes = [run for run in runs if "without" in run]
+    whole = [run for name in WHOLE for run in runs if run["setting"] == name]
+    made = {"merging": merging(runs), "hard-apart": hard_apart(runs)}
+    if whole:
+        made["codes-over-epochs"] = codes_over_epochs(whole)
+    if with_codes:
+        made["codes-taken-out"] = codes_taken_out(with_codes)
+    if any("label_inertia" in run["validation"] for run in runs):
+        made["states-or-clustering"] = states_or_clustering(runs)
+    return made
+
+
+def codes_over_epochs(runs: Sequence[Row]) -> Figure:
+    """Which code keeps k-means from tasks, and when: shares of the top layer's variance, F1 and accuracy by epoch."""
+    figure = Figure(figsize=(3.2 * len(runs), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
+    for axis, run in zip(axes, runs, strict=True):
+        for code in CODES:
+            share = [layers[-1] for layers in run["validation"]["components"][code]]
+            axis.plot(run["epochs"], share, color=_COLORS[code], marker=".", label=f"{code} code")
+        axis.plot(run["epochs"], [f1[-1] for f1 in run["validation"]["tsne"]], color="black", label="task F1")
+        axis.plot(run["accuracy"]["validation"], color="grey", linestyle=":", label="accuracy")
+        axis.set(xlabel="epoch", ylim=(-0.1, 1.02))
+        axis.set_title(_name(run), fontsize="small")
+    axes[0].set_ylabel("share of variance, top layer")
+    axes[0].legend(fontsize="x-small")
+    figure.suptitle("Unseen instructions")
+    return figure
+
+
+def codes_taken_out(runs: Sequence[Row]) -> Figure:
+    """Task F1 after t-SNE of the last top layer as it is and without its codes, one line a setting."""
+    figure = Figure(figsize=(11, 1.5 + 0.24 * len(runs)), layout="constrained")
+    for axis, split in zip(figure.subplots(1, 2, sharey=True), _SPLITS, strict=True):
+        ordered = sorted(runs, key=lambda run: run["validation"]["tsne"][-1][-1])
+        places = np.arange(len(ordered))
+        axis.plot([run[split]["tsne"][-1][-1] for run in ordered], places, "k.", label="as it is")
+        shown = {"input": ">", "output": "<", "input and output": "D", "distribution": "s"}
+        for names, marker in shown.items():
+            f1 = [run["without"][split][names][1] for run in ordered]
+            axis.plot(f1, places, marker, markersize=4, label=f"without {names}", alpha=0.8)
+        axis.set(title=_SPLITS[split], xlabel="task F1 after t-SNE", xlim=(0, 1), yticks=places)
+        axis.set_yticklabels([_name(run) for run in ordered], fontsize="x-small")
+        axis.axvline(0.9, color="grey", linewidth=0.5)
+    figure.axes[0].legend(fontsize="x-small")
+    return figure
+
+
+def hard_apart(runs: Sequence[Row]) -> Figure:
+    """When hard examples leave their originals: the share apart against the codes of output and task."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axis, code in zip(figure.subplots(1, 2, sharey=True), ("output", "task"), strict=True):
+        _scatter(
+            axis,
+            runs,
+            [run["subset"]["components"][code][-1][-1] for run in runs],
+            [run["subset"]["hard_separated"][-1][-1] for run in runs],
+        )
+        axis.set_xlabel(f"{code} code, share of variance")
+    figure.axes[0].set_ylabel("hard examples apart from their originals")
+    figure.suptitle("Hard examples and their originals, top layer at the end; colour: accuracy on hard examples")
+    return figure
+
+
+def merging(runs: Sequence[Row]) -> Figure:
+    """Where a task's distributions merge: the task code at the instruction's end against that at the input token."""
+    figure = Figure(figsize=(5.2, 4), layout="constrained")
+    axis = figure.subplots()
+    at_end = [run["validation"]["end_task"][-1][-1] for run in runs]
+    _scatter(axis, runs, at_end, [run["validation"]["components"]["task"][-1][-1] for run in runs])
+    for x, run in zip(at_end, runs, strict=True):
+        if "input_loss_weight" in run["setting"]:
+            weight = run["changes"]["training.input_loss_weight"]
+            axis.annotate(f"weight {weight:g}", (x, run["validation"]["components"]["task"][-1][-1]), fontsize="small")
+    axis.set(xlabel="task code at the instruction's end", ylabel="task code at the input token")
+    return figure
+
+
+def states_or_clustering(runs: Sequence[Row]) -> Figure:
+    """Whose fault a low F1 is: what the tasks' own partition costs k-means, relative to the clusters it found."""
+    known = [run for run in runs if "label_inertia" in run["validation"]]
+    figure = Figure(figsize=(5.2, 4), layout="constrained")
+    axis = figure.subplots()
+    for name, marker, space in (("label_inertia", "o", "states"), ("label_inertia_tsne", "x", "after t-SNE")):
+        f1 = [run["validation"]["tsne" if name.endswith("tsne") else "raw"][-1][-1] for run in known]
+        axis.plot(f1, [run["validation"][name][-1][-1] for run in known], marker, label=space)
+    axis.axhline(1, color="grey", linewidth=0.5)
+    axis.set(xlabel="task F1, unseen instructions", ylabel="cost of the tasks' partition / of the clusters found")
+    axis.legend()
+    return figure
+
+
+def _scatter(axis: Axes, runs: Sequence[Row], x: Sequence[float], y: Sequence[float]) -> None:
+    drawn = axis.scatter(x, y, c=[run["accuracy"]["hard"][-1] for run in runs], vmin=0, vmax=1, cmap="viridis")
+    axis.figure.colorbar(drawn, ax=axis)
+
+
+def _name(run: Row) -> str:
+    return f"{run['setting']} (width {run['width']}, seed {run['seed']})"
