@@ -101,6 +101,13 @@ def whole_models(width: int) -> dict[str, Changes]:
     return {"GPT-2": _whole(ModelConfig.gpt2(width)), "tutorial": _whole(ModelConfig.tutorial(width))}
 
 
+#: What a whole model is tried with: more and noisier steps, larger output rows, shorter instructions, stronger decay.
+WITH_WHOLE: dict[str, Changes] = {
+    "batch 2": {"training.batch_instructions": 2},
+    "tokens 0.1": {"model.token_std": 0.1},
+    "repeats 2": {"data.regex.max_repeats": 2},
+    "weight decay 1": {"training.weight_decay": 1.0},
+}
 #: Choices that go together.
 COMBINED: dict[str, Changes] = {
     "small tokens, large head": {"model.token_std": 0.05, "model.head_std": 0.5},
@@ -113,6 +120,7 @@ COMBINED: dict[str, Changes] = {
     },
     "tied, input loss 0": {"model.tied_head": True, "training.input_loss_weight": 0.0},
     "tied, batch 2": {"model.tied_head": True, "training.batch_instructions": 2},
+    "tied, learned positions": {"model.tied_head": True, "model.positions": "learned"},
     "tied, tokens 0.2": {"model.tied_head": True, "model.token_std": 0.2},
     "tied, no attention dropout": {"model.tied_head": True, "model.dropout_at": ("embedding", "branch")},
     "tied, repeats 2": {"model.tied_head": True, "data.regex.max_repeats": 2},
@@ -126,7 +134,8 @@ def settings(width: int = 256) -> Iterator[tuple[str, Changes]]:
     yield "start", {}
     for name, changes in whole_models(width).items():
         yield name, changes
-        yield f"{name}, batch 2", {**changes, "training.batch_instructions": 2}
+        for also, more in WITH_WHOLE.items():
+            yield f"{name}, {also}", {**changes, **more}
     yield from COMBINED.items()
     for path, values in ALTERNATIVES.items():
         for value in values:
