@@ -160,8 +160,8 @@ def knn_depth_rise(quantity: str, epoch: int = -1) -> Reading:
 
 
 def bag(split: str, label: str, metric: str) -> Reading:
-    """The score of k-means on bag-of-symbols features."""
-    return lambda r: float(r["bag_of_symbols"][split][label][metric][0])
+    """The score of k-means on bag-of-symbols features, after t-SNE as the states' are."""
+    return lambda r: float(r["bag_of_symbols"][split]["tsne"][label][metric][0])
 
 
 def size_deviation(split: str, printed: int) -> Reading:

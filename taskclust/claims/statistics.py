@@ -118,30 +118,32 @@ class Exceeds:
         above = [v - self.margin for v in values]
         if sign_flip(above) < ALPHA:
             return "reproduced"
-        if sign_flip([-v for v in above]) < ALPHA or (len(values) >= 5 and float(np.mean(above)) <= 0):
+        none_above = len(values) >= 5 and max(above) <= 0  # a sign test, for values that are all alike
+        if sign_flip([-v for v in above]) < ALPHA or none_above:
             return "not reproduced"
         return "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistentWith:
-    """The paper's one printed number lies where one more run would fall, to within ``resolution``.
+    """The paper's one printed number, which was rounded, lies where one more run would fall.
 
-    Runs that scatter more widely than that would agree with any number: they decide nothing.
+    Runs that scatter by more than ``resolution`` would agree with any number: they decide nothing.
     """
 
     printed: float
     resolution: float
+    rounding: float = 0.0  # half a unit of the printed number's last digit
 
     def __str__(self) -> str:
-        return f"consistent with {self.printed:g} to ± {self.resolution:g}"
+        return f"{self.printed:g} where one more run would fall, known to ± {self.resolution:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
         """Decide from one value a seed."""
         if len(values) < 3:
             return "inconclusive"
         low, high = prediction_interval(values)
-        if not low <= self.printed <= high:
+        if not low - self.rounding <= self.printed <= high + self.rounding:
             return "inconclusive" if math.isnan(low) else "not reproduced"
         return "reproduced" if high - low <= 2 * self.resolution else "inconclusive"
 

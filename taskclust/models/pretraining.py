@@ -17,12 +17,13 @@ from taskclust.models.training import Trainer
 
 
 def pretrainer(
-    arm: str, config: PretrainingConfig, dataset: Dataset, device: torch.device | str = "cpu"
+    arm: str, config: PretrainingConfig, dataset: Dataset, device: torch.device | str = "cpu", *, epochs: int = 1
 ) -> Trainer | None:
     """The first stage of an arm of :data:`taskclust.config.ARMS`, not yet run; None for "none".
 
-    "identity" is selected by the accuracy of identities on unseen instructions and "shuffled", its null, likewise;
-    "instruction" by the loss on them.
+    "identity" is selected by the accuracy of identities on unseen instructions, "instruction" by the loss on them.
+    "shuffled", the null, cannot be predicted on them: it lasts the ``epochs`` that "identity" was found best after, so
+    that both have learned from the instructions for as long.
     """
     if arm == "none":
         return None
@@ -31,8 +32,11 @@ def pretrainer(
         stage = replace(stage, training=replace(stage.training, checkpoints=()))
     if arm == "instruction":
         return Trainer(stage, instruction_dataset(dataset), device, criterion="loss")
-    shuffle = np.random.default_rng(np.random.SeedSequence([config.seed, 0x1D])) if arm == "shuffled" else None
-    return Trainer(stage, identity_dataset(dataset, shuffle=shuffle), device)
+    if arm == "shuffled":
+        stage = replace(stage, training=stage.training.until(max(1, epochs)))
+        rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0x1D]))
+        return Trainer(stage, identity_dataset(dataset, shuffle=rng), device, criterion="last")
+    return Trainer(stage, identity_dataset(dataset), device)
 
 
 def tuner(

@@ -51,7 +51,8 @@ class Trainer:
         device: where.
         model: a float32 model to go on with, trained in place where its parameters require a gradient; a new one of the
             seed by default.
-        criterion: of the best epoch on the validation set: highest accuracy (Table 5) or lowest loss (§4.1).
+        criterion: of the best epoch: highest accuracy (Table 5) or lowest loss (§4.1) on the validation set, or none:
+            the last is taken.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         *,
         model: Decoder | None = None,
-        criterion: Literal["accuracy", "loss"] = "accuracy",
+        criterion: Literal["accuracy", "loss", "last"] = "accuracy",
     ) -> None:
         self.config, self.device, self.criterion = config, torch.device(device), criterion
         if model is None:
@@ -87,6 +88,8 @@ class Trainer:
     @property
     def best_epoch(self) -> int:
         """The epoch of the best validation accuracy so far, the first of equals (Table 5, "validation criterion")."""
+        if self.criterion == "last":
+            return self.epoch
         if self.criterion == "loss":
             return int(np.argmin([row["validation_loss"] for row in self.history]))
         return int(np.argmax([row["validation_accuracy"] for row in self.history]))

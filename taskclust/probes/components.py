@@ -16,18 +16,26 @@ Identities = dict[str, np.ndarray]
 
 
 def instance_identities(split: Split) -> Identities:
-    """What instances can share, for states of the input token; conjunctions are joined by " and "."""
+    """What instances can share, for states of the input token; conjunctions are joined by " and ".
+
+    A hard distribution differs from its original by one symbol and reads the same inputs. "lineage" is what the two
+    share: without it their likeness would count as the inputs', which nearly half of such pairs of instances are.
+    """
     labels = {name: split.labels(name) for name in ("task", "distribution", "input", "output")}
-    return {
-        **labels,
-        "task and input": _both(labels["task"], labels["input"]),
-        "distribution and input": _both(labels["distribution"], labels["input"]),
-    }
+    conjoined = ["task", "distribution"]
+    if split.is_hard.any():
+        hard, original = split.hard_pairs()
+        labels["lineage"] = labels["distribution"].copy()
+        labels["lineage"][hard] = labels["distribution"][original]
+        conjoined.append("lineage")
+    return {**labels, **{f"{name} and input": _both(labels[name], labels["input"]) for name in conjoined}}
 
 
 def instruction_identities(split: Split) -> Identities:
     """What instructions can share, for states of the last instruction token, which has not seen the input."""
-    return {"task": split.task, "distribution": split.distribution}
+    first_of_each = slice(None, None, split.inputs.shape[1])
+    whole = instance_identities(split)
+    return {name: whole[name][first_of_each] for name in ("task", "distribution", "lineage") if name in whole}
 
 
 def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:

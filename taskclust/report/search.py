@@ -59,11 +59,11 @@ def read(path: Path) -> list[Row]:
 
 def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     """One row a setting and width, the mean over its seeds, in falling order of F1 on both splits at the end."""
-    settings: dict[tuple[str, int], list[Row]] = {}
+    settings: dict[tuple[str, int, str], list[Row]] = {}
     for run in runs:
-        settings.setdefault((run["setting"], run["width"]), []).append(run)
+        settings.setdefault((run["setting"], run["width"], run["key"]), []).append(run)
     rows = []
-    for (name, width), found in settings.items():
+    for (name, width, _), found in settings.items():
         whole = [run for run in found if not run["failure"]]
         means = {column: fmean(map(read_, whole)) for column, read_ in COLUMNS.items()} if whole else {}
         failed = "; ".join({run["failure"] for run in found if run["failure"]})

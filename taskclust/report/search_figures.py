@@ -20,7 +20,10 @@ def search_figures(runs: Sequence[Row]) -> dict[str, Figure]:
     runs = [run for run in runs if not run["failure"]]
     with_codes = [run for run in runs if "without" in run]
     whole = [run for name in WHOLE for run in runs if run["setting"] == name]
-    made = {"merging": merging(runs), "hard-apart": hard_apart(runs)}
+    made = {"merging": merging(runs)}
+    unbiased = [run for run in runs if "lineage" in run["subset"]["components"]]
+    if unbiased:
+        made["hard-apart"] = hard_apart(unbiased)
     if whole:
         made["codes-over-epochs"] = codes_over_epochs(whole)
     if with_codes:

@@ -30,16 +30,22 @@ def verdict_word(verdict: Verdict | None, profile: str) -> str:
     return f"{_MARKS[verdict]} {shown(verdict, profile)}"
 
 
+#: What stands for the cells of a claim that small models are not asked about.
+PAPER_ALONE = "at the paper's scale alone"
+
+
 def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     """One row a claim and cell, in the registry's order, then the cells that were not run."""
     by_cell = {(r.claim, r.cell): r for r in results}
     profile = next(iter(by_cell.values())).profile if by_cell else "smoke"
     rows = []
     for claim in CLAIMS.values():
-        decided = [cell for name, cell in by_cell if name == claim.id]
-        for cell in decided if profile == "llm" else claim.cells or ("each model, by -m llm",):
-            if profile == "smoke" and cell in claim.paper_only:
-                continue
+        if profile == "llm":
+            cells = [cell for name, cell in by_cell if name == claim.id]
+        else:
+            cells = [c for c in claim.cells if c not in claim.paper_only or profile == "paper"]
+            cells = cells or ["each model, by -m llm" if claim.needs == "language" else PAPER_ALONE]
+        for cell in cells:
             result = by_cell.get((claim.id, cell))
             row = {
                 "claim": claim.id,

@@ -51,8 +51,8 @@ from taskclust.runs.language import locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
 
-#: Raised by hand when a stage's code changes what it computes; part of every key.
-VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 4, "parameters": 1, "pretraining": 1, "alignment": 1,
+#: Raised by hand when a stage's code changes what it computes, its probes included; part of every key.
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretraining": 2, "alignment": 1,
             "language": 1}  # fmt: skip
 
 #: Seconds between saves of a training that can be continued.
@@ -296,12 +296,7 @@ class Runner:
             },
             "epochs": {"raw": epochs, "tsne": with_tsne},
             **_stack(rows),
-            "bag_of_symbols": {
-                split: cluster_scores(
-                    bag_of_symbols(dataset, split)[None], dataset.splits[split], config.probe, with_tsne=False, seed=0
-                )["raw"]
-                for split in SPLITS
-            },
+            "bag_of_symbols": {split: _bag_scores(dataset, split, config.probe) for split in SPLITS},
             "seconds": {"train": training["seconds"], "probe": time.monotonic() - started},
         }
         write_json(folder / "record.json", record)
@@ -363,6 +358,12 @@ def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
     counts[:, 0] = 0  # padding is not read
     counts[np.arange(len(read)), part.inputs.ravel()] += 1
     return torch.as_tensor(counts)
+
+
+def _bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
+    bag = bag_of_symbols(dataset, split)[None]
+    scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
+    return {space: scores[space] for space in ("raw", "tsne")}
 
 
 def describe(dataset: Dataset) -> Record:

@@ -31,6 +31,7 @@ from taskclust.config import (
     ModelConfig,
     ProbeConfig,
     TrainingConfig,
+    digest,
 )
 from taskclust.data import generate
 from taskclust.models import Decoder
@@ -202,10 +203,15 @@ def _short(value: Any) -> Any:
     return [_short(v) for v in value] if isinstance(value, list) else round(value, 3)
 
 
-def done(rows: Path, width: int = 256) -> set[tuple[str, int]]:
-    """The (setting, seed) pairs that have their row at this width."""
+def key(changes: Changes, width: int) -> str:
+    """What a setting is, whatever its name: the hash of the start and of what is changed in it."""
+    return digest(small(width), changes)
+
+
+def done(rows: Path) -> set[tuple[str, int]]:
+    """The settings' keys and seeds that have their row."""
     lines = rows.read_text().splitlines() if rows.exists() else []
-    return {(row["setting"], row["seed"]) for row in map(json.loads, lines) if row["width"] == width}
+    return {(row["key"], row["seed"]) for row in map(json.loads, lines)}
 
 
 def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Changes:
@@ -216,7 +222,9 @@ def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Chang
         record = runner.scores(config)
     except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
         return {"failure": str(error)}
-    trained = runner.store.path("trajectory", runner.keys(runner.resolve(config))["trajectory"])
+    if record["failure"]:
+        return {"failure": record["failure"]}
+    trained = runner.trajectory(config)  # trained again where another run has thrown it away
     again = probe_otherwise(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
     shutil.rmtree(trained, ignore_errors=True)
     return {**summarize(record), **again}
@@ -289,8 +297,8 @@ def main() -> None:
     if options.only:
         plan = [(name, changes) for name, changes in plan if any(part in name for part in options.only)]
     wanted = [(name, changes, seed) for name, changes in plan for seed in SEEDS[: options.seeds]]
-    found = done(options.rows, options.width)
-    pending = [(n, c, s) for n, c, s in wanted if (n, s) not in found]
+    found = done(options.rows)
+    pending = [(n, c, s) for n, c, s in wanted if (key(c, options.width), s) not in found]
     until = time.monotonic() + 60 * options.minutes
     with ProcessPoolExecutor(options.workers, get_context("spawn"), end_with_parent) as pool:
         running: dict[Any, tuple[str, Changes, int]] = {}
@@ -301,7 +309,11 @@ def main() -> None:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name, changes, seed = running.pop(future)
                 about = {"setting": name, "width": options.width, "seed": seed, "changes": changes}
-                row = {**about, **future.result()}
+                try:
+                    row = {**about, "key": key(changes, options.width), **future.result()}
+                except Exception as error:  # noqa: BLE001 - one run's fault costs the others nothing; it has no row
+                    print(f"{name} seed {seed}: {type(error).__name__}: {error}", flush=True)  # noqa: T201 - its log
+                    continue
                 with options.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(f"{name} seed {seed}: {describe(row)}", flush=True)  # noqa: T201 - its log

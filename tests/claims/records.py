@@ -37,7 +37,7 @@ def record(seed, best_epoch, curves, *, separated, knn, loss, accuracy):
         "scores": {key: {"raw": table, "tsne": table, "top_embedding": embedding} for key in SPLITS},
         "components": {key: {"task": curves["f1"], "instance": curves["ari"]} for key in SPLITS},
         "knn": {"percentage": knn.tolist(), "accuracy": knn.tolist()},
-        "bag_of_symbols": dict.fromkeys(SPLITS, bag),
+        "bag_of_symbols": {key: {"raw": bag, "tsne": bag} for key in SPLITS},
     }
 
 

@@ -28,7 +28,7 @@ RECORD = {
         )
     ],
     "knn": {"percentage": [[0.1, 0.1, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.8]]},
-    "bag_of_symbols": {"subset": {"task": {"f1": [0.44], "hard_separated": [0.05]}}},
+    "bag_of_symbols": {"subset": {"tsne": {"task": {"f1": [0.44], "hard_separated": [0.05]}}}},
     "sizes": {"train": 90, "subset": 210},
 }
 

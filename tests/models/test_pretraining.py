@@ -186,8 +186,20 @@ def test_arms_are_the_papers_three_and_the_null(config, dataset):
     assert {arm: first.criterion for arm, first in firsts.items() if first} == {
         "identity": "accuracy",
         "instruction": "loss",
-        "shuffled": "accuracy",
+        "shuffled": "last",
     }
+
+
+def test_the_null_learns_from_instructions_as_long_as_what_it_is_compared_with(config, dataset):
+    """Its identities cannot be predicted, so that its own best epoch would be any."""
+    first = run(pretrainer("shuffled", config, dataset, epochs=1))
+    longer = replace(config, pretraining=replace(config.pretraining, epochs=2, schedule_epochs=2, checkpoints=()))
+    second = run(pretrainer("shuffled", longer, dataset, epochs=2))
+
+    assert (first.epoch, first.best_epoch) == (1, 1)
+    assert (second.epoch, second.best_epoch) == (2, 2)
+    assert same(weights(second.best_model()), weights(second.model))
+    assert pretrainer("shuffled", config, dataset, epochs=0).config.training.epochs == 1
 
 
 def test_identities_are_learned(config, dataset):

@@ -168,17 +168,49 @@ def test_states_all_the_same_have_shares_of_zero():
         assert_close(share, np.zeros(1))
 
 
-def test_identities_of_a_split_are_its_labels_and_their_conjunctions():
-    split = generate(tiny_data(), seed=0).subset
+@pytest.mark.parametrize("name", ["validation", "subset"])
+def test_identities_of_a_split_are_its_labels_and_their_conjunctions(name):
+    split = generate(tiny_data(), seed=0).splits[name]
+    lineage = ["lineage"] if name == "subset" else []
 
     identities = instance_identities(split)
 
-    assert set(identities) == {"task", "distribution", "input", "output", "task and input", "distribution and input"}
-    for name in ("task", "distribution", "input", "output"):
-        np.testing.assert_array_equal(identities[name], split.labels(name))
-    for name in ("task", "distribution"):
-        pairs = list(zip(split.labels(name).tolist(), split.labels("input").tolist(), strict=True))
-        joint = identities[f"{name} and input"].tolist()
+    plain, conjoined = ["task", "distribution", "input", "output"], ["task", "distribution", *lineage]
+    assert list(identities) == [*plain, *lineage, *(f"{c} and input" for c in conjoined)]
+    for label in plain:
+        np.testing.assert_array_equal(identities[label], split.labels(label))
+    for label in conjoined:
+        pairs = list(zip(identities[label].tolist(), split.labels("input").tolist(), strict=True))
+        joint = identities[f"{label} and input"].tolist()
         assert len(set(joint)) == len(set(pairs)) == len(set(zip(joint, pairs, strict=True)))
-    instructions = instruction_identities(split)
-    assert instructions == {"task": split.task, "distribution": split.distribution}
+    of_instructions = instruction_identities(split)
+    assert list(of_instructions) == ["task", "distribution", *lineage]
+    np.testing.assert_array_equal(of_instructions["task"], split.task)
+    np.testing.assert_array_equal(of_instructions["distribution"], split.distribution)
+
+
+def test_hard_examples_are_of_their_originals_lineage():
+    split = generate(tiny_data(), seed=0).subset
+    hard, original = split.hard_pairs()
+
+    lineage = instance_identities(split)["lineage"]
+
+    np.testing.assert_array_equal(lineage[hard], lineage[original])
+    np.testing.assert_array_equal(lineage[original], split.labels("distribution")[original])
+    assert len(set(lineage)) * 2 == len(set(split.labels("distribution")))
+
+
+def test_likeness_of_hard_examples_to_their_originals_is_not_booked_as_the_inputs(paper_data):
+    """The null stands beside it: without the lineage, the input's share is twice what it is."""
+    split = paper_data.subset
+    identities = instance_identities(split)
+    truth = {"lineage": 0.5, "task": 0.1, "input": 0.2, "instance": 0.2}
+    states = planted(identities, truth)
+
+    shares = variance_components(states, identities)
+    blind = variance_components(states, {n: ids for n, ids in identities.items() if not n.startswith("lineage")})
+
+    for name, share in shares.items():
+        assert_close(share, np.array([truth.get(name, 0.0)]), rtol=0, atol=WITHIN)
+    assert blind["input"][0] > 0.3
+    assert blind["task and input"][0] < -0.1

@@ -13,13 +13,15 @@ from tests.helpers import assert_close
 def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
     """A row of two checkpoints and two layers as the search writes it, its last F1 given."""
     if failure:
-        return {"setting": setting, "width": width, "seed": seed, "changes": {}, "failure": failure}
+        about = {"setting": setting, "key": setting, "width": width, "seed": seed}
+        return {**about, "changes": {}, "failure": failure}
     curve = [[0.1, 0.2], [0.1, f1]]
     split = dict.fromkeys(("tsne", "raw", "ari", "distribution", "end_task"), curve)
     split |= {"tsne_low": curve, "tsne_high": [[0.1, 0.2], [0.1, f1 + 0.05]], "hard_separated": curve}
     split["components"] = dict.fromkeys(("task", "distribution", "input", "output"), curve)
     return {
         "setting": setting,
+        "key": setting,
         "width": width,
         "seed": seed,
         "changes": {"model.norm": "before"},
@@ -48,6 +50,12 @@ def test_a_setting_has_a_row_of_its_own_at_each_width():
         ("start", 128, "0.70"),
         ("start", 256, "0.50"),
     ]
+
+
+def test_settings_that_only_share_their_name_are_not_averaged():
+    rows = search.setting_rows([run("sample 3", 100, 0.5), {**run("sample 3", 101, 0.7), "key": "another"}])
+
+    assert [(row["runs"], row["F1"]) for row in rows] == [(1, "0.70"), (1, "0.50")]
 
 
 def test_the_best_setting_stands_first_by_both_splits():
@@ -81,7 +89,7 @@ def test_the_table_is_written_beside_the_rows_with_the_changes_of_each_sample(tm
     assert {path.stem for path in tmp_path.glob("*.png")} == OLD_FIGURES
 
 
-OLD_FIGURES = {"codes-over-epochs", "merging", "hard-apart"}  # of a search that ran its start
+OLD_FIGURES = {"codes-over-epochs", "merging"}  # of a search that ran its start
 
 
 def measured(setting, f1):
@@ -89,6 +97,7 @@ def measured(setting, f1):
     row = run(setting, 100, f1)
     for split in ("validation", "subset"):
         row[split] |= {"label_inertia": [[2.0, 1.5]], "label_inertia_tsne": [[3.0, 2.5]]}
+    row["subset"]["components"] = {**row["subset"]["components"], "lineage": row["subset"]["raw"]}
     names = ("input", "output", "input and output", "distribution")
     taken = {name: [0.1, f1 + 0.1 * k] for k, name in enumerate(names)}
     return {**row, "without": {"validation": taken, "subset": taken}}
@@ -96,7 +105,11 @@ def measured(setting, f1):
 
 def test_rows_of_before_a_measurement_have_the_figures_that_need_it_not():
     assert set(search_figures([run("start", 100, 0.5)])) == OLD_FIGURES
-    assert set(search_figures([measured("start", 0.5)])) == OLD_FIGURES | {"codes-taken-out", "states-or-clustering"}
+    assert set(search_figures([measured("start", 0.5)])) == OLD_FIGURES | {
+        "codes-taken-out",
+        "states-or-clustering",
+        "hard-apart",
+    }
 
 
 @pytest.mark.parametrize("failed", [[], [run("none", 100, 0, failure="no regex")]], ids=["none", "one"])
@@ -114,6 +127,7 @@ def test_runs_that_failed_are_in_no_figure(failed):
 
 def test_points_of_the_scatters_are_the_last_top_layers():
     row = measured("start", 0.5)
+    row["validation"] = {**row["validation"]}
     row["validation"]["end_task"] = [[0.9, 0.9], [0.9, 0.3]]
 
     figures = search_figures([row])

@@ -84,10 +84,16 @@ def comparable(record):
 # ---------------------------------------------------------------- what records hold
 
 
+STAGES = ("pretraining", "tuning")
+
+
 def test_every_arm_is_tuned_and_all_but_none_are_pretrained(pretrained):
     assert list(pretrained["tuning"]) == list(ARMS)
     assert list(pretrained["pretraining"]) == [arm for arm in ARMS if arm != "none"]
-    assert {len(part["history"]) for name in ("tuning", "pretraining") for part in pretrained[name].values()} == {4}
+    lasts = {name: {arm: len(part["history"]) - 1 for arm, part in pretrained[name].items()} for name in STAGES}
+    best = pretrained["pretraining"]["identity"]["best_epoch"]
+    assert lasts["tuning"] == dict.fromkeys(ARMS, 3)
+    assert lasts["pretraining"] == {"identity": 3, "instruction": 3, "shuffled": max(1, best)}
     assert pretrained["failure"] is None
 
 

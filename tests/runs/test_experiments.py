@@ -178,11 +178,12 @@ def test_identities_are_those_of_the_instances(record, dataset):
         }
 
 
-def test_bag_of_symbols_is_scored_once_for_each_label(record):
+def test_bag_of_symbols_is_scored_once_for_each_label_as_states_are(record):
     for split in SPLITS:
-        scores = record["bag_of_symbols"][split]
-        assert scores.keys() == set(LABELS)
-        assert all(len(values) == 1 for table in scores.values() for values in table.values())
+        assert record["bag_of_symbols"][split].keys() == {"raw", "tsne"}
+        for scores in record["bag_of_symbols"][split].values():
+            assert scores.keys() == set(LABELS)
+            assert all(len(values) == 1 for table in scores.values() for values in table.values())
 
 
 def test_a_record_says_what_was_run_and_on_what(record, dataset):

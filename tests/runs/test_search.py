@@ -89,16 +89,30 @@ def test_a_setting_that_cannot_be_is_a_row_that_says_why(tiny, tmp_path):  # noq
     assert search.describe(row) == row["failure"]
 
 
-def test_runs_that_have_their_row_at_a_width_are_known(tmp_path):
+def test_runs_that_have_their_row_are_known_by_what_they_were_not_by_their_name(tmp_path):
     rows = tmp_path / "runs.jsonl"
     assert search.done(rows) == set()
 
-    known = [("start", 256, 100), ("start", 256, 101), ("start", 128, 102)]
-    lines = [json.dumps({"setting": setting, "width": width, "seed": seed}) for setting, width, seed in known]
+    keys = [search.key({"model.norm": "before"}, 256), search.key({"model.norm": "before"}, 128), search.key({}, 256)]
+    lines = [json.dumps({"setting": "one name", "key": key, "seed": 100}) for key in keys]
     rows.write_text("\n".join(lines) + "\n")
 
-    assert search.done(rows) == {("start", 100), ("start", 101)}
-    assert search.done(rows, 128) == {("start", 102)}
+    assert len(set(keys)) == 3
+    assert search.done(rows) == {(key, 100) for key in keys}
+
+
+def test_a_diverged_run_is_a_row_that_says_so(tiny, tmp_path):  # noqa: ARG001
+    with pytest.warns(RuntimeWarning, match="the loss became"):
+        row = search.run_one(tmp_path, {"training.learning_rate": 1e30}, 100)
+
+    assert set(row) == {"failure"}
+    assert "learning_rate=1e+30" in row["failure"]
+
+
+def test_a_run_whose_checkpoints_are_gone_is_trained_again(tiny, tmp_path):  # noqa: ARG001
+    first = search.run_one(tmp_path, {}, 100)
+
+    assert search.run_one(tmp_path, {}, 100) == first
 
 
 def test_main_runs_the_settings_asked_for_and_what_is_missing_only(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
@@ -111,6 +125,27 @@ def test_main_runs_the_settings_asked_for_and_what_is_missing_only(tiny, tmp_pat
     search.main()
 
     found = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [row["key"] for row in found] == [search.key(row["changes"], 128) for row in found]
     names = ["model.tied_head=True", "model.norm=before"]
     assert [(row["setting"], row["width"], row["seed"]) for row in found] == [(name, 128, 100) for name in names]
     assert capsys.readouterr().out.count("accuracy") == 2
+
+
+def test_a_fault_in_one_run_costs_the_others_nothing(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
+    rows = tmp_path / "runs.jsonl"
+    real = search.run_one
+
+    def faulty(store, changes, *rest):
+        if "model.norm" in changes:
+            raise OSError("disk full")
+        return real(store, changes, *rest)
+
+    monkeypatch.setattr(search, "run_one", faulty)
+    monkeypatch.setattr(search, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(2))
+    command = ["search", "--only", "norm=", "--only", "tied_head", "--seeds", "1", "--workers", "2"]
+    monkeypatch.setattr(sys, "argv", [*command, "--store", str(tmp_path), "--rows", str(rows)])
+
+    search.main()
+
+    assert [json.loads(line)["setting"] for line in rows.read_text().splitlines()] == ["model.tied_head=True"]
+    assert "model.norm=before seed 100: OSError: disk full" in capsys.readouterr().out
