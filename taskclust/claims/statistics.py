@@ -136,7 +136,7 @@ class ConsistentWith:
     rounding: float = 0.0  # half a unit of the printed number's last digit
 
     def __str__(self) -> str:
-        return f"{self.printed:g} where one more run would fall, known to ± {self.resolution:g}"
+        return f"consistent with {self.printed:g}, runs within ± {self.resolution:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
         """Decide from one value a seed."""

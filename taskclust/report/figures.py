@@ -208,8 +208,9 @@ def neighbors(records: Sequence[Record]) -> Figure:
 
 def components(records: Sequence[Record]) -> Figure:
     """What the top layer's states are made of, throughout training (not in the paper)."""
-    figure, axes = _grid(1, len(SPLITS))
-    for axis, split in zip(axes[0], SPLITS, strict=True):
+    splits = [split for split in SPLITS if all(split in r["components"] for r in records)]
+    figure, axes = _grid(1, len(splits))
+    for axis, split in zip(axes[0], splits, strict=True):
         for name in records[0]["components"][split]:
             epochs, mean, low, high = _over_seeds(records, "raw", ("components", split, name))
             axis.plot(epochs, mean[:, -1], label=name)

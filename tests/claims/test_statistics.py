@@ -193,7 +193,7 @@ def test_every_verdict_of_every_criterion_is_among_the_cases():
         (AtMost(0.1), "≤ 0.1"),
         (Exceeds(), "> 0"),
         (Exceeds(0.05), "> 0.05"),
-        (ConsistentWith(51, 25), "51 where one more run would fall, known to ± 25"),
+        (ConsistentWith(51, 25), "consistent with 51, runs within ± 25"),
         (Always(50), "= 50"),
         (Always(0, 0.05), "= 0 ± 0.05"),
     ],
