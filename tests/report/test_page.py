@@ -11,6 +11,7 @@ from taskclust.claims import CLAIMS, QUARANTINE
 from taskclust.claims.quarantine import Finding
 from taskclust.config import ConfigError
 from taskclust.report import check_folder, verdict_rows, write_report
+from taskclust.report.figures import figures
 from taskclust.silent_points import SILENT_POINTS
 from tests.claims.records import dead_record, perfect_record, world
 from tests.report.test_tables import results
@@ -251,3 +252,12 @@ def test_a_new_or_empty_folder_or_an_earlier_report_may_be_replaced(tmp_path):
     check_folder(tmp_path)
     (tmp_path / "verdicts.json").write_text("{}")
     check_folder(tmp_path)
+
+
+def test_components_are_drawn_of_the_splits_that_every_record_has():
+    records = world(perfect_record)
+    del records[1]["components"]["subset"]
+
+    drawn = figures(records)["components"]
+
+    assert [axis.get_title() for axis in drawn.axes] == ["Top layer, validation set"]
