@@ -89,7 +89,7 @@ class Trainer:
     def best_epoch(self) -> int:
         """The epoch of the best validation accuracy so far, the first of equals (Table 5, "validation criterion")."""
         if self.criterion == "last":
-            return self.epoch
+            return len(self.history) - 1
         if self.criterion == "loss":
             return int(np.argmin([row["validation_loss"] for row in self.history]))
         return int(np.argmax([row["validation_accuracy"] for row in self.history]))

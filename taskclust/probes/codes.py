@@ -1,7 +1,8 @@
 """Take codes out of hidden states: what k-means would find if the states did not say which input was read.
 
 A state is close to a sum of codes (:mod:`taskclust.probes.components`). Here each identity's code is estimated on one
-set of instances, the training set, and subtracted from others: an intervention where the variance components observe.
+set of instances and subtracted from another's: an intervention where the variance components observe. Fitted on the
+training set, codes know nothing of unseen instructions; the training subset is part of what they are fitted on.
 """
 
 from typing import NamedTuple

@@ -19,7 +19,10 @@ def instance_identities(split: Split) -> Identities:
     """What instances can share, for states of the input token; conjunctions are joined by " and ".
 
     A hard distribution differs from its original by one symbol and reads the same inputs. "lineage" is what the two
-    share: without it their likeness would count as the inputs', which nearly half of such pairs of instances are.
+    share: without it their likeness would count as the inputs', as half of the pairs of one input are such pairs.
+
+    Raises:
+        ValueError: a split that has hard examples, but not exactly their originals beside them.
     """
     labels = {name: split.labels(name) for name in ("task", "distribution", "input", "output")}
     conjoined = ["task", "distribution"]

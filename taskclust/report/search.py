@@ -53,8 +53,9 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
 
 
 def read(path: Path) -> list[Row]:
-    """The search's rows."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The search's rows; of two of one setting and seed the later, which has all that is measured today."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return list({(row["key"], row["seed"]): row for row in rows}.values())
 
 
 def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:

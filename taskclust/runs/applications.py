@@ -58,7 +58,7 @@ def pretrain(config: PretrainingConfig, train: Train, device: str) -> Record:
     dataset = generate(config.data, config.seed)
     record: Record = {"config": to_dict(config), "failure": None, "pretraining": {}, "tuning": {}, "seconds": {}}
     for arm in ARMS:  # the first is identity, which says how long its null lasts
-        epochs = record["pretraining"]["identity"]["best_epoch"] if arm == "shuffled" else 1
+        epochs = record["pretraining"]["identity"]["best_epoch"] if arm == "shuffled" else None
         first, model = pretrainer(arm, config, dataset, device, epochs=epochs), None
         if first is not None:
             stage = _note(record, "pretraining", arm, first, train)

@@ -88,8 +88,8 @@ class Runner:
     def resolve(self, config: C, kind: Kind = "scores") -> C:
         """Settle what depends on the device, so that the key says what was run.
 
-        Precision "auto" is what this device does best, or that of a stored record if only the other is stored: seeds
-        from machines of different processors stand together.
+        Precision "auto" is what this device does best, unless a record is stored, or begun, in the other alone: seeds
+        from machines of different processors stand together, and what was killed goes on as it began.
         """
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
         admitted = {
@@ -104,8 +104,20 @@ class Runner:
                 for name, names in admitted.items()
             }
             settled.append(replace(config, **chosen))
-        stored = (c for c in settled if not self.recompute and self.store.path(kind, self._key(kind, c)).exists())
-        return next(stored, settled[0])
+        if self.recompute:
+            return settled[0]
+        stored = (c for c in settled if self.store.path(kind, self._key(kind, c)).exists())
+        begun = (c for c in settled if self._is_begun(kind, c))
+        return next(stored, next(begun, settled[0]))
+
+    def _is_begun(self, kind: Kind, config: AnyConfig) -> bool:
+        """Is there work to go on from: a part of the record, or the training it rests on?"""
+        keys: dict[str, str] = {kind: self._key(kind, config)}
+        trained = config.stage("training") if isinstance(config, AlignmentConfig) else config
+        if isinstance(trained, ExperimentConfig):
+            keys["trajectory"] = self.keys(trained)["trajectory"]
+        places = [place(name, key) for name, key in keys.items() for place in (self.store.path, self.store.unfinished)]
+        return any(place.exists() for place in places)
 
     def keys(self, config: ExperimentConfig) -> dict[str, str]:
         """The keys of a resolved experiment's two records."""

@@ -204,30 +204,35 @@ def _short(value: Any) -> Any:
 
 
 def key(changes: Changes, width: int) -> str:
-    """What a setting is, whatever its name: the hash of the start and of what is changed in it."""
-    return digest(small(width), changes)
+    """What a setting is, whatever its name: the hash of the start with the changes made in it."""
+    try:
+        return digest(vary(small(width), changes))
+    except ConfigError:
+        return digest(small(width), changes)
 
 
 def done(rows: Path) -> set[tuple[str, int]]:
-    """The settings' keys and seeds that have their row."""
+    """The settings' keys and seeds that have a row of today, with all that is measured."""
     lines = rows.read_text().splitlines() if rows.exists() else []
-    return {(row["key"], row["seed"]) for row in map(json.loads, lines)}
+    found = map(json.loads, lines)
+    return {(row["key"], row["seed"]) for row in found if row["failure"] or "without" in row}
 
 
 def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Changes:
     """Train and probe one setting on one seed; the checkpoints are thrown away once they are probed."""
     runner = Runner(Store(store))
     try:
-        config = vary(replace(small(width), seed=seed), changes)
+        config = runner.resolve(vary(replace(small(width), seed=seed), changes))
         record = runner.scores(config)
     except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
         return {"failure": str(error)}
-    if record["failure"]:
-        return {"failure": record["failure"]}
     trained = runner.trajectory(config)  # trained again where another run has thrown it away
-    again = probe_otherwise(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
+    row: Changes = {"failure": record["failure"]}
+    if not record["failure"]:
+        again = probe_otherwise(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
+        row = {**summarize(record), "precision": config.training.precision, **again}
     shutil.rmtree(trained, ignore_errors=True)
-    return {**summarize(record), **again}
+    return row
 
 
 #: What is taken out of the last checkpoint's top layer before it is clustered once more.
@@ -297,8 +302,12 @@ def main() -> None:
     if options.only:
         plan = [(name, changes) for name, changes in plan if any(part in name for part in options.only)]
     wanted = [(name, changes, seed) for name, changes in plan for seed in SEEDS[: options.seeds]]
-    found = done(options.rows)
-    pending = [(n, c, s) for n, c, s in wanted if (key(c, options.width), s) not in found]
+    found, pending = done(options.rows), []
+    for name, changes, seed in wanted:
+        what = key(changes, options.width), seed
+        if what not in found:
+            found.add(what)  # two names may mean the same
+            pending.append((name, changes, seed))
     until = time.monotonic() + 60 * options.minutes
     with ProcessPoolExecutor(options.workers, get_context("spawn"), end_with_parent) as pool:
         running: dict[Any, tuple[str, Changes, int]] = {}

@@ -200,6 +200,7 @@ def test_the_null_learns_from_instructions_as_long_as_what_it_is_compared_with(c
     assert (second.epoch, second.best_epoch) == (2, 2)
     assert same(weights(second.best_model()), weights(second.model))
     assert pretrainer("shuffled", config, dataset, epochs=0).config.training.epochs == 1
+    assert second.config.training.checkpoints == ()
 
 
 def test_identities_are_learned(config, dataset):

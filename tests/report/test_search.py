@@ -77,6 +77,13 @@ def test_the_highest_f1_is_that_of_any_checkpoint():
     assert (row["F1"], row["F1 at its highest"]) == ("0.15", "0.20")
 
 
+def test_of_two_rows_of_one_run_the_later_counts(tmp_path):
+    rows = [run("start", 100, 0.5), run("start", 101, 0.5), run("start", 100, 0.7)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+    assert [row["validation"]["tsne"][-1][-1] for row in search.read(tmp_path / "runs.jsonl")] == [0.7, 0.5]
+
+
 def test_the_table_is_written_beside_the_rows_with_the_changes_of_each_sample(tmp_path):
     rows = [run("start", 100, 0.5), run("sample 3", 100, 0.6)]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")

@@ -234,6 +234,22 @@ def test_a_record_from_a_machine_of_another_precision_serves_auto(record, origin
 
 
 @pytest.mark.usefixtures("where_bfloat16_pays")
+@pytest.mark.parametrize("left", ["trajectory", "unfinished"])
+def test_work_begun_in_another_precision_goes_on_in_it(store, left):
+    auto = replace(CONFIG, training=replace(CONFIG.training, precision="auto"))
+    trained = folder(store, "trajectory")
+    shutil.rmtree(folder(store, "scores"))
+    if left == "unfinished":
+        place = store.unfinished("trajectory", trained.name)
+        place.parent.mkdir(exist_ok=True)
+        trained.replace(place)
+
+    assert Runner(store).resolve(auto) == CONFIG
+    shutil.rmtree(store.unfinished("trajectory", trained.name) if left == "unfinished" else trained)
+    assert Runner(store).resolve(auto).training.precision == "bfloat16"
+
+
+@pytest.mark.usefixtures("where_bfloat16_pays")
 @pytest.mark.parametrize(
     ("changes", "recompute"), [({"seed": 4}, False), ({}, True)], ids=["none-is-stored", "computed-anew"]
 )

@@ -94,11 +94,19 @@ def test_runs_that_have_their_row_are_known_by_what_they_were_not_by_their_name(
     assert search.done(rows) == set()
 
     keys = [search.key({"model.norm": "before"}, 256), search.key({"model.norm": "before"}, 128), search.key({}, 256)]
-    lines = [json.dumps({"setting": "one name", "key": key, "seed": 100}) for key in keys]
+    whole = {"setting": "one name", "failure": None, "without": {}}
+    lines = [json.dumps({**whole, "key": key, "seed": 100}) for key in keys]
+    lines.append(json.dumps({"setting": "of before", "failure": None, "key": keys[0], "seed": 101}))
+    lines.append(json.dumps({"setting": "diverged", "failure": "why", "key": keys[0], "seed": 102}))
     rows.write_text("\n".join(lines) + "\n")
 
     assert len(set(keys)) == 3
-    assert search.done(rows) == {(key, 100) for key in keys}
+    assert search.done(rows) == {*((key, 100) for key in keys), (keys[0], 102)}
+
+
+def test_two_names_of_one_setting_have_one_key():
+    assert search.key({"model.weight_std": 0.02}, 768) == search.key({}, 768) != search.key({}, 256)
+    assert search.key({"data.regex.max_length": 1}, 256) != search.key({}, 256)
 
 
 def test_a_diverged_run_is_a_row_that_says_so(tiny, tmp_path):  # noqa: ARG001
@@ -106,6 +114,7 @@ def test_a_diverged_run_is_a_row_that_says_so(tiny, tmp_path):  # noqa: ARG001
         row = search.run_one(tmp_path, {"training.learning_rate": 1e30}, 100)
 
     assert set(row) == {"failure"}
+    assert list((tmp_path / "trajectory").iterdir()) == []
     assert "learning_rate=1e+30" in row["failure"]
 
 
