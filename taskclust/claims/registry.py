@@ -1,10 +1,10 @@
 """The paper's claims as data: where each stands, its sentence, what is measured, and the number that would refute it.
 
 Every threshold of the project is in this file and, for §3.4 and §4, in :mod:`taskclust.claims.language` and
-:mod:`taskclust.claims.applications`. The paper column was written before any run at the paper's scale; what was
-mended in it since stands in CHANGELOG.md. The smoke column was not: which checks small models are asserted to meet was
-settled by trial on seeds 0 to 14, so it guards the machinery and is no evidence. Each check carries a null control: the same criterion applied to something that lacks the
-phenomenon, which must not meet it.
+:mod:`taskclust.claims.applications`. The paper column was written before any run at the paper's scale; what was mended
+in it since stands in CHANGELOG.md. The smoke column was not: which checks small models are asserted to meet was settled
+by trial on seeds 0 to 14, so it guards the machinery and is no evidence. Each check carries a null control: the same
+criterion applied to something that lacks the phenomenon, which must not meet it.
 """
 
 from dataclasses import dataclass, field
