@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,11 +23,6 @@ def _top(split: str, name: str, at: Callable[[Row], int] = lambda _: -1) -> Call
     return lambda row: row[split][name][at(row)][-1]
 
 
-def _without(split: str, names: str) -> Callable[[Row], float]:
-    """Task F1 after t-SNE once codes are taken out of the last states; rows of before it was measured have none."""
-    return lambda row: row["without"][split][names][1] if "without" in row else nan
-
-
 #: Column -> what it shows of one run; F1 is by task after t-SNE, at the top layer, unless said otherwise.
 COLUMNS: dict[str, Callable[[Row], float]] = {
     "best epoch": lambda row: row["best_epoch"],
@@ -47,8 +41,6 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
     "KNN": lambda row: row["knn"][-1][-1],
     **{name: (lambda row, name=name: row["validation"]["components"][name][-1][-1]) for name in _COMPONENTS},
     "task at the instruction's end": _top("validation", "end_task"),
-    **{f"F1 without {names}": _without("validation", names) for names in ("input", "output", "input and output")},
-    **{f"F1 subset without {names}": _without("subset", names) for names in ("input", "output", "input and output")},
 }
 
 
@@ -75,15 +67,28 @@ def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
             "setting": row["setting"],
             "width": row["width"],
             "runs": row["runs"],
-            **{c: _text(c, means[c]) for c in means},
+            **{c: f"{means[c]:.3g}" if c == "best epoch" else f"{means[c]:.2f}" for c in means},
             **({"failed": row["failed"]} if row["failed"] else {}),
         }
         for means, row in rows
     ]
 
 
-def _text(column: str, value: float) -> str:
-    return "" if isnan(value) else f"{value:.3g}" if column == "best epoch" else f"{value:.2f}"
+def without_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """Task F1 of each run, raw and after t-SNE, as it is and once codes are taken out of its last top layer.
+
+    The null is the model as it began, without input and output.
+    """
+    rows = []
+    for run in runs:
+        for split in ("validation", "subset") if "without" in run else ():
+            as_it_is = [run[split][space][-1][-1] for space in ("raw", "tsne")]
+            taken = {"nothing": as_it_is, **run["without"][split]}
+            about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"], "split": split}
+            untrained = run["without_untrained"][split]["input and output"]
+            shown = {f"without {names}": f1 for names, f1 in taken.items()} | {"null: untrained, so": untrained}
+            rows.append({**about, **{name: "{:.2f}, {:.2f}".format(*f1) for name, f1 in shown.items()}})
+    return rows
 
 
 def main(folder: str) -> None:
@@ -99,7 +104,10 @@ def main(folder: str) -> None:
     )
     for name, figure in search_figures(runs).items():
         figure.savefig(Path(folder) / f"{name}.png", dpi=110)
-    (Path(folder) / "settings.md").write_text(text + markdown(rows) + (f"\n\n{listed}" if listed else "") + "\n")
+    parts = [text + markdown(rows)]
+    if taken := without_rows(runs):
+        parts.append("F1 by task, raw and after t-SNE, without codes:\n\n" + markdown(taken))
+    (Path(folder) / "settings.md").write_text("\n\n".join(parts + [listed] * bool(listed)) + "\n")
 
 
 if __name__ == "__main__":

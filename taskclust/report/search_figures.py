@@ -62,6 +62,8 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
         for names, marker in shown.items():
             f1 = [run["without"][split][names][1] for run in ordered]
             axis.plot(f1, places, marker, markersize=4, label=f"without {names}", alpha=0.8)
+        null = [run["without_untrained"][split]["input and output"][1] for run in ordered]
+        axis.plot(null, places, "x", color="grey", markersize=4, label="null: untrained, without input and output")
         axis.set(title=_SPLITS[split], xlabel="task F1 after t-SNE", xlim=(0, 1), yticks=places)
         axis.set_yticklabels([_name(run) for run in ordered], fontsize="x-small")
         axis.axvline(0.9, color="grey", linewidth=0.5)

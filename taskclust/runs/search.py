@@ -229,7 +229,7 @@ def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Chang
     trained = runner.trajectory(config)  # trained again where another run has thrown it away
     row: Changes = {"failure": record["failure"]}
     if not record["failure"]:
-        again = probe_otherwise(config, trained / "checkpoints" / f"{config.training.epochs:04d}")
+        again = probe_otherwise(config, trained / "checkpoints")
         row = {**summarize(record), "precision": config.training.precision, **again}
     shutil.rmtree(trained, ignore_errors=True)
     return row
@@ -240,18 +240,18 @@ TAKEN_OUT = (("input",), ("output",), ("input", "output"), ("distribution",))
 NEIGHBORS = (1, 5, 20)
 
 
-def probe_otherwise(config: ExperimentConfig, checkpoint: Path) -> Changes:
-    """Task F1 of a model's top layer by other choices of the probe, and what the clusters would be without codes.
+def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
+    """Task F1 of the last top layer by other choices of the probe, and what the clusters would be without codes.
 
     Returns:
-        By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``before_norm``: the same before
-        the last norm, of a model that has one; ``older``: after t-SNE as scikit-learn's before 1.2. And ``neighbors``:
-        the KNN percentage at other K.
+        By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``without_untrained``: the same of
+        the model as it began, the null; ``before_norm``: before the last norm, of a model that has one; ``older``:
+        after t-SNE as scikit-learn's before 1.2. And ``neighbors``: the KNN percentage at other K.
     """
     dataset = generate(config.data, config.seed)
-    model = Decoder.from_pretrained(checkpoint)
 
-    def tops(*, before_norm: bool) -> dict[str, Tensor]:
+    def tops(epoch: int, *, before_norm: bool = False) -> dict[str, Tensor]:
+        model = Decoder.from_pretrained(checkpoints / f"{epoch:04d}")
         return {
             name: hidden_states(model, split, before_final_norm=before_norm).input_token[-1]
             for name, split in dataset.splits.items()
@@ -262,21 +262,27 @@ def probe_otherwise(config: ExperimentConfig, checkpoint: Path) -> Changes:
         scores = cluster_scores(states[None], part, config.probe, with_tsne=True, seed=config.seed)
         return _short([scores[space]["task"]["f1"][0] for space in ("raw", "tsne")])
 
-    top = tops(before_norm=False)
-    codes = additive_codes(top["train"], dataset.train)
-    found: Changes = {"without": {}, "older": {}}
+    def f1_without(top: dict[str, Tensor]) -> Changes:
+        codes = additive_codes(top["train"], dataset.train)
+        return {
+            split: {
+                " and ".join(names): f1(without(top[split], dataset.splits[split], codes, names), split)
+                for names in TAKEN_OUT
+            }
+            for split in SPLITS
+        }
+
+    top = tops(config.training.epochs)
+    found: Changes = {"without": f1_without(top), "without_untrained": f1_without(tops(0)), "older": {}}
     for split in SPLITS:
         part = dataset.splits[split]
-        found["without"][split] = {
-            " and ".join(names): f1(without(top[split], part, codes, names), split) for names in TAKEN_OUT
-        }
         generator = torch.Generator().manual_seed(config.seed)
         settings = {**config.probe.tsne_settings(), "restarts": 1}
         embedded = tsne(top[split][None], generator=generator, older=True, **settings).best()
         again = cluster_scores(embedded, part, config.probe, with_tsne=False, seed=config.seed)
         found["older"][split] = _short(again["raw"]["task"]["f1"][0])
     if config.model.norm == "before":
-        before = tops(before_norm=True)
+        before = tops(config.training.epochs, before_norm=True)
         found["before_norm"] = {split: f1(before[split], split) for split in SPLITS}
     tasks = {name: torch.as_tensor(split.labels("task")) for name, split in dataset.splits.items()}
     near = nearest(top["validation"][None], top["train"][None], max(NEIGHBORS))[0]

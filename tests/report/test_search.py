@@ -77,6 +77,19 @@ def test_the_highest_f1_is_that_of_any_checkpoint():
     assert (row["F1"], row["F1 at its highest"]) == ("0.15", "0.20")
 
 
+def test_what_is_left_without_codes_has_a_row_a_run_and_split(tmp_path):
+    runs = [run("old", 100, 0.5), measured("start", 0.4)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, runs)) + "\n")
+
+    rows = search.without_rows(runs)
+    search.main(str(tmp_path))
+
+    assert [(row["setting"], row["split"]) for row in rows] == [("start", "validation"), ("start", "subset")]
+    assert (rows[0]["without nothing"], rows[0]["without input and output"]) == ("0.40, 0.40", "0.10, 0.60")
+    assert rows[0]["null: untrained, so"] == "0.20, 0.30"
+    assert "without codes:\n\n| setting" in (tmp_path / "settings.md").read_text()
+
+
 def test_of_two_rows_of_one_run_the_later_counts(tmp_path):
     rows = [run("start", 100, 0.5), run("start", 101, 0.5), run("start", 100, 0.7)]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -107,7 +120,8 @@ def measured(setting, f1):
     row["subset"]["components"] = {**row["subset"]["components"], "lineage": row["subset"]["raw"]}
     names = ("input", "output", "input and output", "distribution")
     taken = {name: [0.1, f1 + 0.1 * k] for k, name in enumerate(names)}
-    return {**row, "without": {"validation": taken, "subset": taken}}
+    nothing = {key: {"input and output": [0.2, 0.3]} for key in ("validation", "subset")}
+    return {**row, "without": {"validation": taken, "subset": taken}, "without_untrained": nothing}
 
 
 def test_rows_of_before_a_measurement_have_the_figures_that_need_it_not():

@@ -76,6 +76,8 @@ def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(ti
         assert row[split]["tsne"] == [[round(v, 3) for v in layer] for layer in expected]
     assert set(row["without"]["subset"]) == {"input", "output", "input and output", "distribution"}
     assert all(0 < f1 <= 1 for found in row["without"].values() for both in found.values() for f1 in both)
+    assert set(row["without_untrained"]) == {"validation", "subset"}
+    assert row["without_untrained"] != row["without"]
     assert set(row["older"]) == set(row["before_norm"]) == {"validation", "subset"}
     assert row["before_norm"]["subset"] != [row["subset"][space][-1][-1] for space in ("raw", "tsne")]
     assert list((tmp_path / "trajectory").iterdir()) == []
