@@ -73,16 +73,16 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
 
 
 def hard_apart(runs: Sequence[Row]) -> Figure:
-    """When hard examples leave their originals: the share apart against the codes of output and task."""
+    """When hard examples leave their originals: the share apart against the codes of the output and of the lineage."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axis, code in zip(figure.subplots(1, 2, sharey=True), ("output", "task"), strict=True):
+    for axis, code in zip(figure.subplots(1, 2, sharey=True), ("output", "lineage"), strict=True):
         _scatter(
             axis,
             runs,
             [run["subset"]["components"][code][-1][-1] for run in runs],
             [run["subset"]["hard_separated"][-1][-1] for run in runs],
         )
-        axis.set_xlabel(f"{code} code, share of variance")
+        axis.set(xlabel=f"{code} code, share of variance", ylim=(-0.02, 1.02))
     figure.axes[0].set_ylabel("hard examples apart from their originals")
     figure.suptitle("Hard examples and their originals, top layer at the end; colour: accuracy on hard examples")
     return figure
