@@ -67,8 +67,7 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
         axis.set(title=_SPLITS[split], xlabel="task F1 after t-SNE", xlim=(0, 1), yticks=places)
         axis.set_yticklabels([_name(run) for run in ordered], fontsize="x-small")
         axis.axvline(0.9, color="grey", linewidth=0.5)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize="x-small")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="x-small")
     return figure
 
 
