@@ -31,7 +31,7 @@ def native_bfloat16(device: torch.device | str = "cpu") -> str | None:
 @cache
 def matmul_flops(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> float:
     """Floating-point operations a second of a square matrix product, the best of ten."""
-    a = torch.randn(size, size, device=device).to(dtype)
+    a = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     best = float("inf")
     for _ in range(10):
         started = time.perf_counter()

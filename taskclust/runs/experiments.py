@@ -104,7 +104,7 @@ class Runner:
                 for name, names in admitted.items()
             }
             settled.append(replace(config, **chosen))
-        if self.recompute:
+        if self.recompute or len(settled) == 1:
             return settled[0]
         stored = (c for c in settled if self.store.path(kind, self._key(kind, c)).exists())
         begun = (c for c in settled if self._is_begun(kind, c))
