@@ -295,7 +295,7 @@ class TrainingConfig:
     max_gradient_norm: float = 1.0  # "Max gradient norm"
     #: epochs over which the cosine falls to zero; longer than ``epochs`` where a run is cut short
     schedule_epochs: int = 200
-    batch_instructions: int = 16  # silent: instructions a step, each with all its mappings
+    batch_instructions: int = 8  # silent: instructions a step, each with all its mappings
     weight_decay: float = 0.01  # silent: AdamW's usual value
     warmup_epochs: int = 0  # silent: epochs in which the learning rate rises linearly from 0
     loss_mean: Literal["tokens", "sequences"] = "tokens"  # silent: every token counts alike, or every instance

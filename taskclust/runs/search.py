@@ -55,7 +55,7 @@ def small(width: int = 256) -> ExperimentConfig:
     data = DataConfig(n_tasks=20, n_task_symbols=16, distribution_totals=((5, 6), (5, 15), (10, 32)))
     epochs = (0, 10, 20, 30, 40, 50, 60, 80, 100)
     rate = round(1e-4 * 768 / width, 6)  # Table 5's at its width; narrower models bear and need a higher one
-    training = TrainingConfig(epochs=100, learning_rate=rate, checkpoints=epochs)
+    training = TrainingConfig(epochs=100, learning_rate=rate, batch_instructions=16, checkpoints=epochs)
     probe = ProbeConfig(iterations=1_000, tsne_restarts=2)
     return ExperimentConfig(data=data, model=ModelConfig.of_width(width), training=training, probe=probe)
 
