@@ -46,6 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--workers", type=int, help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain)"
     )
+    group.addoption(
+        "--replay", action="store_true", help="on a GPU: record a training step once and replay it, all seeds together"
+    )
     group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
     group.addoption("--report", type=Path, help="where the report is written (reports/<profile>)")
     group.addoption("--recompute", action="store_true", help="compute even what is stored")
@@ -230,6 +233,7 @@ def _runner(config: pytest.Config, device: str) -> Runner:
         device=device,
         threads=config.getoption("--threads"),
         recompute=config.getoption("--recompute"),
+        replay=config.getoption("--replay"),
         show_progress=sys.stderr.isatty() and "CI" not in os.environ,
     )
 

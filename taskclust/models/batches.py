@@ -35,8 +35,16 @@ class Batch(NamedTuple):
     instruction_end_at: Int[Tensor, " I"]
 
 
+class Room(NamedTuple):
+    """A shape that any batch of so many instructions fits into; what is left over is padded and weighs nothing."""
+
+    rows: int
+    width: int
+    predictions: int
+
+
 class Instructions:
-    """A split's arrays on the device, from which batches are cut without a loop over instructions."""
+    """A split's arrays on the host, from which batches for a device are cut without a loop over instructions."""
 
     def __init__(
         self,
@@ -46,27 +54,35 @@ class Instructions:
         input_weight: float = 1.0,
         loss_mean: str = "tokens",
     ) -> None:
-        def put(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, device=device)
-
-        self.instructions, self.lengths = put(split.instructions), put(split.lengths)
-        self.inputs, self.outputs = put(split.inputs), put(split.outputs)
+        self.instructions, self.lengths = torch.as_tensor(split.instructions), torch.as_tensor(split.lengths)
+        self.inputs, self.outputs = torch.as_tensor(split.inputs), torch.as_tensor(split.outputs)
         self.device, self.input_weight = torch.device(device), input_weight
         self.per_sequence = loss_mean == "sequences"
-        self._lengths = split.lengths  # shapes are computed on the host, without waiting for the device
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self.lengths)
 
-    def take(self, indices: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """The chosen rows as a device index, and their lengths on the host."""
-        return torch.as_tensor(indices, device=self.device), self._lengths[indices]
+    def room(self, n: int, per_row: int = 2) -> Room:
+        """Room for any ``n`` of the instructions, packed ``per_row`` to a row."""
+        longest, mappings = int(self.lengths.max()), self.inputs.shape[1]
+        width = _rounded(per_row * (longest + mappings))
+        return Room(-(-n // per_row), width, n * (longest - 1 + 2 * mappings))
 
 
 def packed_batch(data: Instructions, indices: np.ndarray, per_row: int = 2) -> Batch:
-    """Pack the instructions ``indices``, ``per_row`` to a row, long ones beside short ones."""
-    chosen, lengths = data.take(indices)
-    n, mappings = len(indices), data.inputs.shape[1]
+    """Pack the instructions ``indices`` for the device, ``per_row`` to a row, long ones beside short ones."""
+    batch = host_batch(data, indices, per_row)
+    return Batch(*(tensor.to(data.device, non_blocking=True) for tensor in batch))
+
+
+def host_batch(data: Instructions, indices: np.ndarray, per_row: int = 2, room: Room | None = None) -> Batch:
+    """The packed batch on the host, padded to fill ``room`` where it is given.
+
+    Raises:
+        ValueError: the instructions do not fit into the room.
+    """
+    lengths, inputs, outputs = (a.numpy()[indices] for a in (data.lengths, data.inputs, data.outputs))
+    n, mappings = inputs.shape
     sizes = lengths + mappings
     n_rows = -(-n // per_row)
 
@@ -79,7 +95,13 @@ def packed_batch(data: Instructions, indices: np.ndarray, per_row: int = 2) -> B
     for i in order:
         start[i] = used[row[i]]
         used[row[i]] += sizes[i]
-    width = -(-int(used.max()) // ROUND) * ROUND
+    width = _rounded(int(used.max()))
+    n_predictions = int((lengths - 1).sum()) + 2 * n * mappings
+    if room is None:
+        room = Room(n_rows, width, n_predictions)
+    elif not all(a <= b for a, b in zip((n_rows, width, n_predictions), room, strict=True)):
+        raise ValueError(f"room={room}: {n} instructions need {Room(n_rows, width, n_predictions)}; use data.room({n})")
+    width = room.width
 
     offset = np.concatenate([[0], np.cumsum(sizes)])
     owner = np.repeat(np.arange(n), sizes)  # [S] the instruction of each token, S tokens in all
@@ -88,72 +110,72 @@ def packed_batch(data: Instructions, indices: np.ndarray, per_row: int = 2) -> B
     is_input = step >= lengths[owner]
     first_input = row * width + start + lengths
 
-    def put(array: np.ndarray) -> Tensor:
-        return torch.as_tensor(array, device=data.device)
+    source = np.concatenate([data.instructions.numpy()[indices], inputs], axis=1)
+    read = source[owner, np.where(is_input, data.instructions.shape[1] + step - lengths[owner], step)]
+    tokens, positions, segment = (np.full(room.rows * width, fill) for fill in (PAD, 0, -1))
+    tokens[place], positions[place], segment[place] = read, np.minimum(step, lengths[owner]), owner
+    inputs_here = np.zeros(room.rows * width, dtype=bool)
+    inputs_here[place] = is_input
+    owners, hidden = segment.reshape(-1, width), inputs_here.reshape(-1, width)
 
-    owner_t, step_t, place_t, is_input_t = put(owner), put(step), put(place), put(is_input)
-    length_t = put(lengths)[owner_t]
-    source = torch.cat([data.instructions[chosen], data.inputs[chosen]], dim=1)
-    column_t = torch.where(is_input_t, data.instructions.shape[1] + step_t - length_t, step_t)
-    read = source[owner_t, column_t]
-    flat = n_rows * width
-    tokens = torch.full((flat,), PAD, device=data.device).index_copy_(0, place_t, read)
-    positions = torch.zeros_like(tokens).index_copy_(0, place_t, torch.minimum(step_t, length_t))
-    segment = torch.full_like(tokens, -1).index_copy_(0, place_t, owner_t).view(n_rows, width)
-    inputs_here = torch.zeros(flat, dtype=torch.bool, device=data.device).index_copy_(0, place_t, is_input_t)
-    inputs_here = inputs_here.view(n_rows, width)
-
-    same = segment[:, :, None] == segment[:, None, :]
-    index = torch.arange(width, device=data.device)
-    mask = same & ~inputs_here[:, None, :] & (index[None, :] <= index[:, None])
-    mask = (mask | torch.eye(width, dtype=torch.bool, device=data.device))[:, None]
+    mask = (owners[:, :, None] == owners[:, None, :]) & ~hidden[:, None, :] & np.tri(width, dtype=bool)
+    mask |= np.eye(width, dtype=bool)
 
     within = np.flatnonzero(step < lengths[owner] - 1)  # instruction tokens that predict the next one
-    end = put(first_input - 1)
-    input_at = (put(first_input)[:, None] + torch.arange(mappings, device=data.device)).reshape(-1)
-    within_t = put(within)
-    share = _share(data.lengths[chosen], data)
-    each = share.repeat_interleave(mappings)
+    end = first_input - 1
+    input_at = (first_input[:, None] + np.arange(mappings)).reshape(-1)
+    share = _share(data.lengths[indices], data).numpy()
+    each = share.repeat(mappings)
+    predict_at = np.concatenate([place[within], end.repeat(mappings), input_at])
+    targets = np.concatenate([read[within + 1], inputs.reshape(-1), outputs.reshape(-1)])
+    # an instruction token is predicted in each of its M plain rows, an input or an output in one
+    weights = np.concatenate([mappings * share[owner[within]], data.input_weight * each, each]).astype(np.float32)
+    unused = (0, room.predictions - n_predictions)
     return Batch(
-        tokens=tokens.view(n_rows, width),
-        positions=positions.view(n_rows, width),
-        mask=mask,
-        predict_at=torch.cat([place_t[within_t], end.repeat_interleave(mappings), input_at]),
-        targets=torch.cat([read[within_t + 1], data.inputs[chosen].reshape(-1), data.outputs[chosen].reshape(-1)]),
-        # an instruction token is predicted in each of its M plain rows, an input or an output in one
-        weights=torch.cat([mappings * share[owner_t[within_t]], data.input_weight * each, each]),
-        input_at=input_at,
-        instruction_end_at=end,
+        tokens=torch.as_tensor(tokens.reshape(-1, width)),
+        positions=torch.as_tensor(positions.reshape(-1, width)),
+        mask=torch.as_tensor(mask[:, None]),
+        predict_at=torch.as_tensor(np.pad(predict_at, unused)),
+        targets=torch.as_tensor(np.pad(targets, unused)),
+        weights=torch.as_tensor(np.pad(weights, unused)),
+        input_at=torch.as_tensor(input_at),
+        instruction_end_at=torch.as_tensor(end),
     )
+
+
+def _rounded(width: int) -> int:
+    return -(-width // ROUND) * ROUND
 
 
 def _share(lengths: Int[Tensor, " R"], data: Instructions) -> Float[Tensor, " R"]:
     """The weight of one prediction in a plain row of each length: alike, or so that every row weighs one."""
-    return 1 / (lengths + data.input_weight) if data.per_sequence else torch.ones(len(lengths), device=data.device)
+    return 1 / (lengths + data.input_weight) if data.per_sequence else torch.ones(len(lengths))
 
 
 def plain_batch(data: Instructions, indices: np.ndarray) -> Batch:
     """Write every instance out as one row ``[I, x]``, padded on the right."""
-    chosen, lengths = data.take(indices)
     mappings = data.inputs.shape[1]
-    repeated = data.lengths[chosen].repeat_interleave(mappings)
-    width = int(lengths.max()) + 1
-    body = data.instructions[chosen].repeat_interleave(mappings, dim=0)[:, :width]
+    repeated = data.lengths[indices].repeat_interleave(mappings)
+    width = int(repeated.max()) + 1
+    body = data.instructions[indices].repeat_interleave(mappings, dim=0)[:, :width]
     tokens = torch.cat([body, body.new_full((len(body), width - body.shape[1]), PAD)], dim=1)
-    rows = torch.arange(len(tokens), device=data.device)
-    tokens[rows, repeated] = data.inputs[chosen].reshape(-1)
-    index = torch.arange(width, device=data.device)
+    rows = torch.arange(len(tokens))
+    tokens[rows, repeated] = data.inputs[indices].reshape(-1)
+    index = torch.arange(width)
     mask = (index[None, :] <= index[:, None]) & (index[None, None, :] <= repeated[:, None, None])
     row, column = torch.nonzero(index[None, :] < repeated[:, None] - 1, as_tuple=True)
     end = rows * width + repeated - 1
     share = _share(repeated, data)
-    return Batch(
+    batch = Batch(
         tokens=tokens,
         positions=index.expand(len(tokens), width),
         mask=mask[:, None],
         predict_at=torch.cat([row * width + column, end, end + 1]),
-        targets=torch.cat([tokens[row, column + 1], data.inputs[chosen].reshape(-1), data.outputs[chosen].reshape(-1)]),
+        targets=torch.cat(
+            [tokens[row, column + 1], data.inputs[indices].reshape(-1), data.outputs[indices].reshape(-1)]
+        ),
         weights=torch.cat([share[row], data.input_weight * share, share]),
         input_at=end + 1,
         instruction_end_at=end[::mappings],
     )
+    return Batch(*(tensor.to(data.device) for tensor in batch))

@@ -1,10 +1,14 @@
 """One training loop: AdamW, cosine annealing, clipped gradients (§3.1, Table 5).
 
 A :class:`Trainer` runs one epoch at a time and can be saved between epochs. All its randomness comes from the seed, the
-purpose and the epoch, so a run that was stopped and continued equals one that was not.
+purpose and the epoch, so a run that was stopped and continued equals one that was not. Several trainers of small models
+fill a GPU together when their steps are recorded once and replayed (:mod:`taskclust.models.replay`) in turn.
 """
 
 import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +22,7 @@ from taskclust.data import Dataset
 from taskclust.models.batches import Batch, Instructions, packed_batch
 from taskclust.models.decoder import Decoder
 from taskclust.models.precision import FlatParameters
+from taskclust.models.replay import Replay
 
 #: One independent stream of random numbers for each purpose.
 _WEIGHTS, _ORDER, _DROPOUT = range(1, 4)
@@ -53,6 +58,8 @@ class Trainer:
             seed by default.
         criterion: of the best epoch: highest accuracy (Table 5) or lowest loss (§4.1) on the validation set, or none:
             the last is taken.
+        replay: pad every step to one shape and, on a GPU, record it once and replay it: where small models wait for
+            their kernels to be launched. The numbers are those of plain steps but for rounding.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Trainer:
         *,
         model: Decoder | None = None,
         criterion: Literal["accuracy", "loss", "last"] = "accuracy",
+        replay: bool = False,
     ) -> None:
         self.config, self.device, self.criterion = config, torch.device(device), criterion
         if model is None:
@@ -72,8 +80,16 @@ class Trainer:
         self.parameters = FlatParameters(self.model, config.training.precision)
         self._dropout = torch.Generator(self.device)
         self.model.set_generator(self._dropout)
+        self._is_replayed = replay
+        self._replay: Replay | None = None
+        on_gpu = self.device.type == "cuda"
+        self._stream = torch.cuda.Stream(self.device) if replay and on_gpu else None
         self._optimizer = torch.optim.AdamW(
-            [self.parameters.master], lr=0.0, weight_decay=config.training.weight_decay, fused=True
+            [self.parameters.master],
+            lr=torch.zeros((), device=self.device) if replay else 0.0,
+            weight_decay=config.training.weight_decay,
+            fused=True,
+            capturable=replay and on_gpu,
         )
         training = config.training
         self._data = {
@@ -115,31 +131,68 @@ class Trainer:
         Raises:
             TrainingDiverged: the loss is not a finite number.
         """
+        deque(self.epoch_steps(), maxlen=0)
+        return self.history[-1]
+
+    def epoch_steps(self) -> Iterator[None]:
+        """:meth:`run_epoch`, to be advanced a step at a time: a GPU then works on several trainers' steps at once."""
         training, data = self.config.training, self._data["train"]
         order = np.random.default_rng(_stream(self.config.seed, _ORDER, self.epoch)).permutation(len(data))
-        self._dropout.manual_seed(_torch_seed(self.config.seed, _DROPOUT, self.epoch))
-        self.model.train()
-        total = torch.zeros((), device=self.device)
-        for step in range(self._steps_per_epoch):
-            indices = order[step * training.batch_instructions : (step + 1) * training.batch_instructions]
-            rate = self._learning_rate(self.epoch * self._steps_per_epoch + step)
-            total += self.train_step(indices, rate) * len(indices)
+        batches = [
+            order[start : start + training.batch_instructions]
+            for start in range(0, len(data), training.batch_instructions)
+        ]
+        first = self.epoch * self._steps_per_epoch
+        rates = [self._learning_rate(first + step) for step in range(len(batches))]
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream())
+        with self._beside_others():
+            self._dropout.manual_seed(_torch_seed(self.config.seed, _DROPOUT, self.epoch))
+            self.model.train()
+            total = torch.zeros((), device=self.device)
+            step = self._prepare(batches, rates)
+        for index, indices in enumerate(batches):
+            with self._beside_others():
+                total += step(index) * len(indices)
+            yield
+        with self._beside_others():
+            self._end_epoch(float(total) / len(data))  # the epoch's only wait for the device
+
+    def _prepare(self, batches: Sequence[np.ndarray], rates: Sequence[float]) -> Callable[[int], Tensor]:
+        """What makes the epoch's step of a number."""
+        if not self._is_replayed:
+            return lambda index: self.train_step(batches[index], rates[index])
+        if self._replay is None:
+            rate = self._optimizer.param_groups[0]["lr"]
+            n = self.config.training.batch_instructions
+            self._replay = Replay(self._update, self._data["train"], n, rate, self._dropout)
+        self._replay.load(batches, rates)
+        return self._replay.step
+
+    def _beside_others(self) -> AbstractContextManager[object]:
+        """Where steps are replayed on a GPU, a stream of this trainer's own, so that others' do not wait for it."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _end_epoch(self, loss: float) -> None:
         self.epoch += 1
-        loss_value = float(total) / len(data)  # the epoch's only wait for the device
-        if not math.isfinite(loss_value):
-            raise self._diverged(f"the loss became {loss_value}")
-        self.history.append(self._measure(loss_value))
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss became {loss}")
+        self.history.append(self._measure(loss))
         if self.best_epoch == self.epoch:
             self._best.copy_(self.parameters.low)
-        return self.history[-1]
+        if self._stream is not None:
+            self._stream.synchronize()  # what is saved next is read on another
 
     def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
         """Update the model, in whatever mode it is, on these training instructions; the loss stays on the device."""
-        loss = batch_loss(self.model, packed_batch(self._data["train"], indices))
-        loss.backward()
-        self.parameters.collect_gradient(self.config.training.max_gradient_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
+        return self._update(packed_batch(self._data["train"], indices))
+
+    def _update(self, batch: Batch) -> Tensor:
+        loss = batch_loss(self.model, batch)
+        loss.backward()
+        self.parameters.collect_gradient(self.config.training.max_gradient_norm)
         self._optimizer.step()
         self.parameters.refresh()
         return loss.detach()
@@ -213,6 +266,7 @@ class Trainer:
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Continue from what :meth:`state` gave."""
         self.epoch, self.history = values["epoch"], values["history"]
+        self._replay = None  # it would update what is replaced here
         self.parameters.load(tensors["master"])
         self._best.copy_(tensors["best"])
         if "step" not in tensors:  # saved before the first step

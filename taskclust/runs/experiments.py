@@ -8,8 +8,10 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -76,6 +78,7 @@ class Runner:
         recompute: compute even what is there.
         show_progress: draw bars on the terminal.
         bar: the line of the terminal on which this process draws.
+        replay: record a training step once and replay it (:mod:`taskclust.models.replay`).
     """
 
     store: Store
@@ -84,6 +87,7 @@ class Runner:
     recompute: bool = False
     show_progress: bool = False
     bar: int = 0
+    replay: bool = False
 
     def resolve(self, config: C, kind: Kind = "scores") -> C:
         """Settle what depends on the device, so that the key says what was run.
@@ -124,7 +128,7 @@ class Runner:
         trained = digest(VERSIONS["trajectory"], config.data, config.model, config.training, config.seed)
         return {"trajectory": trained, "scores": digest(VERSIONS["scores"], trained, config.probe)}
 
-    def key(self, kind: RecordKind, config: AnyConfig) -> str:
+    def key(self, kind: Kind, config: AnyConfig) -> str:
         """The key of the record that the method ``kind`` gives for ``config``."""
         return self._key(kind, self.resolve(config, kind))
 
@@ -133,7 +137,7 @@ class Runner:
             return self.keys(config)[kind]
         return digest(VERSIONS[kind], VERSIONS["trajectory"], config)
 
-    def is_stored(self, config: AnyConfig, kind: RecordKind = "scores") -> bool:
+    def is_stored(self, config: AnyConfig, kind: Kind = "scores") -> bool:
         """Would the method of that name answer from the store?"""
         return not self.recompute and self.store.path(kind, self.key(kind, config)).exists()
 
@@ -239,8 +243,30 @@ class Runner:
             "trajectory", key, lambda folder: self._train(config, folder, resume), recompute=self.recompute
         )
 
+    def train_together(self, configs: Sequence[ExperimentConfig]) -> None:
+        """Bring the trainings that are missing to their end, a step of each in turn.
+
+        On a GPU their replayed steps run side by side. What is reached is kept as work to go on from:
+        :meth:`trajectory` then has only to make the record of it.
+        """
+        self._set_up()
+        resolved = [self.resolve(config, "trajectory") for config in configs]
+        missing = {self.keys(c)["trajectory"]: c for c in resolved if not self.is_stored(c, "trajectory")}
+        with ExitStack() as locks:
+            for key in missing:
+                locks.enter_context(self.store.lock("trajectory", key))
+            runs = [
+                self._steps(self._trainer(config), self.store.unfinished("trajectory", key), "train", keep=True)
+                for key, config in missing.items()
+            ]
+            for _ in zip_longest(*runs):
+                pass
+
+    def _trainer(self, config: ExperimentConfig) -> Trainer:
+        return Trainer(config, generate(config.data, config.seed), self.device, replay=self.replay)
+
     def _train(self, config: ExperimentConfig, folder: Path, resume: Path) -> None:
-        trainer = Trainer(config, generate(config.data, config.seed), self.device)
+        trainer = self._trainer(config)
         seconds, failure, checkpoints = self._run(trainer, resume, "train")
         _save_once(checkpoints / f"{trainer.best_epoch:04d}", lambda to: trainer.save_checkpoint(to, best=True))
         shutil.copytree(checkpoints, folder / "checkpoints", ignore=shutil.ignore_patterns("manifest.json", ".*"))
@@ -256,6 +282,16 @@ class Runner:
 
     def _run(self, trainer: Trainer, resume: Path, verb: str) -> Stage:
         """Train to the end, or go on from what ``resume`` holds; checkpoints are left in its folder of that name."""
+        steps = self._steps(trainer, resume, verb)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                stage: Stage = end.value
+                return stage
+
+    def _steps(self, trainer: Trainer, resume: Path, verb: str, *, keep: bool = False) -> Generator[None, None, Stage]:
+        """:meth:`_run`, a step at a time; ``keep`` leaves the end in ``resume`` as well."""
         config, checkpoints = trainer.config, resume / "checkpoints"
         seconds = load_progress(trainer, resume)
         failure = None
@@ -264,11 +300,13 @@ class Runner:
         try:
             self._checkpoint(trainer, config, checkpoints)
             while trainer.epoch < config.training.epochs:
-                row = trainer.run_epoch()
+                yield from trainer.epoch_steps()
+                row = trainer.history[-1]
                 self._checkpoint(trainer, config, checkpoints)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['validation_accuracy']:.2f}", refresh=False)
                 bar.update()
-                if time.monotonic() - saved > SAVE_EVERY:
+                is_last = trainer.epoch == config.training.epochs
+                if time.monotonic() - saved > SAVE_EVERY or (keep and is_last):
                     saved = time.monotonic()
                     save_progress(trainer, resume, seconds + saved - started)
         except TrainingDiverged as error:

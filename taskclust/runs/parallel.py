@@ -1,4 +1,4 @@
-"""Several runs at once on one machine: one process a core on a CPU, one after another on a GPU."""
+"""Several runs at once on one machine: one process a core on a CPU, on a GPU one after another or step by step."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from taskclust.config import AnyConfig
+from taskclust.config import AnyConfig, ExperimentConfig
 from taskclust.runs.experiments import Record, RecordKind, Runner
 
 #: What a worker process is given when it starts.
@@ -26,7 +26,8 @@ def obtain_all(
         runner: how to run one.
         configs: the experiments.
         kind: the runner's method that gives the record.
-        workers: processes at once; by default one for each core that the runner's threads leave, and one on a GPU.
+        workers: processes at once; by default one for each core that the runner's threads leave, and one on a GPU, where
+            a runner that replays steps trains all seeds in it together.
 
     Raises:
         Exception: the first that a run raised, once the others have finished and been stored.
@@ -43,6 +44,8 @@ def obtain_all(
         for future in futures:
             future.result()
         runner = replace(runner, recompute=False)
+    elif runner.replay and kind == "scores":
+        runner.train_together([config for config in pending if isinstance(config, ExperimentConfig)])
     return [getattr(runner, kind)(config) for config in configs]
 
 

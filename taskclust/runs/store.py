@@ -61,6 +61,10 @@ class Store:
         """A folder for work that can be continued; it is removed once the record is written."""
         return self.root / "unfinished" / f"{kind}-{key}"
 
+    def lock(self, kind: str, key: str) -> FileLock:
+        """What the one process holds that works on the record."""
+        return FileLock(self.root / "locks" / f"{kind}-{key}.lock")
+
     def find(self, kind: str, key: str) -> Path | None:
         """The record's folder, its sums checked; None when there is none (or there was one, and it was corrupt)."""
         folder = self.path(kind, key)
@@ -85,7 +89,7 @@ class Store:
             make: writes the record's files into the folder it is given.
             recompute: make it even if it is there; the old one is replaced only by a finished new one.
         """
-        with FileLock(self.root / "locks" / f"{kind}-{key}.lock"):
+        with self.lock(kind, key):
             found = None if recompute else self.find(kind, key)
             if found is None:
                 with self._writing(kind, key) as folder:

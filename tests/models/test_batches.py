@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from taskclust.data import PAD, Split
 from taskclust.models import Decoder, DecoderConfig
-from taskclust.models.batches import ROUND, Instructions, packed_batch, plain_batch
+from taskclust.models.batches import ROUND, Instructions, host_batch, packed_batch, plain_batch
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
 
@@ -97,6 +97,18 @@ def test_packed_loss_and_gradients_are_the_plain_ones(case, norm, positions, tie
     difference = disagreement(model, packed_batch(data, chosen, per_row), plain_batch(data, chosen))
 
     assert difference < ROUNDING
+
+
+@settings(deadline=None, max_examples=30)
+@given(cases(), norms, places, st.integers(0, 3))
+def test_padded_loss_and_gradients_are_the_plain_ones(case, norm, positions, spare):
+    data, chosen, per_row = case
+    room = data.room(len(chosen) + spare, per_row)
+    padded = host_batch(data, chosen, per_row, room)
+
+    assert padded.tokens.shape == room[:2]
+    assert padded.predict_at.shape == padded.targets.shape == padded.weights.shape == room[2:]
+    assert disagreement(decoder(norm, positions), padded, plain_batch(data, chosen)) < ROUNDING
 
 
 def plain_places(lengths, mappings):
@@ -252,7 +264,14 @@ def end_predicts_one_input_only(batch):
     return batch._replace(targets=targets)
 
 
+def padding_counts(batch):
+    unused = torch.nn.functional.pad(batch.weights, (0, 3), value=1.0)
+    predict_at, targets = (torch.nn.functional.pad(a, (0, 3)) for a in (batch.predict_at, batch.targets))
+    return batch._replace(weights=unused, predict_at=predict_at, targets=targets)
+
+
 FAULTS = [
+    padding_counts,
     input_sees_another,
     inputs_one_place_early,
     inputs_counted_on,

@@ -212,7 +212,7 @@ def test_base_of_an_alignment_is_a_trajectory_that_others_share(runner):
 @pytest.mark.parametrize("stop", [2, 5, 8])
 def test_a_stopped_pretraining_goes_on_to_the_same_record(stop, pretrained, tmp_path, monkeypatch):
     runner, config, count = Runner(Store(tmp_path)), pretraining(), iter(range(1000))
-    real = Trainer.run_epoch
+    real = Trainer.epoch_steps
     monkeypatch.setattr(experiments, "SAVE_EVERY", -1.0)
 
     def stopping(self):
@@ -220,10 +220,10 @@ def test_a_stopped_pretraining_goes_on_to_the_same_record(stop, pretrained, tmp_
             raise KeyboardInterrupt
         return real(self)
 
-    monkeypatch.setattr(Trainer, "run_epoch", stopping)
+    monkeypatch.setattr(Trainer, "epoch_steps", stopping)
     with pytest.raises(KeyboardInterrupt):
         runner.pretraining(config)
-    monkeypatch.setattr(Trainer, "run_epoch", real)
+    monkeypatch.setattr(Trainer, "epoch_steps", real)
 
     assert comparable(runner.pretraining(config)) == comparable(pretrained)
     assert not list((tmp_path / "unfinished").iterdir())

@@ -507,8 +507,8 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(tmp_path, monkey
     process.wait()
     assert not folder(runner.store, "trajectory", LONG).exists()
     begun = []
-    run_epoch = Trainer.run_epoch
-    monkeypatch.setattr(Trainer, "run_epoch", lambda self: begun.append(self.epoch) or run_epoch(self))
+    epoch_steps = Trainer.epoch_steps
+    monkeypatch.setattr(Trainer, "epoch_steps", lambda self: begun.append(self.epoch) or epoch_steps(self))
 
     continued = runner.trajectory(LONG)
 

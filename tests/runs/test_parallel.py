@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskclust.config import ConfigError
+from taskclust.models import Trainer
 from taskclust.runs import Runner, Store, obtain_all, parallel
 from tests.runs.test_experiments import CONFIG, measured
 
@@ -127,3 +128,41 @@ def test_a_killed_run_leaves_no_process_at_work(initializer, stays):
     assert is_at_work(worker) is stays
     if stays:
         os.kill(worker, 9)
+
+
+def test_seeds_trained_together_give_the_records_of_each_alone(tmp_path, monkeypatch):
+    alone = Runner(Store(tmp_path / "alone"), replay=True)
+    together = Runner(Store(tmp_path / "together"), replay=True)
+    expected = [measured(alone.scores(config)) for config in CONFIGS]
+
+    together.train_together(CONFIGS)
+    monkeypatch.setattr(Trainer, "epoch_steps", None)  # nothing is left to train
+
+    assert [measured(record) for record in obtain_all(together, CONFIGS, workers=1)] == expected
+
+
+def test_a_training_that_diverges_leaves_the_others_their_end(tmp_path):
+    runner = Runner(Store(tmp_path), replay=True)
+    diverging = replace(CONFIGS[0], training=replace(CONFIG.training, learning_rate=1e30))
+
+    with pytest.warns(RuntimeWarning, match="learning_rate"):
+        records = obtain_all(runner, [diverging, CONFIGS[1]], workers=1)
+
+    assert [record["failure"] is None for record in records] == [False, True]
+    assert len(records[1]["history"]) == 1 + CONFIG.training.epochs
+
+
+def test_a_runner_that_replays_trains_the_seeds_in_turn(tmp_path, monkeypatch):
+    order = []
+    original = Trainer.epoch_steps
+
+    def noting(self):
+        for step in original(self):
+            order.append(self.config.seed)
+            yield step
+
+    monkeypatch.setattr(Trainer, "epoch_steps", noting)
+
+    obtain_all(Runner(Store(tmp_path), replay=True), CONFIGS, workers=1)
+
+    assert order[:4] == [3, 4, 3, 4]

@@ -1,0 +1,153 @@
+"""Steps of one shape are the plain steps, several trainers advance as each would alone, and a graph repeats neither."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from taskclust.models import Trainer
+from taskclust.models.batches import Instructions, host_batch
+from taskclust.models.replay import Replay
+from taskclust.models.training import batch_loss
+from tests.helpers import assert_close
+
+EPOCHS = 4
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def run(trainer, epochs=EPOCHS):
+    while trainer.epoch < epochs:
+        trainer.run_epoch()
+    return trainer
+
+
+def master(trainer):
+    return trainer.parameters.master.detach()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_padded_steps_train_as_plain_ones(dataset, experiment, precision):
+    config = experiment(model={"dropout": 0.0}, precision=precision)
+    plain, padded = (run(Trainer(config, dataset, replay=replay)) for replay in (False, True))
+
+    tolerance = {"float32": 1e-4, "bfloat16": 3e-2}[precision]
+    assert [row["loss"] for row in padded.history[1:]] == pytest.approx(
+        [row["loss"] for row in plain.history[1:]], rel=tolerance
+    )
+    moved = (master(plain) - master(Trainer(config, dataset))).norm()
+    assert (master(padded) - master(plain)).norm() < 20 * tolerance * moved
+
+
+def test_rates_of_padded_steps_are_the_schedules(dataset, experiment):
+    config = experiment(model={"dropout": 0.0}, learning_rate=0.01, warmup_epochs=2)
+    trainer = Trainer(config, dataset, replay=True)
+    step, rates = trainer._optimizer.step, []
+
+    def noting_step():
+        rates.append(float(trainer._optimizer.param_groups[0]["lr"]))
+        return step()
+
+    trainer._optimizer.step = noting_step
+    run(trainer)
+
+    assert_close(rates, [trainer._learning_rate(i) for i in range(EPOCHS * math.ceil(50 / 8))], rtol=1e-6)
+
+
+def test_a_continued_run_equals_one_without_a_stop(dataset, experiment):
+    unbroken = run(Trainer(experiment(), dataset, replay=True))
+    stopped = run(Trainer(experiment(), dataset, replay=True), 2)
+    continued = run(Trainer(experiment(), dataset, replay=True), 1)
+
+    continued.load_state(*stopped.state())
+    run(continued)
+
+    assert torch.equal(master(continued), master(unbroken))
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_trainers_in_turn_are_each_as_if_alone(dataset, experiment, replay):
+    configs = [experiment(seed=seed) for seed in (3, 4)]
+    alone = [run(Trainer(config, dataset, replay=replay), 1) for config in configs]
+    together = [Trainer(config, dataset, replay=replay) for config in configs]
+
+    for _ in zip(*(trainer.epoch_steps() for trainer in together), strict=True):
+        pass
+
+    for one, other in zip(together, alone, strict=True):
+        assert repr(one.history) == repr(other.history)
+        assert torch.equal(master(one), master(other))
+
+
+def test_a_batch_that_does_not_fit_says_what_it_needs(dataset):
+    data = Instructions(dataset.train)
+
+    with pytest.raises(ValueError, match=r"8 instructions need Room\(rows=4.*use data.room\(8\)"):
+        host_batch(data, np.arange(8), room=data.room(6))
+
+
+def graphed(config, dataset, *, warm_up):
+    """A trainer whose steps are captured after ``warm_up`` plain ones on the same buffers."""
+    trainer = Trainer(config, dataset, "cuda", replay=True)
+    trainer._prepare([np.arange(8)], [0.0])
+    trainer._replay._warm = 3 - warm_up
+    return trainer
+
+
+@on_gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_graph_makes_the_steps_it_was_captured_from(dataset, experiment, precision):
+    config = experiment(model={"width": 32, "feed_forward": 64}, precision=precision)
+    plain, replayed = (run(graphed(config, dataset, warm_up=n)) for n in (10**6, 3))
+
+    assert plain._replay._graph is None
+    assert replayed._replay._graph is not None
+    assert [row["loss"] for row in replayed.history[1:]] == pytest.approx(
+        [row["loss"] for row in plain.history[1:]], rel=2e-2 if precision == "bfloat16" else 1e-4
+    )
+
+
+@on_gpu
+def test_each_replay_drops_others(dataset, experiment):
+    trainer = graphed(experiment(learning_rate=1e-30, weight_decay=0.0), dataset, warm_up=3)
+    indices = np.arange(8)
+    trainer.model.train()
+    trainer._replay.load([indices] * 8, [0.0] * 8)
+
+    losses = [float(trainer._replay.step(i)) for i in range(8)]
+
+    assert len(set(losses)) == 8
+
+
+@on_gpu
+def test_trainers_side_by_side_on_a_gpu_are_each_as_if_alone(dataset, experiment):
+    configs = [experiment(seed=seed) for seed in (3, 4)]
+    alone = [run(Trainer(config, dataset, "cuda", replay=True), 2) for config in configs]
+    together = [Trainer(config, dataset, "cuda", replay=True) for config in configs]
+
+    for _ in range(2):
+        for _ in zip(*(trainer.epoch_steps() for trainer in together), strict=True):
+            pass
+
+    for one, other in zip(together, alone, strict=True):
+        losses, expected = ([row["loss"] for row in t.history[1:]] for t in (one, other))
+        assert losses == pytest.approx(expected, rel=1e-4)
+
+
+def test_padding_weighs_nothing(dataset, experiment):
+    trainer = Trainer(experiment(model={"dropout": 0.0}), dataset)
+    data = Instructions(dataset.train)
+    tight, roomy = host_batch(data, np.arange(5)), host_batch(data, np.arange(5), room=data.room(9))
+    seen = []
+
+    def note(batch):
+        seen.append(batch)
+        return batch_loss(trainer.model, batch).detach()
+
+    replay = Replay(note, data, 9, torch.zeros(()), torch.Generator())
+    replay.load([np.arange(5)], [0.1])
+    loss = replay.step(0)
+
+    assert_close(loss, batch_loss(trainer.model, tight).detach(), rtol=1e-6)
+    assert all(torch.equal(getattr(seen[0], name), getattr(roomy, name)) for name in ("tokens", "mask", "weights"))
+    assert roomy.tokens.numel() > tight.tokens.numel()
