@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,32 @@ def test_a_training_step_beats_the_usual_loops(width, compare, tmp_path):
     )
 
     assert min(ratio for name, ratio in ratios.items() if name != "ours") > 1.5
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="a CPU launches nothing: steps are replayed on a GPU")
+@pytest.mark.parametrize("n_seeds", [1, 5])
+@pytest.mark.parametrize("width", [32, 256, 768])
+def test_replayed_steps_beat_plain_ones(width, n_seeds, compare):
+    config = experiment(width)
+    trainers = {
+        name: [
+            Trainer(replace(config, seed=s), generate(config.data, s), DEVICE, replay=replay) for s in range(n_seeds)
+        ]
+        for name, replay in (("replayed", True), ("plain", False))
+    }
+
+    def epoch(several: list[Trainer]) -> None:
+        for _ in zip_longest(*(trainer.epoch_steps() for trainer in several)):
+            pass
+
+    ratios = compare(
+        f"an epoch of {n_seeds} seed(s) together, width {width} ({config.training.precision})",
+        {name: partial(epoch, several) for name, several in trainers.items()},
+        units=sum(len(t._data["train"]) for t in trainers["plain"]) * config.data.n_mappings,
+        unit="instances",
+    )
+
+    assert ratios["plain"] > 1.5
 
 
 @pytest.mark.parametrize("n_tasks", [25, 50, 100])

@@ -26,8 +26,8 @@ def obtain_all(
         runner: how to run one.
         configs: the experiments.
         kind: the runner's method that gives the record.
-        workers: processes at once; by default one for each core that the runner's threads leave, and one on a GPU, where
-            a runner that replays steps trains all seeds in it together.
+        workers: processes at once; by default one for each core that the runner's threads leave, and one on a GPU. One
+            whose runner replays steps trains all seeds together.
 
     Raises:
         Exception: the first that a run raised, once the others have finished and been stored.
