@@ -157,10 +157,9 @@ def test_a_training_step_beats_the_usual_loops(width, compare, tmp_path):
 @pytest.mark.parametrize("width", [32, 256, 768])
 def test_replayed_steps_beat_plain_ones(width, n_seeds, compare):
     config = experiment(width)
+    datasets = [generate(config.data, seed) for seed in range(n_seeds)]
     trainers = {
-        name: [
-            Trainer(replace(config, seed=s), generate(config.data, s), DEVICE, replay=replay) for s in range(n_seeds)
-        ]
+        name: [Trainer(replace(config, seed=i), data, DEVICE, replay=replay) for i, data in enumerate(datasets)]
         for name, replay in (("replayed", True), ("plain", False))
     }
 
@@ -171,7 +170,7 @@ def test_replayed_steps_beat_plain_ones(width, n_seeds, compare):
     ratios = compare(
         f"an epoch of {n_seeds} seed(s) together, width {width} ({config.training.precision})",
         {name: partial(epoch, several) for name, several in trainers.items()},
-        units=sum(len(t._data["train"]) for t in trainers["plain"]) * config.data.n_mappings,
+        units=sum(data.train.n_instances for data in datasets),
         unit="instances",
     )
 
