@@ -5,6 +5,7 @@ set of instances and subtracted from another's: an intervention where the varian
 training set, codes know nothing of unseen instructions; the training subset is part of what they are fitted on.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taskclust.config import require
-from taskclust.data import Split
+from taskclust.config import SPLITS, require
+from taskclust.data import Dataset, Split
+from taskclust.probes.kmeans import kmeans
+from taskclust.probes.metrics import agreement
 
 #: The codes that are fitted together; a distribution's holds its task's too until the two are told apart.
 _FITTED = ("distribution", "input", "output")
 CODES = ("task", *_FITTED)
+#: What is taken out before tasks are sought.
+TAKEN_OUT = ((), ("input",), ("output",), ("input", "output"), ("distribution",))
 
 
 class Codes(NamedTuple):
@@ -59,3 +64,30 @@ def without(states: Float[Tensor, "N D"], split: Split, codes: Codes, names: tup
         require(not unknown, name, unknown[:3], "fit the codes on a split that has it")
         states = states - codes.vectors[name][torch.as_tensor(np.searchsorted(known, labels), device=states.device)]
     return states
+
+
+def task_f1_without(
+    states: Mapping[str, Float[Tensor, "N D"]], dataset: Dataset, *, restarts: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """F1 by task of k-means on the states of both evaluated splits, as they are and without codes.
+
+    Args:
+        states: of one layer, by split, the training set's too: the codes are fitted on it.
+        dataset: what was read.
+        restarts: of k-means.
+        seed: of k-means.
+
+    Returns:
+        By split: "nothing", "input", "output", "input and output", "distribution" -> F1, a fraction.
+    """
+    codes = additive_codes(states["train"], dataset.train)
+    found: dict[str, dict[str, float]] = {}
+    for name in SPLITS:
+        split = dataset.splits[name]
+        tasks = split.labels("task")
+        cleaned = torch.stack([without(states[name], split, codes, names) for names in TAKEN_OUT])
+        generator = torch.Generator().manual_seed(seed)
+        clusters = kmeans(cleaned, len(np.unique(tasks)), generator=generator, restarts=restarts).labels.cpu().numpy()
+        taken = [" and ".join(names) or "nothing" for names in TAKEN_OUT]
+        found[name] = {what: agreement(tasks, row).f1 for what, row in zip(taken, clusters, strict=True)}
+    return found

@@ -42,6 +42,8 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
         "figure-2-f1": clusters(records, ("f1",)),
         "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami")),
     }
+    if all("f1_without" in r for r in records):  # not in records of before it was measured
+        made["codes-taken-out"] = codes_taken_out(records)
     return {
         **made,
         "figure-3-learning": learning(records),
@@ -217,6 +219,18 @@ def components(records: Sequence[Record]) -> Figure:
             axis.fill_between(epochs, low[:, -1], high[:, -1], alpha=0.15, linewidth=0)
         axis.set(title=f"Top layer, {_NAMES[split]}", ylabel="share of variance")
     return _finish(figure, axes, f"Variance components, {_seeds(records)}")
+
+
+def codes_taken_out(records: Sequence[Record]) -> Figure:
+    """F1 by task of k-means on the top layer once codes fitted on the training set are taken out (not in the paper)."""
+    figure, axes = _grid(1, len(SPLITS))
+    for axis, split in zip(axes[0], SPLITS, strict=True):
+        for name in records[0]["f1_without"][split]:
+            epochs, mean, low, high = _over_seeds(records, "raw", ("f1_without", split, name))
+            axis.plot(epochs, mean, label=f"without {name}", linewidth=2 if name == "nothing" else 1)
+            axis.fill_between(epochs, low, high, alpha=0.12, linewidth=0)
+        axis.set(title=f"Top layer, {_NAMES[split]}", ylabel="F1 by task, k-means", ylim=(-0.02, 1.02))
+    return _finish(figure, axes, f"Codes taken out, {_seeds(records)}")
 
 
 Curves = tuple[list[int], np.ndarray, np.ndarray, np.ndarray]

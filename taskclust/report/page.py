@@ -32,7 +32,7 @@ Record = dict[str, Any]
 _FIGURES = {
     "cluster-emergence": ("clusters-forming", "figure-6-all-metrics"),
     "layer-ordering": ("figure-2-f1",),
-    "hard-example-separation": ("components",),
+    "hard-example-separation": ("components", "codes-taken-out"),
     "plateau-then-rise": ("figure-3-learning",),
     "knn-percentage": ("figure-4-neighbors",),
     "pretraining-clusters": ("figure-5a-pretraining-clusters",),

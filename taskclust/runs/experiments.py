@@ -45,6 +45,7 @@ from taskclust.models.decoder import decoder_config
 from taskclust.models.language import open_language_model
 from taskclust.models.precision import precisions
 from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.codes import task_f1_without
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
 from taskclust.probes.neighbors import neighborhood
@@ -360,7 +361,7 @@ class Runner:
 def probe_checkpoint(
     model: Decoder, dataset: Dataset, probe: ProbeConfig, *, with_tsne: bool = True, seed: int = 0
 ) -> Record:
-    """All probes of one model: cluster scores, variance components, nearest neighbours.
+    """All probes of one model: cluster scores, without codes too, variance components, nearest neighbours.
 
     Args:
         model: the model; it is evaluated in float32.
@@ -382,6 +383,9 @@ def probe_checkpoint(
         row["instruction_end_components"][name] = variance_components(
             seen.instruction_end, instruction_identities(split)
         )
+
+    top = {name: seen.input_token[-1] for name, seen in states.items()}
+    row["f1_without"] = task_f1_without(top, dataset, restarts=probe.kmeans_restarts, seed=seed)
 
     def ids(split: Split, name: str) -> torch.Tensor:
         return torch.as_tensor(split.labels(name), device=model.device)

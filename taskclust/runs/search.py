@@ -36,7 +36,7 @@ from taskclust.config import (
 from taskclust.data import generate
 from taskclust.models import Decoder
 from taskclust.probes.clusters import cluster_scores
-from taskclust.probes.codes import additive_codes, without
+from taskclust.probes.codes import TAKEN_OUT, additive_codes, without
 from taskclust.probes.hidden import hidden_states
 from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
@@ -235,8 +235,6 @@ def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Chang
     return row
 
 
-#: What is taken out of the last checkpoint's top layer before it is clustered once more.
-TAKEN_OUT = (("input",), ("output",), ("input", "output"), ("distribution",))
 NEIGHBORS = (1, 5, 20)
 
 
@@ -267,7 +265,7 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
         return {
             split: {
                 " and ".join(names): f1(without(top[split], dataset.splits[split], codes, names), split)
-                for names in TAKEN_OUT
+                for names in TAKEN_OUT[1:]
             }
             for split in SPLITS
         }

@@ -9,7 +9,7 @@ import torch
 from taskclust.config import ConfigError, ProbeConfig
 from taskclust.data import generate
 from taskclust.probes.clusters import cluster_scores
-from taskclust.probes.codes import CODES, additive_codes, without
+from taskclust.probes.codes import CODES, additive_codes, task_f1_without, without
 from taskclust.probes.components import variance_components
 from tests.helpers import assert_close, tiny_data
 from tests.probes.test_components import design, planted
@@ -98,6 +98,18 @@ def test_tasks_hidden_under_their_inputs_are_found_without_them():
         return scores["raw"]["task"]["f1"][0]
 
     codes = additive_codes(train, dataset.train)
+    states = {"train": train, "validation": unseen, "subset": planted_subset(dataset, dataset.subset)}
+    found = task_f1_without(states, dataset, restarts=10, seed=0)
 
     assert f1(unseen) < 0.6
     assert f1(without(unseen, dataset.validation, codes, ("input",))) > 0.95
+    assert found["validation"]["nothing"] < 0.6
+    assert found["validation"]["output"] < 0.6
+    assert found["validation"]["input"] > 0.95
+    assert found["validation"]["input and output"] > 0.95
+    assert found["subset"]["nothing"] > 0.95
+
+
+def planted_subset(_dataset, split):
+    """States of another split that are its tasks and nothing else."""
+    return planted({n: split.labels(n) for n in CODES}, {"task": 1.0})[0]

@@ -10,6 +10,7 @@ from taskclust.config import DataConfig, ExperimentConfig, ModelConfig, ProbeCon
 from taskclust.data import generate
 from taskclust.models import Decoder
 from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.codes import task_f1_without
 from taskclust.probes.hidden import hidden_states
 from taskclust.probes.tsne import tsne
 from taskclust.runs import Runner, Store
@@ -47,6 +48,15 @@ def test_a_splits_scores_come_from_its_own_states(model, dataset, split):
     row = probe_checkpoint(model, dataset, PROBE, with_tsne=False, seed=1)
 
     assert row["scores"][split]["raw"] == expected["raw"]
+
+
+def test_codes_are_taken_out_of_the_top_layer(model, dataset):
+    top = {name: hidden_states(model, split).input_token[-1] for name, split in dataset.splits.items()}
+
+    row = probe_checkpoint(model, dataset, PROBE, with_tsne=False, seed=1)
+
+    assert row["f1_without"] == task_f1_without(top, dataset, restarts=PROBE.kmeans_restarts, seed=1)
+    assert len(set(row["f1_without"]["validation"].values())) > 1
 
 
 def test_neighbors_are_sought_in_the_training_set_alone(model, dataset):
