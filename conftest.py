@@ -257,15 +257,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames:
         return
     session = metafunc.config.stash[SESSION]
-    name, n = session.profile.name, len(session.profile.seeds)
+    name, width, n = session.profile.name, session.profile.width, len(session.profile.seeds)
+    scale = name if width is None else f"{name}-{width}"
+    whole = settings.smoke() if width is None else settings.paper(width)  # a finding is about all of it
+    is_whole = session.profile.experiment == whole.experiment and set(session.profile.seeds) >= set(whole.seeds)
     parameters = []
     for cell in claim.cells:
         if name == "smoke" and cell in claim.paper_only:
             continue
         marks = [pytest.mark.smoke] if name == "smoke" else [pytest.mark.gpu, pytest.mark.slow]
-        finding = QUARANTINE.get((name, claim.id, cell))
+        finding = QUARANTINE.get((scale, claim.id, cell))
         if finding:
-            marks.append(pytest.mark.xfail(strict=True, reason=f"{finding.reason} ({finding.evidence})"))
+            marks.append(pytest.mark.xfail(strict=is_whole, reason=f"{finding.reason} ({finding.evidence})"))
         parameters.append(pytest.param(cell, marks=marks, id=f"{name}-{n}seeds-{cell}"))
     if not parameters:
         skip = pytest.mark.skip(reason=f"at smoke scale this claim asserts {claim.smoke_asserts}")
@@ -318,7 +321,8 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, s
     def _decide(claim: Claim, cell: str) -> CellResult:
         with capture.global_and_fixture_disabled() if session.runner.show_progress else nullcontext():
             records = benchmark.pedantic(session.obtain, args=(claim.needs,), rounds=1, iterations=1, warmup_rounds=0)
-        result = judge(claim, cell, records, session.profile.name, session.profile.seeds)
+        profile = session.profile
+        result = judge(claim, cell, records, profile.name, profile.seeds, profile.width)
         session.results.append(result)
         benchmark.extra_info.update(
             claim=claim.id,

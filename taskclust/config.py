@@ -485,6 +485,11 @@ class Profile:
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     languages: tuple[LanguageConfig, ...] = ()
 
+    @property
+    def width(self) -> int | None:
+        """Of the models, where the profile has several to choose from."""
+        return self.experiment.model.width if self.name == "paper" else None
+
     def experiments(self) -> list[ExperimentConfig]:
         """One experiment a seed."""
         return [replace(self.experiment, seed=seed) for seed in self.seeds]

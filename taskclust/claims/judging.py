@@ -56,11 +56,17 @@ class CellResult:
     failures: list[str]
     checks: list[CheckResult]
     verdict: Verdict
+    width: int | None = None  # of the models, at the paper's scale
+
+    @property
+    def scale(self) -> str:
+        """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768"."""
+        return self.profile if self.width is None else f"{self.profile}-{self.width}"
 
     def explain(self) -> str:
         """Everything a reader of a failed test needs."""
         verdict = shown(self.verdict, self.profile)
-        lines = [f"{self.claim}[{self.cell}] at {self.profile} scale, seeds {self.seeds}: {verdict}"]
+        lines = [f"{self.claim}[{self.cell}] at {self.scale} scale, seeds {self.seeds}: {verdict}"]
         return "\n  ".join([*lines, *(check.explain(self.profile) for check in self.checks), *self.failures])
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +77,14 @@ class CellResult:
         return plain
 
 
-def judge(claim: Claim, cell: str, records: Sequence[Record], profile: ProfileName, seeds: Sequence[int]) -> CellResult:
+def judge(
+    claim: Claim,
+    cell: str,
+    records: Sequence[Record],
+    profile: ProfileName,
+    seeds: Sequence[int],
+    width: int | None = None,
+) -> CellResult:
     """Decide one cell of a claim.
 
     The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check whose
@@ -85,7 +98,7 @@ def judge(claim: Claim, cell: str, records: Sequence[Record], profile: ProfileNa
     elif "inconclusive" in verdicts or verdicts == {None}:
         verdict = "inconclusive"
     failures = [f"seed {s}: {r['failure']}" for s, r in zip(seeds, records, strict=True) if r.get("failure")]
-    return CellResult(claim.id, cell, profile, list(seeds), failures, checks, verdict)
+    return CellResult(claim.id, cell, profile, list(seeds), failures, checks, verdict, width)
 
 
 def _decide(check: Check, records: Sequence[Record], profile: ProfileName) -> CheckResult:

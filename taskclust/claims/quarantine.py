@@ -13,7 +13,7 @@ class Finding(NamedTuple):
     evidence: str
 
 
-#: (profile, claim id, cell) -> finding
+#: (scale, claim id, cell) -> finding; a scale is "smoke", "llm" or one of the paper's widths, e.g. "paper-768"
 QUARANTINE: dict[tuple[str, str, str], Finding] = {
     ("llm", "open-llm-clusters", "SmolLM2-135M-Instruct: task"): Finding(
         "a model of 135 million parameters stays below Table 1's of 6 to 13 billion, and a bag of the prompt's tokens "

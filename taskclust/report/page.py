@@ -126,6 +126,7 @@ def write_report(
     drawn |= of_models
     for name, figure in drawn.items():
         figure.savefig(scratch / "figures" / f"{name}.png", dpi=110)
+    scales = {result.scale for result in results}
     template = Environment(
         loader=PackageLoader("taskclust.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     ).get_template("page.html")
@@ -137,7 +138,7 @@ def write_report(
         figures_of={**_FIGURES, "open-llm-clusters": tuple(of_models)},
         tables={title: rows for title, rows in tables.items() if rows},
         figures={name: _inline(figure) for name, figure in drawn.items()},
-        findings=[(claim, cell, found) for (scale, claim, cell), found in QUARANTINE.items() if scale == profile],
+        findings=[(claim, cell, found) for (scale, claim, cell), found in QUARANTINE.items() if scale in scales],
         silent_points=SILENT_POINTS,
         provenance=provenance,
     )

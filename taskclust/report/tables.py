@@ -57,7 +57,7 @@ def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
             }
             if result is not None:
                 row |= {
-                    "verdict": verdict_word(result.verdict, profile) + _finding(profile, claim.id, cell),
+                    "verdict": verdict_word(result.verdict, profile) + _finding(result),
                     "seeds": len(result.seeds),
                     "deciding check": _deciding(result),
                 }
@@ -65,8 +65,8 @@ def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def _finding(profile: str, claim: str, cell: str) -> str:
-    return " (known finding)" if (profile, claim, cell) in QUARANTINE else ""
+def _finding(result: CellResult) -> str:
+    return " (known finding)" if (result.scale, result.claim, result.cell) in QUARANTINE else ""
 
 
 def _deciding(result: CellResult) -> str:

@@ -96,7 +96,8 @@ def test_every_cell_that_smoke_runs_asserts_something(claim, part):
 
 
 def test_findings_are_about_cells_that_are_there():
-    known = {(profile, claim, cell) for claim, cell in CELLS for profile in ("smoke", "paper")}
+    scales = ["smoke", *(f"paper-{width}" for width in FEED_FORWARD)]
+    known = {(scale, claim, cell) for claim, cell in CELLS for scale in scales}
 
     of_models = {key for key in QUARANTINE if key[0] == "llm"}
     assert set(QUARANTINE) - of_models <= known

@@ -205,9 +205,9 @@ def test_what_a_broken_run_left_behind_is_no_part_of_the_next_report(tmp_path):
 
 
 def test_a_quarantined_finding_is_visible(tmp_path, monkeypatch):
-    monkeypatch.setitem(QUARANTINE, ("paper", "knn-accuracy", "validation"), Finding("too low", "reports/paper"))
+    monkeypatch.setitem(QUARANTINE, ("paper-32", "knn-accuracy", "validation"), Finding("too low", "reports/paper"))
 
-    page = write(tmp_path / "report", made=results("paper", dead_record))
+    page = write(tmp_path / "report", made=results("paper", dead_record, 32))
 
     for text in (page, *((tmp_path / "report" / f"verdicts.{kind}").read_text() for kind in ("md", "csv"))):
         assert text.count("not reproduced (known finding)") == 1

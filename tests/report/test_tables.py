@@ -23,11 +23,11 @@ from tests.claims.records import SEEDS, dead_record, perfect_record, world
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", None)
 
 
-def results(profile, make=perfect_record):
+def results(profile, make=perfect_record, width=None):
     """Every cell of the scores-based claims that the profile judges."""
     records = world(make)
     return [
-        judge(claim, cell, records, profile, SEEDS)
+        judge(claim, cell, records, profile, SEEDS, width)
         for claim in CLAIMS.values()
         if claim.needs == "scores"
         for cell in claim.cells
@@ -135,13 +135,14 @@ def test_a_cell_of_which_nothing_is_asserted_says_so():
 
 
 def test_a_known_finding_is_marked_at_its_own_scale(monkeypatch):
-    monkeypatch.setitem(QUARANTINE, ("paper", "knn-accuracy", "validation"), Finding("too low", "a record"))
+    monkeypatch.setitem(QUARANTINE, ("paper-256", "knn-accuracy", "validation"), Finding("too low", "a record"))
 
-    paper, smoke = (verdict_rows(results(profile, dead_record)) for profile in ("paper", "smoke"))
+    paper, wider = (verdict_rows(results("paper", dead_record, width)) for width in (256, 768))
+    smoke = verdict_rows(results("smoke", dead_record))
 
     assert of(paper, "knn-accuracy", "validation")["verdict"] == "✘ not reproduced (known finding)"
     assert [row["claim"] for row in paper if "finding" in row["verdict"]] == ["knn-accuracy"]
-    assert not [row for row in smoke if "finding" in row["verdict"]]
+    assert not [row for row in (*wider, *smoke) if "finding" in row["verdict"]]
 
 
 def test_every_check_has_one_row_with_all_it_rests_on():
