@@ -1,0 +1,101 @@
+"""How large must a task's code be for k-means to find tasks? Codes planted on the paper's labels.
+
+``python -m taskclust.runs.planted reports/paper-256/share-needed.json RECORD ...`` reads from records what the top
+layer's states are made of at the end of training (:mod:`taskclust.probes.components`), makes states of codes in these
+shares but for the task's, which it varies, and clusters them as the states are. ``python -m taskclust.report.planted``
+of the same file makes its table and figure.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
+from taskclust.data import Split, generate
+from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.components import instance_identities
+from taskclust.runs.store import read_json, write_json
+
+Record = dict[str, Any]
+
+#: Shares of the states' variance that are the task's.
+TASK_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+DIMENSIONS = 768
+
+
+def planted_states(split: Split, shares: Mapping[str, float], rng: np.random.Generator) -> Float[Tensor, "N D"]:
+    """States that are a sum of random codes: one for each identity named, with its share of the variance.
+
+    Args:
+        split: whose labels.
+        shares: of each of :func:`taskclust.probes.components.instance_identities`, and of "instance", which is noise.
+        rng: draws the codes.
+    """
+    identities = {**instance_identities(split), "instance": np.arange(split.n_instances)}
+    states = np.zeros((split.n_instances, DIMENSIONS))
+    for name, share in shares.items():
+        values = np.unique(identities[name], return_inverse=True)[1]
+        codes = rng.normal(size=(values.max() + 1, DIMENSIONS)) / np.sqrt(DIMENSIONS)
+        states += np.sqrt(share) * codes[values]
+    return torch.as_tensor(states, dtype=torch.float32)
+
+
+def measured_shares(records: Sequence[Record], split: str) -> dict[str, float]:
+    """Mean shares of the top layer at the end of training; what is estimated below nothing is nothing."""
+    names = records[0]["components"][split]
+    means = {name: float(np.mean([r["components"][split][name][-1][-1] for r in records])) for name in names}
+    kept = {name: max(0.0, mean) for name, mean in means.items()}
+    return {name: share / sum(kept.values()) for name, share in kept.items()}
+
+
+def with_task_share(shares: Mapping[str, float], task: float) -> dict[str, float]:
+    """The same with another share of the task, and the others in proportion."""
+    others = sum(share for name, share in shares.items() if name != "task")
+    return {name: task if name == "task" else share / others * (1 - task) for name, share in shares.items()}
+
+
+def task_f1(
+    name: str, shares: Mapping[str, float], probe: ProbeConfig, seeds: Sequence[int]
+) -> Float[np.ndarray, "S T 2"]:
+    """F1 by task on S of the paper's data sets for each of the T task shares, raw and after t-SNE."""
+    found = []
+    for seed in seeds:
+        split = generate(DataConfig(), seed).splits[name]
+        rng = np.random.default_rng(seed)
+        states = torch.stack([planted_states(split, with_task_share(shares, task), rng) for task in TASK_SHARES])
+        result = cluster_scores(states, split, probe, with_tsne=True, seed=seed)
+        found.append([result[space]["task"]["f1"] for space in ("raw", "tsne")])
+    return np.array(found).transpose(0, 2, 1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says.
+
+    Raises:
+        ConfigError: a record is of other data than the paper's.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("to", type=Path, help="the JSON file to write")
+    parser.add_argument("records", type=Path, nargs="+", help="of the paper profile")
+    options = parser.parse_args(arguments)
+    records = [read_json(path) for path in options.records]
+    for path, record in zip(options.records, records, strict=True):
+        is_papers = record["config"]["data"] == to_dict(DataConfig())
+        require(is_papers, "record", str(path), "it is of other data; give records of the paper profile")
+    found: Record = {"task_shares": TASK_SHARES, "records": [str(path) for path in options.records], "splits": {}}
+    for split in SPLITS:
+        if all(split in record["components"] for record in records):
+            shares = measured_shares(records, split)
+            f1 = task_f1(split, shares, ProbeConfig(), [record["config"]["seed"] for record in records])
+            found["splits"][split] = {"measured": shares, "f1": f1.tolist()}
+    write_json(options.to, found)
+
+
+if __name__ == "__main__":
+    main()

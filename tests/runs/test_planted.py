@@ -1,0 +1,69 @@
+"""Planted codes have the shares they were given, and k-means finds tasks once the task's is large enough."""
+
+import json
+
+import numpy as np
+import pytest
+
+from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
+from taskclust.data import generate
+from taskclust.probes.components import instance_identities, variance_components
+from taskclust.report import planted as report
+from taskclust.runs import planted
+
+SHARES = {"task": 0.1, "distribution": 0.3, "input": 0.3, "output": 0.1, "instance": 0.2}
+
+
+def test_planted_states_have_the_shares_asked_for():
+    split = generate(DataConfig(), 0).validation
+
+    states = planted.planted_states(split, SHARES, np.random.default_rng(0))
+
+    found = variance_components(states[None], instance_identities(split))
+    for name, share in SHARES.items():
+        assert found[name][0] == pytest.approx(share, abs=0.06)
+
+
+def test_another_task_share_leaves_the_others_in_proportion():
+    changed = planted.with_task_share(SHARES, 0.55)
+
+    assert sum(changed.values()) == pytest.approx(1)
+    assert changed["task"] == 0.55
+    assert changed["distribution"] == pytest.approx(0.15)
+
+
+def test_measured_shares_are_means_without_what_is_below_nothing():
+    records = [
+        {"components": {"validation": {"task": [[0.0, t]], "input": [[0.0, 0.6]], "instance": [[0.0, i]]}}}
+        for t, i in ((0.2, -0.1), (0.4, -0.2))
+    ]
+
+    assert planted.measured_shares(records, "validation") == pytest.approx(
+        {"task": 1 / 3, "input": 2 / 3, "instance": 0}
+    )
+
+
+def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without():
+    f1 = planted.task_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=1), [0])
+
+    assert f1.shape == (1, len(planted.TASK_SHARES), 2)
+    assert f1[0, 0].max() < 0.5
+    assert f1[0, -1].min() > 0.9
+
+
+def test_a_table_and_a_figure_are_written_and_other_data_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(planted, "task_f1", lambda *_: np.zeros((1, len(planted.TASK_SHARES), 2)))
+    components = {"validation": {name: [[share]] for name, share in SHARES.items()}}
+    for name, data in (("paper", DataConfig()), ("other", DataConfig(n_mappings=4))):
+        config = {"data": to_dict(data), "seed": 0}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"config": config, "components": components}))
+
+    planted.main([str(tmp_path / "out.json"), str(tmp_path / "paper.json")])
+    report.main(str(tmp_path / "out.json"))
+
+    text = (tmp_path / "out.md").read_text()
+    assert "0.10 measured" in text
+    assert "validation: task 0.10, distribution 0.30" in text
+    assert (tmp_path / "out.png").stat().st_size > 1000
+    with pytest.raises(ConfigError, match=r"other.json'?: it is of other data"):
+        planted.main([str(tmp_path / "out.json"), str(tmp_path / "other.json")])
