@@ -490,6 +490,11 @@ class Profile:
         """Of the models, where the profile has several to choose from."""
         return self.experiment.model.width if self.name == "paper" else None
 
+    @property
+    def scale(self) -> str:
+        """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768"."""
+        return self.name if self.width is None else f"{self.name}-{self.width}"
+
     def experiments(self) -> list[ExperimentConfig]:
         """One experiment a seed."""
         return [replace(self.experiment, seed=seed) for seed in self.seeds]

@@ -161,7 +161,7 @@ SILENT_POINTS = (
     SilentPoint(
         "identity pre-training: epochs, rate, batch",
         '"regular causal language modeling"; Table 5 speaks of the main experiment',
-        "100 epochs at 1e-4 with cosine annealing, 16 instructions a step, for every arm; then Table 5's 200",
+        "100 epochs at 1e-4 with cosine annealing, 8 instructions a step, for every arm; then Table 5's 200",
         "200 epochs; a constant rate",
         "at smoke scale, ten seeds: after 30 epochs identities gain 0.02 [0.01, 0.04] in area on instructions alone",
     ),

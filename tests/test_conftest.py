@@ -335,6 +335,31 @@ def test_recompute_makes_the_record_anew(run, tmp_path):
     assert record.stat().st_mtime_ns > before
 
 
+@pytest.mark.parametrize(("found_at", "more", "expected"), [
+    ("paper-256", [], "1 failed, 3 passed"),
+    ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a finding is about all seeds
+    ("paper-256", ["--epochs", "5"], "1 xpassed"),  # and about the whole schedule
+    ("paper-768", [], "4 passed"),
+    ("paper", [], "4 passed"),
+])  # fmt: skip
+def test_a_finding_belongs_to_its_width(run, root_conftest, monkeypatch, tmp_path, found_at, more, expected):
+    finding = SimpleNamespace(reason="too many", evidence="a record")
+    monkeypatch.setitem(root_conftest.QUARANTINE, (found_at, "parameter-counts", "width-32"), finding)
+
+    _, output = run("--report", str(tmp_path / "report"), "-k", "parameter", "--profile", "paper", "--width", "256",
+                    "--device", "cpu", *more)  # fmt: skip
+
+    assert expected in output
+    assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (found_at == "paper-256")
+
+
+def test_replaying_on_a_cpu_is_refused(run):
+    code, output = run("--replay", "--device", "cpu", "-k", "parameter")
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "--replay: a CPU has no launches to save; leave it out, or run on a GPU" in output
+
+
 def test_a_finding_is_expected_to_fail_and_its_success_fails_the_run(run, root_conftest, monkeypatch, tmp_path):
     finding = SimpleNamespace(reason="too many", evidence="a record")
     monkeypatch.setitem(root_conftest.QUARANTINE, ("smoke", "parameter-counts", "width-32"), finding)

@@ -56,12 +56,7 @@ class CellResult:
     failures: list[str]
     checks: list[CheckResult]
     verdict: Verdict
-    width: int | None = None  # of the models, at the paper's scale
-
-    @property
-    def scale(self) -> str:
-        """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768"."""
-        return self.profile if self.width is None else f"{self.profile}-{self.width}"
+    scale: str  # what a finding is known at, see :class:`taskclust.config.Profile`
 
     def explain(self) -> str:
         """Everything a reader of a failed test needs."""
@@ -83,9 +78,9 @@ def judge(
     records: Sequence[Record],
     profile: ProfileName,
     seeds: Sequence[int],
-    width: int | None = None,
+    scale: str | None = None,
 ) -> CellResult:
-    """Decide one cell of a claim.
+    """Decide one cell of a claim; the scale is the profile's name unless one of its widths is named, "paper-768".
 
     The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check whose
     null meets the same criterion shows nothing and is inconclusive, as is a cell of which nothing is asserted.
@@ -98,7 +93,7 @@ def judge(
     elif "inconclusive" in verdicts or verdicts == {None}:
         verdict = "inconclusive"
     failures = [f"seed {s}: {r['failure']}" for s, r in zip(seeds, records, strict=True) if r.get("failure")]
-    return CellResult(claim.id, cell, profile, list(seeds), failures, checks, verdict, width)
+    return CellResult(claim.id, cell, profile, list(seeds), failures, checks, verdict, scale or profile)
 
 
 def _decide(check: Check, records: Sequence[Record], profile: ProfileName) -> CheckResult:

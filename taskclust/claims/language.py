@@ -119,7 +119,7 @@ def judge_model(record: Record, label: str, name: str) -> CellResult:
     verdict: Verdict = "reproduced" if verdicts == {"reproduced"} else "inconclusive"  # where nothing is asserted too
     if "not reproduced" in verdicts:
         verdict = "not reproduced"
-    return CellResult(LANGUAGE.id, f"{name}: {label}", "llm", [record["config"]["seed"]], [], checks, verdict)
+    return CellResult(LANGUAGE.id, f"{name}: {label}", "llm", [record["config"]["seed"]], [], checks, verdict, "llm")
 
 
 def _decide(check: ModelCheck, record: Record) -> CheckResult:

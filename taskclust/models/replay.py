@@ -17,28 +17,25 @@ from taskclust.models.batches import Batch, Instructions, host_batch
 #: What a step reads of a batch; the rest is for probing, and its shape would vary.
 _READ = ("tokens", "positions", "mask", "predict_at", "targets", "weights")
 #: Plain steps before the capture: libraries set themselves up in their first calls.
-_WARM_UP = 3
+WARM_UP = 3
 
 
 class Replay:
-    """Steps of ``update`` on batches of ``n`` of the instructions, or fewer.
+    """Steps on batches of ``n`` of the instructions, or fewer.
 
     Args:
-        update: the step: reads a batch, updates the model, returns the loss; without waiting for the device.
         data: the instructions.
         n: the most instructions of a step.
-        rate: the learning rate as ``update`` reads it, a tensor on the device.
-        generator: what ``update`` draws from, on the device.
+        rate: the learning rate as the step reads it, a tensor on the device.
+        generator: what the step draws from, on the device.
     """
 
-    def __init__(
-        self, update: Callable[[Batch], Tensor], data: Instructions, n: int, rate: Tensor, generator: torch.Generator
-    ) -> None:
-        self._update, self._data, self._rate, self._generator = update, data, rate, generator
+    def __init__(self, data: Instructions, n: int, rate: Tensor, generator: torch.Generator) -> None:
+        self._data, self._rate, self._generator = data, rate, generator
         self._room = data.room(n)
         self._buffers: Batch | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._loss = torch.zeros(())
+        self._loss: Tensor | None = None
         self._warm = 0
 
     def load(self, batches: Sequence[np.ndarray], rates: Sequence[float]) -> None:
@@ -52,19 +49,29 @@ class Replay:
             fixed = dict(zip(_READ, (whole[0].clone() for whole in self._epoch), strict=True))
             self._buffers = Batch(**fixed, input_at=nowhere, instruction_end_at=nowhere)
 
-    def step(self, index: int) -> Tensor:
-        """Make the epoch's step of that number; the loss stays on the device, until the next step."""
+    def step(self, index: int, update: Callable[[Batch], Tensor]) -> Tensor:
+        """Make step ``index`` of the epoch loaded.
+
+        Args:
+            index: from 0.
+            update: the step: reads a batch, updates the model and returns the loss, without waiting for the device. It
+                is called until it is captured; from then on what was captured is replayed.
+
+        Returns:
+            The loss, on the device; the next step writes over it.
+        """
         assert self._buffers is not None, "load an epoch first"
         for name, whole in zip(_READ, self._epoch, strict=True):
             getattr(self._buffers, name).copy_(whole[index])
         self._rate.copy_(self._rates[index])
-        if self._graph is None and (self._data.device.type == "cpu" or self._warm < _WARM_UP):
+        if self._graph is None and (self._data.device.type == "cpu" or self._warm < WARM_UP):
             self._warm += 1
-            return self._update(self._buffers)
+            return update(self._buffers)
         if self._graph is None:  # capturing runs nothing: the replay below is this step
             self._graph = torch.cuda.CUDAGraph()
             self._graph.register_generator_state(self._generator)
             with torch.cuda.graph(self._graph, stream=torch.cuda.current_stream()):
-                self._loss = self._update(self._buffers)
+                self._loss = update(self._buffers)
         self._graph.replay()
+        assert self._loss is not None
         return self._loss

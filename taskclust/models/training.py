@@ -59,7 +59,8 @@ class Trainer:
         criterion: of the best epoch: highest accuracy (Table 5) or lowest loss (§4.1) on the validation set, or none:
             the last is taken.
         replay: pad every step to one shape and, on a GPU, record it once and replay it: where small models wait for
-            their kernels to be launched. The numbers are those of plain steps but for rounding.
+            their kernels to be launched. Without dropout the numbers are those of plain steps but for rounding; with
+            it, masks of another shape are drawn.
     """
 
     def __init__(
@@ -159,15 +160,16 @@ class Trainer:
             self._end_epoch(float(total) / len(data))  # the epoch's only wait for the device
 
     def _prepare(self, batches: Sequence[np.ndarray], rates: Sequence[float]) -> Callable[[int], Tensor]:
-        """What makes the epoch's step of a number."""
+        """A function from the number of a step in the epoch to its loss, which makes the step."""
         if not self._is_replayed:
             return lambda index: self.train_step(batches[index], rates[index])
         if self._replay is None:
             rate = self._optimizer.param_groups[0]["lr"]
             n = self.config.training.batch_instructions
-            self._replay = Replay(self._update, self._data["train"], n, rate, self._dropout)
-        self._replay.load(batches, rates)
-        return self._replay.step
+            self._replay = Replay(self._data["train"], n, rate, self._dropout)
+        replay = self._replay
+        replay.load(batches, rates)
+        return lambda index: replay.step(index, self._update)
 
     def _beside_others(self) -> AbstractContextManager[object]:
         """Where steps are replayed on a GPU, a stream of this trainer's own, so that others' do not wait for it."""
@@ -186,7 +188,7 @@ class Trainer:
     def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
         """Update the model, in whatever mode it is, on these training instructions; the loss stays on the device."""
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = group["lr"].fill_(learning_rate) if self._is_replayed else learning_rate
         return self._update(packed_batch(self._data["train"], indices))
 
     def _update(self, batch: Batch) -> Tensor:

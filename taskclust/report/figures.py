@@ -227,7 +227,7 @@ def codes_taken_out(records: Sequence[Record]) -> Figure:
     for axis, split in zip(axes[0], SPLITS, strict=True):
         for name in records[0]["f1_without"][split]:
             epochs, mean, low, high = _over_seeds(records, "raw", ("f1_without", split, name))
-            axis.plot(epochs, mean, label=f"without {name}", linewidth=2 if name == "nothing" else 1)
+            axis.plot(epochs, mean, label="as it is" if name == "nothing" else f"without {name}")
             axis.fill_between(epochs, low, high, alpha=0.12, linewidth=0)
         axis.set(title=f"Top layer, {_NAMES[split]}", ylabel="F1 by task, k-means", ylim=(-0.02, 1.02))
     return _finish(figure, axes, f"Codes taken out, {_seeds(records)}")

@@ -54,7 +54,8 @@ from taskclust.runs.language import locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
 
-#: Raised by hand when a stage's code changes what it computes, its probes included; part of every key.
+#: Raised by hand when a stage's code changes what it computes, its probes included; part of every key. What it measures
+#: in addition (the scores' "f1_without") raises nothing: records without it stay valid.
 VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretraining": 2, "alignment": 1,
             "language": 1}  # fmt: skip
 
@@ -79,7 +80,8 @@ class Runner:
         recompute: compute even what is there.
         show_progress: draw bars on the terminal.
         bar: the line of the terminal on which this process draws.
-        replay: record a training step once and replay it (:mod:`taskclust.models.replay`).
+        replay: record a training step once and replay it (:mod:`taskclust.models.replay`), in experiments' trainings;
+            the stages of the applications run plainly.
     """
 
     store: Store
@@ -245,20 +247,23 @@ class Runner:
         )
 
     def train_together(self, configs: Sequence[ExperimentConfig]) -> None:
-        """Bring the trainings that are missing to their end, a step of each in turn.
+        """Bring the trainings that are missing to their end, a step of each in turn, all on the device at once.
 
-        On a GPU their replayed steps run side by side. What is reached is kept as work to go on from:
-        :meth:`trajectory` then has only to make the record of it.
+        On a GPU their replayed steps run side by side. What is reached is kept as work to go on from: the record is
+        made by :meth:`trajectory`, which repeats at most the last minute of a training that diverged.
         """
         self._set_up()
         resolved = [self.resolve(config, "trajectory") for config in configs]
         missing = {self.keys(c)["trajectory"]: c for c in resolved if not self.is_stored(c, "trajectory")}
         with ExitStack() as locks:
-            for key in missing:
+            for key in sorted(missing):  # whoever holds several takes them in one order
                 locks.enter_context(self.store.lock("trajectory", key))
+            missing = {key: c for key, c in missing.items() if not self.is_stored(c, "trajectory")}  # while we waited
             runs = [
-                self._steps(self._trainer(config), self.store.unfinished("trajectory", key), "train", keep=True)
-                for key, config in missing.items()
+                self._steps(
+                    self._trainer(config), self.store.unfinished("trajectory", key), "train", keep=True, line=line
+                )
+                for line, (key, config) in enumerate(missing.items())
             ]
             for _ in zip_longest(*runs):
                 pass
@@ -277,6 +282,7 @@ class Runner:
             "best_epoch": trainer.best_epoch,
             "failure": failure,
             "seconds": seconds,
+            "replayed": self.replay,
             "provenance": provenance(self.device),
         }
         write_json(folder / "record.json", record)
@@ -291,17 +297,22 @@ class Runner:
                 stage: Stage = end.value
                 return stage
 
-    def _steps(self, trainer: Trainer, resume: Path, verb: str, *, keep: bool = False) -> Generator[None, None, Stage]:
-        """:meth:`_run`, a step at a time; ``keep`` leaves the end in ``resume`` as well."""
+    def _steps(
+        self, trainer: Trainer, resume: Path, verb: str, *, keep: bool = False, line: int = 0
+    ) -> Generator[None, None, Stage]:
+        """:meth:`_run`, a step at a time; ``keep`` leaves the end in ``resume``, ``line`` is the bar's."""
         config, checkpoints = trainer.config, resume / "checkpoints"
         seconds = load_progress(trainer, resume)
         failure = None
         started = saved = time.monotonic()
-        bar = self._bar(config, verb, config.training.epochs, trainer.epoch)
+        bar = self._bar(config, verb, config.training.epochs, trainer.epoch, line)
         try:
             self._checkpoint(trainer, config, checkpoints)
             while trainer.epoch < config.training.epochs:
-                yield from trainer.epoch_steps()
+                for step in trainer.epoch_steps():
+                    left = time.monotonic()
+                    yield step
+                    started += time.monotonic() - left  # what others did meanwhile is not this run's time
                 row = trainer.history[-1]
                 self._checkpoint(trainer, config, checkpoints)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['validation_accuracy']:.2f}", refresh=False)
@@ -352,9 +363,9 @@ class Runner:
         }
         write_json(folder / "record.json", record)
 
-    def _bar(self, config: ExperimentConfig, verb: str, total: int, initial: int = 0) -> tqdm:
+    def _bar(self, config: ExperimentConfig, verb: str, total: int, initial: int = 0, line: int = 0) -> tqdm:
         label = f"{verb} width {config.model.width} seed {config.seed}"
-        return tqdm(desc=label, total=total, initial=initial, position=self.bar, leave=False,
+        return tqdm(desc=label, total=total, initial=initial, position=self.bar + line, leave=False,
                     disable=None if self.show_progress else True)  # fmt: skip
 
 
@@ -384,6 +395,7 @@ def probe_checkpoint(
             seen.instruction_end, instruction_identities(split)
         )
 
+    # k-means starts anew here: "nothing" and the raw scores above may differ by their starts
     top = {name: seen.input_token[-1] for name, seen in states.items()}
     row["f1_without"] = task_f1_without(top, dataset, restarts=probe.kmeans_restarts, seed=seed)
 

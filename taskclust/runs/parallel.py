@@ -30,7 +30,8 @@ def obtain_all(
             whose runner replays steps trains all seeds together.
 
     Raises:
-        Exception: the first that a run raised, once the others have finished and been stored.
+        Exception: the first that a run raised, once the others have finished and been stored; at once where seeds are
+            trained together.
     """
     configs = [runner.resolve(config, kind) for config in configs]  # once, here: workers would time it while they share
     pending = [config for config in configs if not runner.is_stored(config, kind)]

@@ -265,7 +265,8 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
         return {
             split: {
                 " and ".join(names): f1(without(top[split], dataset.splits[split], codes, names), split)
-                for names in TAKEN_OUT[1:]
+                for names in TAKEN_OUT
+                if names
             }
             for split in SPLITS
         }

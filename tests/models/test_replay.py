@@ -8,7 +8,7 @@ import torch
 
 from taskclust.models import Trainer
 from taskclust.models.batches import Instructions, host_batch
-from taskclust.models.replay import Replay
+from taskclust.models.replay import WARM_UP, Replay
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
 
@@ -89,8 +89,9 @@ def test_a_batch_that_does_not_fit_says_what_it_needs(dataset):
 def graphed(config, dataset, *, warm_up):
     """A trainer whose steps are captured after ``warm_up`` plain ones on the same buffers."""
     trainer = Trainer(config, dataset, "cuda", replay=True)
-    trainer._prepare([np.arange(8)], [0.0])
-    trainer._replay._warm = 3 - warm_up
+    with trainer._beside_others():  # a graph is never captured on the default stream
+        trainer._prepare([np.arange(8)], [0.0])
+    trainer._replay._warm = WARM_UP - warm_up
     return trainer
 
 
@@ -98,12 +99,28 @@ def graphed(config, dataset, *, warm_up):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_graph_makes_the_steps_it_was_captured_from(dataset, experiment, precision):
     config = experiment(model={"width": 32, "feed_forward": 64}, precision=precision)
-    plain, replayed = (run(graphed(config, dataset, warm_up=n)) for n in (10**6, 3))
+    start = master(Trainer(config, dataset, "cuda"))
+    plain, replayed = (run(graphed(config, dataset, warm_up=n)) for n in (10**6, WARM_UP))
 
     assert plain._replay._graph is None
     assert replayed._replay._graph is not None
     assert [row["loss"] for row in replayed.history[1:]] == pytest.approx(
         [row["loss"] for row in plain.history[1:]], rel=2e-2 if precision == "bfloat16" else 1e-4
+    )
+    assert (master(replayed) - master(plain)).norm() < 0.05 * (master(plain) - start).norm()
+
+
+@on_gpu
+def test_a_run_continued_on_a_gpu_equals_one_without_a_stop(dataset, experiment):
+    unbroken = run(Trainer(experiment(), dataset, "cuda", replay=True))
+    stopped = run(Trainer(experiment(), dataset, "cuda", replay=True), 2)
+    continued = run(Trainer(experiment(), dataset, "cuda", replay=True), 1)  # a graph is captured, and dropped
+
+    continued.load_state(*stopped.state())
+    run(continued)
+
+    assert [row["loss"] for row in continued.history[1:]] == pytest.approx(
+        [row["loss"] for row in unbroken.history[1:]], rel=1e-4
     )
 
 
@@ -112,9 +129,9 @@ def test_each_replay_drops_others(dataset, experiment):
     trainer = graphed(experiment(learning_rate=1e-30, weight_decay=0.0), dataset, warm_up=3)
     indices = np.arange(8)
     trainer.model.train()
-    trainer._replay.load([indices] * 8, [0.0] * 8)
-
-    losses = [float(trainer._replay.step(i)) for i in range(8)]
+    with trainer._beside_others():
+        step = trainer._prepare([indices] * 8, [0.0] * 8)
+        losses = [float(step(i)) for i in range(8)]
 
     assert len(set(losses)) == 8
 
@@ -144,9 +161,9 @@ def test_padding_weighs_nothing(dataset, experiment):
         seen.append(batch)
         return batch_loss(trainer.model, batch).detach()
 
-    replay = Replay(note, data, 9, torch.zeros(()), torch.Generator())
+    replay = Replay(data, 9, torch.zeros(()), torch.Generator())
     replay.load([np.arange(5)], [0.1])
-    loss = replay.step(0)
+    loss = replay.step(0, note)
 
     assert_close(loss, batch_loss(trainer.model, tight).detach(), rtol=1e-6)
     assert all(torch.equal(getattr(seen[0], name), getattr(roomy, name)) for name in ("tokens", "mask", "weights"))

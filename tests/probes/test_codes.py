@@ -98,7 +98,7 @@ def test_tasks_hidden_under_their_inputs_are_found_without_them():
         return scores["raw"]["task"]["f1"][0]
 
     codes = additive_codes(train, dataset.train)
-    states = {"train": train, "validation": unseen, "subset": planted_subset(dataset, dataset.subset)}
+    states = {"train": train, "validation": unseen, "subset": planted_tasks(dataset.subset)}
     found = task_f1_without(states, dataset, restarts=10, seed=0)
 
     assert f1(unseen) < 0.6
@@ -110,6 +110,6 @@ def test_tasks_hidden_under_their_inputs_are_found_without_them():
     assert found["subset"]["nothing"] > 0.95
 
 
-def planted_subset(_dataset, split):
+def planted_tasks(split):
     """States of another split that are its tasks and nothing else."""
     return planted({n: split.labels(n) for n in CODES}, {"task": 1.0})[0]

@@ -5,11 +5,12 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from taskclust.claims import CLAIMS, QUARANTINE
 from taskclust.claims.quarantine import Finding
-from taskclust.config import ConfigError
+from taskclust.config import SPLITS, ConfigError
 from taskclust.report import check_folder, verdict_rows, write_report
 from taskclust.report.figures import figures
 from taskclust.silent_points import SILENT_POINTS
@@ -207,7 +208,7 @@ def test_what_a_broken_run_left_behind_is_no_part_of_the_next_report(tmp_path):
 def test_a_quarantined_finding_is_visible(tmp_path, monkeypatch):
     monkeypatch.setitem(QUARANTINE, ("paper-32", "knn-accuracy", "validation"), Finding("too low", "reports/paper"))
 
-    page = write(tmp_path / "report", made=results("paper", dead_record, 32))
+    page = write(tmp_path / "report", made=results("paper", dead_record, "paper-32"))
 
     for text in (page, *((tmp_path / "report" / f"verdicts.{kind}").read_text() for kind in ("md", "csv"))):
         assert text.count("not reproduced (known finding)") == 1
@@ -261,3 +262,19 @@ def test_components_are_drawn_of_the_splits_that_every_record_has():
     drawn = figures(records)["components"]
 
     assert [axis.get_title() for axis in drawn.axes] == ["Top layer, validation set"]
+
+
+def test_codes_taken_out_are_drawn_where_every_record_has_them():
+    records = world(perfect_record)
+    for seed, record in enumerate(records):
+        curves = {"nothing": 0.3, "input": 0.6 + 0.1 * seed}
+        record["f1_without"] = {
+            split: {name: [f1] * len(record["epochs"]["raw"]) for name, f1 in curves.items()} for split in SPLITS
+        }
+
+    axis = figures(records)["codes-taken-out"].axes[0]
+
+    assert [line.get_label() for line in axis.lines] == ["as it is", "without input"]
+    assert axis.lines[1].get_ydata()[-1] == pytest.approx(np.mean([0.6 + 0.1 * seed for seed in range(len(records))]))
+    del records[0]["f1_without"]
+    assert "codes-taken-out" not in figures(records)

@@ -23,11 +23,11 @@ from tests.claims.records import SEEDS, dead_record, perfect_record, world
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", None)
 
 
-def results(profile, make=perfect_record, width=None):
+def results(profile, make=perfect_record, scale=None):
     """Every cell of the scores-based claims that the profile judges."""
     records = world(make)
     return [
-        judge(claim, cell, records, profile, SEEDS, width)
+        judge(claim, cell, records, profile, SEEDS, scale)
         for claim in CLAIMS.values()
         if claim.needs == "scores"
         for cell in claim.cells
@@ -137,7 +137,7 @@ def test_a_cell_of_which_nothing_is_asserted_says_so():
 def test_a_known_finding_is_marked_at_its_own_scale(monkeypatch):
     monkeypatch.setitem(QUARANTINE, ("paper-256", "knn-accuracy", "validation"), Finding("too low", "a record"))
 
-    paper, wider = (verdict_rows(results("paper", dead_record, width)) for width in (256, 768))
+    paper, wider = (verdict_rows(results("paper", dead_record, f"paper-{width}")) for width in (256, 768))
     smoke = verdict_rows(results("smoke", dead_record))
 
     assert of(paper, "knn-accuracy", "validation")["verdict"] == "✘ not reproduced (known finding)"
