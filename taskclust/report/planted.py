@@ -49,7 +49,7 @@ def main(path: str) -> None:
     text = (
         f"Made by `python -m taskclust.report.planted {path}` from `python -m taskclust.runs.planted {path} "
         f"{' '.join(found['records'])}`.\n\nStates of random codes in the shares measured in these records ({others}), "
-        "but for the task's; the others keep their proportions. F1 by task, the mean over data sets.\n\n"
+        "but for the task's; the others keep their proportions. F1 by task, the mean over five data sets.\n\n"
     )
     Path(path).with_suffix(".md").write_text(text + markdown(share_rows(found)) + "\n")
     share_figure(found).savefig(Path(path).with_suffix(".png"), dpi=110)
