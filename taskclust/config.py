@@ -384,6 +384,10 @@ class ExperimentConfig:
         require(self.seed >= 0, "seed", self.seed, "use a whole number, 0 or more")
 
 
+#: silent: of the applications' stages at width 256; Table 5 speaks of the main experiment, at 768
+APPLIED_RATE = 6e-4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainingConfig:
     """Pre-training, then tuning on the task, once for each of :data:`ARMS` (§4.1, Figure 5)."""
@@ -391,12 +395,10 @@ class PretrainingConfig:
     data: IdentityDataConfig = field(default_factory=IdentityDataConfig)
     #: "a smaller model with a hidden dimension of 256 since there are two stages of training"
     model: ModelConfig = field(default_factory=lambda: ModelConfig.of_width(256))
-    pretraining: TrainingConfig = field(  # silent: the same rate, half the epochs; a batch is as many instructions
-        default_factory=lambda: TrainingConfig(
-            epochs=100, schedule_epochs=100, checkpoints=(0, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100)
-        )
+    pretraining: TrainingConfig = field(  # silent
+        default_factory=lambda: _tuning(25, APPLIED_RATE, (0, 2, 5, 8, 10, 12, 15, 20, 25))
     )
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # Table 5
+    training: TrainingConfig = field(default_factory=lambda: _tuning(40, APPLIED_RATE))  # silent
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
 
@@ -449,8 +451,8 @@ class AlignmentConfig:
         return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
 
 
-def _tuning(epochs: int, learning_rate: float) -> TrainingConfig:
-    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, checkpoints=(0,))
+def _tuning(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
+    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, checkpoints=checkpoints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -518,6 +520,8 @@ def paper(width: int = 768) -> Profile:
         training = TrainingConfig(epochs=500, schedule_epochs=500, checkpoints=epochs)
     experiment = ExperimentConfig(model=ModelConfig.of_width(width), training=training)
     alignment = AlignmentConfig(model=ModelConfig.of_width(width))
+    if width == PretrainingConfig().model.width:
+        alignment = replace(alignment, training=_tuning(40, APPLIED_RATE))
     return Profile("paper", experiment, tuple(range(5)), alignment=alignment)  # pre-training stays at 256 (§4.1)
 
 

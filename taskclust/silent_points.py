@@ -152,7 +152,12 @@ SILENT_POINTS = (
         "0.05-0.06 nats against 0.10-0.36 at 120 points, and about the same at 315",
     ),
     SilentPoint(
-        "restarts", "not given", "t-SNE 3, lowest divergence; k-means 10, lowest inertia", "1", "spread in every record"
+        "restarts",
+        "not given",
+        "t-SNE 3, lowest divergence; k-means 10, lowest inertia",
+        "1; k-means 50, 200",
+        "spread in every record; k-means after t-SNE, width 256, seed 0, last epoch: 10, 50, 200 starts give a mean F1 "
+        "of 0.49 each, with deviations of 0.034, 0.007, 0.003",
     ),
     SilentPoint("K of KNN, metric", "not given", "10, Euclidean", "1, 5, 20; cosine", "none"),
     SilentPoint(
@@ -161,9 +166,10 @@ SILENT_POINTS = (
     SilentPoint(
         "identity pre-training: epochs, rate, batch",
         '"regular causal language modeling"; Table 5 speaks of the main experiment',
-        "100 epochs at 1e-4 with cosine annealing, 8 instructions a step, for every arm; then Table 5's 200",
-        "200 epochs; a constant rate",
-        "at smoke scale, ten seeds: after 30 epochs identities gain 0.02 [0.01, 0.04] in area on instructions alone",
+        "25 epochs at 6e-4 with cosine annealing, 8 instructions a step, for every arm; 40 such of tuning",
+        "Table 5's 200 epochs at 1e-4; a constant rate",
+        "at 1e-4 a width of 256 learns 0.40 of hard examples in 200 epochs (five seeds); at 6e-4 unseen accuracy is "
+        "0.93 after 50, and that of identities 0.94 after 24 (seed 100)",
     ),
     SilentPoint(
         "what an identity follows",
@@ -212,7 +218,7 @@ SILENT_POINTS = (
         "fine-tuning for alignment: epochs, rate",
         "not given",
         "all weights: 100 epochs at 1e-4; head: 200 at 1e-3; cosine; loss over the sequence; the first epoch of best "
-        "source accuracy",
+        "source accuracy; at width 256 the base trains as in pre-training's tuning, elsewhere by Table 5",
         "outputs alone; the last of equal epochs",
         "enough steps for 1.00 on the sources, which the paper prints; the order of direct and head hangs on the rates",
     ),

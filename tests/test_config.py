@@ -294,3 +294,8 @@ def test_profile_repeats_each_kind_of_run_over_its_seeds(profile, kind):
 def test_pretraining_is_of_width_256_whatever_the_width_and_alignment_of_the_width():
     assert {paper(width).pretraining.model.width for width in (32, 256, 768)} == {256}
     assert [paper(width).alignment.model.width for width in (256, 768)] == [256, 768]
+
+
+def test_base_of_the_alignment_trains_by_table_5_but_at_width_256_as_pretraining_tunes():
+    assert fields_of(paper(768).alignment.training, TABLE_5_TRAINING) == TABLE_5_TRAINING
+    assert paper(256).alignment.training == paper(256).pretraining.training
