@@ -13,14 +13,14 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
 from transformers import Trainer as HuggingFaceTrainer
 
-from taskclust.config import DataConfig, ExperimentConfig, ModelConfig
+from taskclust.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from taskclust.data import Dataset, generate
 from taskclust.models import Trainer
 from taskclust.models.batches import Instructions, plain_batch
 from taskclust.models.precision import precisions
 from taskclust.runs import Runner, Store, obtain_all
 
-BATCH = 16
+BATCH = TrainingConfig().batch_instructions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
