@@ -171,6 +171,8 @@ def size_deviation(split: str, printed: int) -> Reading:
 
 #: What task-identity pre-training is compared with (§4.1).
 RIVALS = ("instruction", "none")
+#: Accuracies to which a tuning's epochs are counted.
+LEVELS = (0.5, 0.8)
 
 
 def tuning(record: Record, arm: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taskclust.config import ARMS, LABELS, SPLITS
+from taskclust.report.tables import ARM_NAMES
 
 Record = dict[str, Any]
 
@@ -25,10 +26,7 @@ _NAMES = {
     "subset": "training subset",
     "percentage": "KNN percentage",
     "accuracy": "KNN accuracy",
-    "identity": "task identity pre-training",
-    "instruction": "instruction pre-training",
-    "none": "no pre-training",
-    "shuffled": "shuffled identities (null)",
+    **ARM_NAMES,
 }
 
 

@@ -22,6 +22,7 @@ from taskclust.report.tables import (
     language_rows,
     markdown,
     size_rows,
+    tuning_rows,
     verdict_rows,
 )
 from taskclust.silent_points import SILENT_POINTS
@@ -87,7 +88,7 @@ def write_report(
         scores: experiments' records, for the figures.
         datasets: data set records, for Table 3.
         parameters: the parameter record, for Table 8.
-        pretraining: records of §4.1, for Figure 5.
+        pretraining: records of §4.1, for Figure 5 and its numbers.
         alignment: records of §4.2, for Table 2.
         language: records of §3.4, for Table 1.
         command: what made this report, shown in it.
@@ -103,6 +104,7 @@ def write_report(
     tables = {
         "Table 1: open language models": language_rows(language) if language else [],
         "Table 2: alignment": alignment_rows(alignment),
+        "Figure 5b in numbers: validation accuracy during tuning": tuning_rows(pretraining),
         "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
         "Table 8: parameters": count_rows(parameters) if parameters else [],
     }

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult, shown
+from taskclust.claims.measures import LEVELS, epochs_to, tuning
 from taskclust.claims.statistics import Verdict, interval
 from taskclust.config import LABELS, PRINTED_CLUSTERS, PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES
 
@@ -22,6 +24,14 @@ METHODS = {
     "head": "language head fine-tuning",
     "linear": "linear switch network",
     "mlp": "MLP-based switch network",
+}
+
+#: §4.1's names of what is done before tuning.
+ARM_NAMES = {
+    "identity": "task identity pre-training",
+    "instruction": "instruction pre-training",
+    "none": "no pre-training",
+    "shuffled": "shuffled identities (null)",
 }
 
 
@@ -141,9 +151,7 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     records = [r for r in records if not r["failure"]]
 
     def over_seeds(*path: str) -> str:
-        values = [_at(record, path) for record in records]
-        mean, low, high = map(number, (sum(values) / len(values), *interval(values)))
-        return mean if len(values) < 2 or low == high else f"{mean} [{low}, {high}]"
+        return _with_interval([_at(record, path) for record in records])
 
     rows = []
     for part, names in (("methods", tuple(PRINTED_DROPS)), ("shuffled", ("linear", "mlp"))):
@@ -160,6 +168,35 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": len(records),
             })  # fmt: skip
     return rows
+
+
+def tuning_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figure 5b in numbers, one row an arm: each seed's epochs to fixed accuracies on the validation set."""
+    records = [r for r in records if not r["failure"]]
+
+    def epochs(curve: np.ndarray, level: float) -> str:
+        epoch = epochs_to(curve, level)
+        return str(epoch) if epoch < len(curve) else "never"
+
+    rows = []
+    for arm, name in ARM_NAMES.items() if records else ():
+        curves = [tuning(record, arm) for record in records]
+        before = [record["pretraining"].get(arm) for record in records]
+        rows.append({
+            "before tuning": name,
+            "epochs of it": "–" if None in before else ", ".join(str(stage["best_epoch"]) for stage in before),
+            **{f"epochs to {level}": ", ".join(epochs(curve, level) for curve in curves) for level in LEVELS},
+            "mean accuracy": _with_interval([float(curve.mean()) for curve in curves]),
+            "accuracy at the end": _with_interval([float(curve[-1]) for curve in curves]),
+            "seeds": len(records),
+        })  # fmt: skip
+    return rows
+
+
+def _with_interval(values: Sequence[float]) -> str:
+    """The mean over seeds with its 95 % interval, where there is one and it has a width."""
+    mean, low, high = map(number, (sum(values) / len(values), *interval(values)))
+    return mean if len(values) < 2 or low == high else f"{mean} [{low}, {high}]"
 
 
 def language_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

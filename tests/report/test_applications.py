@@ -4,7 +4,7 @@ import pytest
 
 from taskclust.config import ARMS, METRICS, PRINTED_DROPS, SPLITS
 from taskclust.report.figures import application_figures
-from taskclust.report.tables import alignment_rows
+from taskclust.report.tables import alignment_rows, tuning_rows
 
 
 def aligned(drop):
@@ -19,14 +19,16 @@ def aligned(drop):
     }
 
 
-def pretrained():
+def pretrained(*accuracies):
+    curve = accuracies or (0.0, 0.5)
     scores = {"task": {metric: [[0.1, 0.2], [0.3, 0.9]] for metric in METRICS}}
     return {
         "failure": None,
         "config": {"model": {"width": 8}},
         "epochs": {"raw": [0, 3], "tsne": [0, 3]},
         "scores": {split: {"raw": scores, "tsne": scores} for split in SPLITS},
-        "tuning": {arm: {"history": [{"validation_accuracy": a} for a in (0.0, 0.5)]} for arm in ARMS},
+        "pretraining": {arm: {"best_epoch": 7} for arm in ARMS if arm != "none"},
+        "tuning": {arm: {"history": [{"validation_accuracy": a} for a in curve]} for arm in ARMS},
     }
 
 
@@ -39,9 +41,25 @@ def test_table_2_has_the_papers_column_beside_ours_with_mean_and_interval():
     assert rows[3]["fires on others"] == "0.1"
 
 
+def test_figure_5b_in_numbers_has_each_seeds_epochs_to_fixed_accuracies():
+    rows = tuning_rows([pretrained(0.0, 0.6, 0.9, 0.9), pretrained(0.0, 0.2, 0.5, 0.7)])
+
+    assert [row["before tuning"] for row in rows] == [
+        "task identity pre-training",
+        "instruction pre-training",
+        "no pre-training",
+        "shuffled identities (null)",
+    ]
+    assert [row["epochs of it"] for row in rows] == ["7, 7", "7, 7", "–", "7, 7"]
+    assert rows[0]["epochs to 0.5"] == "1, 2"
+    assert rows[0]["epochs to 0.8"] == "2, never"
+    assert rows[0]["accuracy at the end"] == "0.8 [-0.471, 2.071]"
+    assert rows[0]["mean accuracy"].startswith("0.475 ")
+
+
 @pytest.mark.parametrize("records", [[], [{"failure": "the loss became nan"}]], ids=["none", "failed"])
 def test_nothing_to_show_makes_no_table_and_no_figure(records):
-    assert alignment_rows(records) == []
+    assert alignment_rows(records) == tuning_rows(records) == []
     assert application_figures(records, records) == {}
 
 
