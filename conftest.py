@@ -263,14 +263,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = metafunc.config.stash[SESSION]
     name, width, n = session.profile.name, session.profile.width, len(session.profile.seeds)
     whole = settings.smoke() if width is None else settings.paper(width)  # a finding is about all of it
-    is_whole = session.profile.experiment == whole.experiment and set(session.profile.seeds) == set(whole.seeds)
+    kind = claim.needs if claim.needs in TRAINED else "scores"
+    is_whole = set(session.profile.configs(kind)) == set(whole.configs(kind))
     parameters = []
     for cell in claim.cells:
         if name == "smoke" and cell in claim.paper_only:
             continue
         marks = [pytest.mark.smoke] if name == "smoke" else [pytest.mark.gpu, pytest.mark.slow]
         marks.append(pytest.mark.filterwarnings(r"default:seed \d+:RuntimeWarning"))  # it diverged: its record counts
-        finding = QUARANTINE.get((session.profile.scale, claim.id, cell))
+        finding = QUARANTINE.get((session.profile.scale(claim.needs), claim.id, cell))
         if finding:
             marks.append(pytest.mark.xfail(strict=is_whole, reason=f"{finding.reason} ({finding.evidence})"))
         parameters.append(pytest.param(cell, marks=marks, id=f"{name}-{n}seeds-{cell}"))
@@ -326,7 +327,7 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, s
         with capture.global_and_fixture_disabled() if session.runner.show_progress else nullcontext():
             records = benchmark.pedantic(session.obtain, args=(claim.needs,), rounds=1, iterations=1, warmup_rounds=0)
         profile = session.profile
-        result = judge(claim, cell, records, profile.name, profile.seeds, profile.scale)
+        result = judge(claim, cell, records, profile.name, profile.seeds, profile.scale(claim.needs))
         session.results.append(result)
         benchmark.extra_info.update(
             claim=claim.id,

@@ -384,10 +384,6 @@ class ExperimentConfig:
         require(self.seed >= 0, "seed", self.seed, "use a whole number, 0 or more")
 
 
-#: silent: of the applications' stages at width 256; Table 5 speaks of the main experiment, at 768
-APPLIED_RATE = 6e-4
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainingConfig:
     """Pre-training, then tuning on the task, once for each of :data:`ARMS` (§4.1, Figure 5)."""
@@ -396,9 +392,9 @@ class PretrainingConfig:
     #: "a smaller model with a hidden dimension of 256 since there are two stages of training"
     model: ModelConfig = field(default_factory=lambda: ModelConfig.of_width(256))
     pretraining: TrainingConfig = field(  # silent
-        default_factory=lambda: _tuning(25, APPLIED_RATE, (0, 2, 5, 8, 10, 12, 15, 20, 25))
+        default_factory=lambda: _applied(25, (0, 5, 8, 10, 12, 15, 20, 25))
     )
-    training: TrainingConfig = field(default_factory=lambda: _tuning(40, APPLIED_RATE))  # silent
+    training: TrainingConfig = field(default_factory=lambda: _applied(40))  # silent
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
 
@@ -451,8 +447,15 @@ class AlignmentConfig:
         return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
 
 
-def _tuning(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
-    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, checkpoints=checkpoints)
+def _tuning(epochs: int, learning_rate: float, **changes: Any) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, **{"checkpoints": (0,), **changes}
+    )
+
+
+def _applied(epochs: int, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
+    """A stage of the applications at width 256: a rate that it learns at in dozens of epochs, and only warmed up."""
+    return _tuning(epochs, 6e-4, warmup_epochs=5, checkpoints=checkpoints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -492,10 +495,13 @@ class Profile:
         """Of the models, where the profile has several to choose from."""
         return self.experiment.model.width if self.name == "paper" else None
 
-    @property
-    def scale(self) -> str:
-        """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768"."""
-        return self.name if self.width is None else f"{self.name}-{self.width}"
+    def scale(self, needs: str = "scores") -> str:
+        """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768".
+
+        Pre-training has a width of its own.
+        """
+        width = self.pretraining.model.width if needs == "pretraining" else self.width
+        return self.name if self.width is None else f"{self.name}-{width}"
 
     def experiments(self) -> list[ExperimentConfig]:
         """One experiment a seed."""
@@ -521,7 +527,7 @@ def paper(width: int = 768) -> Profile:
     experiment = ExperimentConfig(model=ModelConfig.of_width(width), training=training)
     alignment = AlignmentConfig(model=ModelConfig.of_width(width))
     if width == PretrainingConfig().model.width:
-        alignment = replace(alignment, training=_tuning(40, APPLIED_RATE))
+        alignment = replace(alignment, training=_applied(40))
     return Profile("paper", experiment, tuple(range(5)), alignment=alignment)  # pre-training stays at 256 (§4.1)
 
 

@@ -36,14 +36,14 @@ def _gain(name: str, reading: m.Reading, null: m.Reading, paper: Criterion, smok
 
 
 def _speedup() -> tuple[Check, ...]:
-    faster = '"converges faster": by a hundredth of the tuning at the least'
+    faster = '"converges faster": by more than one of 40 epochs'
     return (
         *(
             _gain(
                 f"epochs saved to accuracy {level} (fraction of tuning)",
                 m.epochs_saved("identity", level),
                 m.epochs_saved("shuffled", level),
-                Exceeds(0.01),
+                Exceeds(0.025),
                 None,
                 faster,
             )
@@ -95,7 +95,19 @@ def _switch_order(kind: str) -> Check:
     )
 
 
+_BASE = Check(
+    name="the base model's accuracy on the other tasks",
+    reading=lambda r: float(r["base"]["others"]),
+    null=lambda r: float(r["base"]["source"]),
+    null_name="on toxic instructions, with the outputs it has not learned",
+    paper=AtLeast(0.9),
+    smoke=AtLeast(0.7),
+    source="ours",
+    reason="what has not been learned cannot be forgotten",
+)
+
 _ORDER = (
+    _BASE,
     Check(
         name="direct fine-tuning's drop less the head's",
         reading=lambda r: m.aligned("direct", "drop")(r) - m.aligned("head", "drop")(r),
@@ -129,9 +141,10 @@ def _printed_drop(method: str, printed: float) -> Check:
         reading=m.aligned(method, "drop"),
         null=lambda r: 0.0,
         null_name="base model, which drops nothing",
-        paper=ConsistentWith(printed, resolution=0.1, rounding=0.0005),
+        paper=ConsistentWith(printed, resolution=printed / 2, rounding=0.0005),
         smoke=None,
         source="table",
+        reason="runs that scatter by more than half the printed number would agree with none at all",
         worst=1.0,
     )
 
@@ -165,7 +178,7 @@ _CLAIMS = (
         cells={
             "source-accuracy": tuple(_source_accuracy(method) for method in PRINTED_DROPS),
             "order": _ORDER,
-            "drops": tuple(_printed_drop(method, printed) for method, printed in PRINTED_DROPS.items()),
+            "drops": (_BASE, *(_printed_drop(method, printed) for method, printed in PRINTED_DROPS.items())),
         },
         smoke_asserts="a source accuracy of 0.9, and that both switches forget less than head tuning; direct "
         "fine-tuning forgets less than head tuning here, and the printed drops are no small model's",

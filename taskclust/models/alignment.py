@@ -120,6 +120,9 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         position_ids: Int[Tensor, "B T"] | None = None,
         is_source: Bool[Tensor, " B"] | None = None,
+        labels: Int[Tensor, "B T"] | None = None,
+        output_hidden_states: bool = False,
+        logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Predict the next token at every place with the head that the switch chooses.
@@ -129,19 +132,27 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
             attention_mask: 1 for tokens and 0 for padding, on either side.
             position_ids: places of the tokens; the base's default where None.
             is_source: the choice for each row, True for the new head; the switch's where None.
+            labels: tokens whose cross-entropy behind those before them is wanted, -100 where it is not.
+            output_hidden_states: return the base's.
+            logits_to_keep: predict at so many last places alone; at all by default.
             kwargs: passed to the base, e.g. what it keeps of the past.
 
         Returns:
-            ``logits`` [B, T, V], and what the base keeps of the past.
+            ``logits`` [B, T, V], ``loss`` with ``labels``, and what the base keeps of the past.
         """
         if position_ids is not None:
             kwargs["position_ids"] = position_ids
-        out = self.base(input_ids, attention_mask=attention_mask, **{**kwargs, "output_hidden_states": True})
+        kwargs |= {"output_hidden_states": True, "return_dict": True}
+        out = self.base(input_ids, attention_mask=attention_mask, **kwargs)
         states = top_states(out.hidden_states)
         if is_source is None:
             is_source = self.decide(last_states(states, attention_mask))
-        out.logits = torch.where(is_source[:, None, None], self.new_head(states), out.logits)
-        out.hidden_states = None
+        logits = torch.where(is_source[:, None, None], self.new_head(states), out.logits)
+        if labels is not None:
+            out.loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        out.logits = logits[:, -logits_to_keep:]
+        if not output_hidden_states:
+            out.hidden_states = None
         return out
 
     def decide(self, states: Float[Tensor, "B D"]) -> Bool[Tensor, " B"]:
@@ -233,14 +244,16 @@ def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances:
         rows = [torch.tensor([*i.prompt, *i.response]) for i in chunk]
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
         sizes, prompts = (torch.tensor(n, device=model.device) for n in zip(*_sizes(chunk), strict=True))
-        place = torch.arange(ids.shape[1], device=model.device)
+        # a response's last token is predicted and never read: the longest instance may have no place for it
+        width = int(torch.maximum(sizes - 1, prompts).max())
+        place = torch.arange(width, device=model.device)
         mask = place < sizes[:, None]
-        out = model(ids, attention_mask=mask.long(), output_hidden_states=True)
+        out = model(ids[:, :width], attention_mask=mask.long(), output_hidden_states=True)
         states = top_states(out.hidden_states)
         _check_head(model, states, out.logits)
         before = place < (sizes - 1)[:, None]  # places with a token behind them
         row = torch.arange(len(chunk), device=model.device)[:, None].expand_as(before)
-        following = ids.roll(-1, dims=1)
+        following = ids.roll(-1, dims=1)[:, :width]
         parts.append((
             last_states(states, place < prompts[:, None]).float(),
             states[before].float(), following[before], row[before] + start, (place >= prompts[:, None] - 1)[before],

@@ -147,26 +147,32 @@ def count_rows(parameters: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Table 2 beside ours, one row a method: mean and 95 % interval over seeds; how often its switch fires."""
+    """Table 2 beside ours, one row a method: mean and 95 % interval over seeds; how often its switch fires.
+
+    The first row is the base model's, on toxic instructions with the outputs that the methods are to give them.
+    """
     records = [r for r in records if not r["failure"]]
 
     def over_seeds(*path: str) -> str:
-        return _with_interval([_at(record, path) for record in records])
+        return _with_interval([float(_part(record, path)) for record in records])
 
+    places: list[tuple[str, ...]] = [("base",), *(("methods", name) for name in PRINTED_DROPS)]
+    places += [("shuffled", kind) for kind in ("linear", "mlp")]
     rows = []
-    for part, names in (("methods", tuple(PRINTED_DROPS)), ("shuffled", ("linear", "mlp"))):
-        for name in names if records else ():
-            has_switch = "fires" in records[0][part][name]
-            rows.append({
-                "method": METHODS[name] + (", null: labels shuffled" if part == "shuffled" else ""),
-                "task accuracy, paper": "1.00" if part == "methods" else "–",
-                "ours": over_seeds(part, name, "source"),
-                "accuracy drop, paper": number(PRINTED_DROPS[name]) if part == "methods" else "–",
-                "drop, ours": over_seeds(part, name, "drop"),
-                "fires on source": over_seeds(part, name, "fires", "source") if has_switch else "–",
-                "fires on others": over_seeds(part, name, "fires", "others") if has_switch else "–",
-                "seeds": len(records),
-            })  # fmt: skip
+    for part, *name in places if records else ():
+        row, method = (part, *name), "".join(name)
+        has_switch = "fires" in _part(records[0], row)
+        rows.append({
+            "method": METHODS.get(method, "base model") + (", null: labels shuffled" if part == "shuffled" else ""),
+            "task accuracy, paper": "1.00" if part == "methods" else "–",
+            "ours": over_seeds(*row, "source"),
+            "on other tasks": over_seeds(*row, "others"),
+            "accuracy drop, paper": number(PRINTED_DROPS[method]) if part == "methods" else "–",
+            "drop, ours": "–" if part == "base" else over_seeds(*row, "drop"),
+            "fires on source": over_seeds(*row, "fires", "source") if has_switch else "–",
+            "fires on others": over_seeds(*row, "fires", "others") if has_switch else "–",
+            "seeds": len(records),
+        })  # fmt: skip
     return rows
 
 
@@ -188,7 +194,7 @@ def tuning_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             **{f"epochs to {level}": ", ".join(epochs(curve, level) for curve in curves) for level in LEVELS},
             "mean accuracy": _with_interval([float(curve.mean()) for curve in curves]),
             "accuracy at the end": _with_interval([float(curve[-1]) for curve in curves]),
-            "seeds": len(records),
+            "seeds": ", ".join(str(record["config"]["seed"]) for record in records),
         })  # fmt: skip
     return rows
 
@@ -247,10 +253,10 @@ def _scores(cells: Mapping[str, tuple[float, ...]], spread: dict[str, list[float
     return row
 
 
-def _at(record: Any, path: Sequence[str]) -> float:
+def _part(record: Any, path: Sequence[str]) -> Any:
     for name in path:
         record = record[name]
-    return float(record)
+    return record
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -137,6 +137,23 @@ def test_a_batch_of_both_is_answered_as_each_alone(aligned):
     assert model.takes_for_source(mixed, mask).tolist() == [True, False]
 
 
+def test_loss_and_last_logits_are_those_of_the_head_that_speaks(aligned):
+    model, _ = aligned
+    ids, mask = prompts(SOURCE)
+    labels = ids.clone()
+    labels[:, 1] = -100
+
+    with torch.no_grad():
+        out = model(ids, mask, labels=labels, logits_to_keep=1, output_hidden_states=True)
+        whole = model(ids, mask)
+
+    said = whole.logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[:, 1:]  # the second token is not asked for
+    assert out.loss.item() == pytest.approx(-said.mean().item(), rel=1e-4)
+    assert torch.equal(out.logits, whole.logits[:, -1:])
+    assert out.hidden_states[-1].shape[:2] == ids.shape
+    assert whole.hidden_states is None
+
+
 def test_the_base_is_left_as_it_was_bit_for_bit(aligned):
     model, before = aligned
 
@@ -262,6 +279,18 @@ def test_reading_holds_every_next_token_once():
     assert reading.targets.tolist() == [t for i in SOURCE for t in (*i.prompt, *i.response)[1:]]
     assert reading.owner.tolist() == [n for n in range(len(SOURCE)) for _ in range(5)]
     assert reading.in_response.tolist() == [False, False, False, True, True] * len(SOURCE)
+
+
+def test_an_instance_may_end_one_token_behind_the_models_last_place():
+    model = decoder()
+    longest = Instance([1] * model.config.max_positions, [2])
+
+    reading = read(model, [longest, Instance([1, 2], [3, 4, 5]), Instance([1, 2])])
+
+    assert reading.targets.tolist() == [*longest.prompt[1:], 2, 2, 3, 4, 5, 2]
+    with torch.no_grad():
+        alone = model(torch.tensor([longest.prompt]), output_hidden_states=True).hidden_states[-1][0]
+    assert_close(reading.states[reading.owner == 0], alone, rtol=1e-3, atol=1e-4)
 
 
 def test_instances_of_a_split_are_its_rows():

@@ -14,17 +14,18 @@ def aligned(drop):
     return {
         "failure": None,
         "config": {"model": {"width": 8}},
+        "base": {"source": 0.0, "others": 1.0},
         "methods": {name: {**row, **(history if name in ("direct", "head") else fires)} for name in PRINTED_DROPS},
         "shuffled": {kind: {**row, **fires} for kind in ("linear", "mlp")},
     }
 
 
-def pretrained(*accuracies):
+def pretrained(*accuracies, seed=0):
     curve = accuracies or (0.0, 0.5)
     scores = {"task": {metric: [[0.1, 0.2], [0.3, 0.9]] for metric in METRICS}}
     return {
         "failure": None,
-        "config": {"model": {"width": 8}},
+        "config": {"model": {"width": 8}, "seed": seed},
         "epochs": {"raw": [0, 3], "tsne": [0, 3]},
         "scores": {split: {"raw": scores, "tsne": scores} for split in SPLITS},
         "pretraining": {arm: {"best_epoch": 7} for arm in ARMS if arm != "none"},
@@ -35,14 +36,20 @@ def pretrained(*accuracies):
 def test_table_2_has_the_papers_column_beside_ours_with_mean_and_interval():
     rows = alignment_rows([aligned(0.1), aligned(0.2), aligned(0.3)])
 
-    assert [row["accuracy drop, paper"] for row in rows] == ["0.21", "0.12", "0.087", "0.08", "–", "–"]
-    assert rows[0]["drop, ours"] == "0.2 [-0.048, 0.448]"
-    assert rows[0]["fires on others"] == "–"
-    assert rows[3]["fires on others"] == "0.1"
+    assert [row["accuracy drop, paper"] for row in rows] == ["–", "0.21", "0.12", "0.087", "0.08", "–", "–"]
+    assert rows[1]["drop, ours"] == "0.2 [-0.048, 0.448]"
+    assert rows[1]["fires on others"] == "–"
+    assert rows[4]["fires on others"] == "0.1"
+
+
+def test_table_2_says_what_the_base_had_to_lose():
+    base = alignment_rows([aligned(0.1)])[0]
+
+    assert (base["method"], base["on other tasks"], base["drop, ours"]) == ("base model", "1", "–")
 
 
 def test_figure_5b_in_numbers_has_each_seeds_epochs_to_fixed_accuracies():
-    rows = tuning_rows([pretrained(0.0, 0.6, 0.9, 0.9), pretrained(0.0, 0.2, 0.5, 0.7)])
+    rows = tuning_rows([pretrained(0.0, 0.6, 0.9, 0.9), pretrained(0.0, 0.2, 0.5, 0.7, seed=3)])
 
     assert [row["before tuning"] for row in rows] == [
         "task identity pre-training",
@@ -51,6 +58,7 @@ def test_figure_5b_in_numbers_has_each_seeds_epochs_to_fixed_accuracies():
         "shuffled identities (null)",
     ]
     assert [row["epochs of it"] for row in rows] == ["7, 7", "7, 7", "–", "7, 7"]
+    assert rows[0]["seeds"] == "0, 3"
     assert rows[0]["epochs to 0.5"] == "1, 2"
     assert rows[0]["epochs to 0.8"] == "2, never"
     assert rows[0]["accuracy at the end"] == "0.8 [-0.471, 2.071]"

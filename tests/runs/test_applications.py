@@ -22,7 +22,7 @@ from taskclust.config import (
 from taskclust.data import generate, generate_alignment
 from taskclust.data.identities import identity_dataset
 from taskclust.models import Decoder, Trainer
-from taskclust.models.alignment import accuracy, instances_of
+from taskclust.models.alignment import accuracy, instances_of, read, switch_examples
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.hidden import hidden_states
 from taskclust.runs import Runner, Store, applications, experiments, obtain_all
@@ -76,6 +76,10 @@ def aligned(runner):
     return runner.alignment(alignment())
 
 
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
 def comparable(record):
     """A record without what may differ between two equal runs."""
     return {k: v for k, v in record.items() if k not in ("seconds", "provenance")}
@@ -107,20 +111,14 @@ def test_no_pretraining_is_the_plain_training(pretrained):
     for _ in range(3):
         trainer.run_epoch()
 
-    recorded = [row["validation_accuracy"] for row in pretrained["tuning"]["none"]["history"]]
+    recorded = {arm: [row["loss"] for row in pretrained["tuning"][arm]["history"]][1:] for arm in ARMS}
 
-    assert recorded == [row["validation_accuracy"] for row in trainer.history]
+    assert recorded["none"] == [row["loss"] for row in trainer.history][1:]
+    assert recorded["none"] not in (recorded["instruction"], recorded["shuffled"])
 
 
-def test_scores_are_of_the_triggers_states(pretrained):
-    config = pretraining()
-    data = identity_dataset(generate(config.data, 0))
-    untrained = applications.pretrainer("identity", config, generate(config.data, 0)).model
-    states = hidden_states(untrained, data.validation).input_token
-    expected = cluster_scores(states, data.validation, config.probe, with_tsne=False, seed=0)["raw"]["task"]["f1"]
-
+def test_clusters_are_probed_at_every_checkpoint_and_split(pretrained):
     assert pretrained["epochs"] == {"raw": [0, 3], "tsne": [0, 3]}
-    assert pretrained["scores"]["validation"]["raw"]["task"]["f1"][0] == pytest.approx(expected)
     assert {len(pretrained["scores"][split]["tsne"]["task"]["ari"]) for split in SPLITS} == {2}
 
 
@@ -143,29 +141,168 @@ def test_selected_epoch_is_the_first_of_best_source_accuracy(aligned):
 
 def test_head_alone_is_fine_tuned_in_training_too():
     config = alignment()
-    base = Decoder.create(config.data, config.model, torch.Generator().manual_seed(0))
+    base = Decoder.create(config.data, config.model, generator())
     before = copy.deepcopy(base.state_dict())
     trainer = applications.fine_tuner("head", config, base, generate_alignment(config.data, 0), "cpu")
 
     trainer.run_epoch()
 
     assert all(torch.equal(old, base.state_dict()[name]) for name, old in before.items())
-    after = trainer.best_model().state_dict()
     trained = trainer.model.state_dict()
-    assert {name for name, old in before.items() if not torch.equal(old, trained[name])} <= {"head.weight"}
-    assert after.keys() == before.keys()
+    assert {name for name, old in before.items() if not torch.equal(old, trained[name])} == {"head.weight"}
 
 
 def test_a_switch_never_hurts_where_it_does_not_fire():
     config = alignment(seed=1)
     data = generate_alignment(config.data, 1)
-    base = Decoder.create(config.data, config.model, torch.Generator().manual_seed(1)).eval()
+    base = Decoder.create(config.data, config.model, generator(1)).eval()
     model = applications.switched("linear", config, base, data)
     for parameter in model.switch.parameters():
         torch.nn.init.zeros_(parameter)
     others = instances_of(data.others)
 
     assert accuracy(model, others) == accuracy(base, others)
+
+
+# ---------------------------------------------------------------- what goes where, each also shown to fail
+
+
+def check_probe_reads_the_triggers_states_of_each_checkpoint(folder, _patch):
+    """Scores of pre-training are those of the trigger's states, split by split and epoch by epoch."""
+    config = pretraining()
+    dataset = generate(config.data, 0)
+    marked = identity_dataset(dataset)
+    models = {n: Decoder.create(config.data, MODEL, generator(n)) for n in (0, 3)}
+    for n, model in models.items():
+        model.save_pretrained(folder / f"{n:04d}")
+
+    record = applications.probe_identities(folder, dataset, config, "cpu")
+
+    for name in SPLITS:
+        found = record["scores"][name]["raw"]["task"]["label_inertia"]
+        for row, model in zip(found, models.values(), strict=True):
+            split = marked.splits[name]
+            states = hidden_states(model, split).input_token
+            scores = cluster_scores(states, split, config.probe, with_tsne=True, seed=0)
+            assert row == pytest.approx(scores["raw"]["task"]["label_inertia"]), f"{name}: something else is probed"
+
+
+def check_methods_learn_from_the_new_data(_folder, patch):
+    """Each method is trained on the new data, a switch on one instance of each other task too; validation chooses."""
+    config = alignment()
+    data = generate_alignment(config.data, 0)
+    base = Decoder.create(config.data, config.model, generator())
+    given, real = [], applications.align
+
+    def spied(model, source, others, *, config, validation, generator):
+        given.append((config.kind, source, others, validation))
+        return real(model, source, others, config=config, validation=validation, generator=generator)
+
+    patch.setattr(applications, "align", spied)
+    patch.setattr(applications, "Trainer", lambda stage, dataset, device, model: dataset)
+    splits = instances_of(data.train), instances_of(data.one_each), instances_of(data.validation)
+    for kind in ("linear", "mlp"):
+        applications.switched(kind, config, base, data)
+        assert given.pop() == (kind, *splits), "a switch is trained on something else"
+    for name in ("direct", "head"):
+        dataset = applications.fine_tuner(name, config, base, data, "cpu")
+        trained = dataset.train, dataset.subset, dataset.validation
+        assert all(a is b for a, b in zip(trained, (data.train, data.others, data.validation), strict=True)), (
+            "a fine-tuning is trained on something else"
+        )
+
+
+def check_arms_are_tuned_on_the_task_alone(folder, patch):
+    """Every arm is tuned on the plain data set."""
+    config, tuners, real = pretraining(), [], applications.tuner
+
+    def spied(*args):
+        tuners.append(real(*args))
+        return tuners[-1]
+
+    patch.setattr(applications, "tuner", spied)
+    Runner(Store(folder)).pretraining(config)
+
+    plain = Trainer(config.stage("training"), generate(config.data, 0))
+    for trainer in tuners:
+        for name, split in plain._data.items():
+            assert torch.equal(trainer._data[name].inputs, split.inputs), "tuned on something else"
+    assert len(tuners) == len(ARMS)
+
+
+def with_data(function, **changes):
+    """``function`` given other splits: a name for each, of the split it is given instead."""
+
+    def faulty(name, config, base, data, *rest):
+        return function(name, config, base, replace(data, **{k: getattr(data, v) for k, v in changes.items()}), *rest)
+
+    return faulty
+
+
+class _FirstCheckpoint(Decoder):
+    @classmethod
+    def from_pretrained(cls, folder):
+        return Decoder.from_pretrained(folder.with_name("0000"))
+
+
+PROBE, METHODS, TUNING = (
+    check_probe_reads_the_triggers_states_of_each_checkpoint,
+    check_methods_learn_from_the_new_data,
+    check_arms_are_tuned_on_the_task_alone,
+)
+COMPOSITION_FAULTS = {
+    "first-checkpoint-for-all": ("Decoder", _FirstCheckpoint, PROBE),
+    "plain-data-probed": ("identity_dataset", lambda dataset: dataset, PROBE),
+    "last-instruction-token-probed": (
+        "hidden_states",
+        lambda *args, **kwargs: (found := hidden_states(*args, **kwargs))._replace(input_token=found.instruction_end),
+        PROBE,
+    ),
+    "tuned-on-validation": ("fine_tuner", with_data(applications.fine_tuner, train="validation"), METHODS),
+    "selected-on-training": ("fine_tuner", with_data(applications.fine_tuner, validation="train"), METHODS),
+    "switch-sees-validation": ("switched", with_data(applications.switched, train="validation"), METHODS),
+    "switch-sees-all-others": ("switched", with_data(applications.switched, one_each="others"), METHODS),
+    "one-kind-of-switch": (
+        "switched",
+        lambda kind, *rest, real=applications.switched: real("mlp", *rest),
+        METHODS,
+    ),
+    "identities-in-tuning": (
+        "tuner",
+        lambda config, data, *rest, real=applications.tuner: real(config, identity_dataset(data), *rest),
+        TUNING,
+    ),
+}
+
+
+@pytest.mark.parametrize("check", [PROBE, METHODS, TUNING], ids=lambda check: check.__name__)
+def test_composition_holds(check, tmp_path, monkeypatch):
+    check(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("name", "fault", "check"), COMPOSITION_FAULTS.values(), ids=COMPOSITION_FAULTS)
+def test_planted_fault_is_caught(name, fault, check, tmp_path, monkeypatch):
+    monkeypatch.setattr(applications, name, fault)
+
+    with pytest.raises(AssertionError, match="something else"):
+        check(tmp_path, monkeypatch)
+
+
+def test_null_of_a_switch_has_as_many_sources_among_the_same_states_but_others():
+    config = alignment()
+    data = generate_alignment(config.data, 0)
+    aligned = applications.switched("linear", config, Decoder.create(config.data, config.model, generator()), data)
+    given = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(applications, "train_switch", lambda *args: given.append(args) or aligned.switch)
+        null = applications.shuffle_switch(aligned, config, data)
+
+    states, labels = switch_examples(*(read(aligned.base, instances_of(s)) for s in (data.train, data.one_each)))
+    assert torch.equal(given[0][0], states)
+    assert given[0][1].sum() == labels.sum()
+    assert not torch.equal(given[0][1], labels)
+    assert torch.equal(null.new_head.weight, aligned.new_head.weight)
 
 
 # ---------------------------------------------------------------- the store
