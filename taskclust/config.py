@@ -516,6 +516,8 @@ class Profile:
 def paper(width: int = 768) -> Profile:
     """The paper's scale (Tables 4 to 8) at ``width``; width 32 trains for 500 epochs (Figure 7).
 
+    Table 5's training is that of the main experiment; §4's at width 256 are silent points.
+
     Raises:
         ConfigError: the paper has no such width.
     """

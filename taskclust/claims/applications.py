@@ -107,7 +107,6 @@ _BASE = Check(
 )
 
 _ORDER = (
-    _BASE,
     Check(
         name="direct fine-tuning's drop less the head's",
         reading=lambda r: m.aligned("direct", "drop")(r) - m.aligned("head", "drop")(r),
@@ -132,6 +131,7 @@ _ORDER = (
         reason='"slightly better": 0.087 and 0.080 leave no room for a margin',
         worst=-1.0,
     ),
+    _BASE,
 )
 
 
@@ -167,7 +167,7 @@ _CLAIMS = (
         needs="pretraining",
         cells={"validation": _speedup()},
         smoke_asserts="that identity pre-training is no more than 0.01 behind the better of the two, in area and at "
-        "the end, as shuffled identities are: small models gain most from instructions alone",
+        "the end; what small models gain is little and hangs on the seed",
     ),
     Claim(
         id="switch-forgetting",
@@ -178,7 +178,7 @@ _CLAIMS = (
         cells={
             "source-accuracy": tuple(_source_accuracy(method) for method in PRINTED_DROPS),
             "order": _ORDER,
-            "drops": (_BASE, *(_printed_drop(method, printed) for method, printed in PRINTED_DROPS.items())),
+            "drops": (*(_printed_drop(method, printed) for method, printed in PRINTED_DROPS.items()), _BASE),
         },
         smoke_asserts="a source accuracy of 0.9, and that both switches forget less than head tuning; direct "
         "fine-tuning forgets less than head tuning here, and the printed drops are no small model's",
