@@ -299,3 +299,16 @@ def test_pretraining_is_of_width_256_whatever_the_width_and_alignment_of_the_wid
 def test_base_of_the_alignment_trains_by_table_5_but_at_width_256_as_pretraining_tunes():
     assert fields_of(paper(768).alignment.training, TABLE_5_TRAINING) == TABLE_5_TRAINING
     assert paper(256).alignment.training == paper(256).pretraining.training
+
+
+@pytest.mark.parametrize(
+    ("profile", "needs", "scale"),
+    [
+        (paper(768), "scores", "paper-768"),
+        (paper(768), "alignment", "paper-768"),
+        (paper(768), "pretraining", "paper-256"),
+        (smoke(), "pretraining", "smoke"),
+    ],
+)
+def test_finding_stands_at_the_width_of_what_was_trained(profile, needs, scale):
+    assert profile.scale(needs) == scale
