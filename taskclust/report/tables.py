@@ -169,11 +169,18 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "on other tasks": over_seeds(*row, "others"),
             "accuracy drop, paper": number(PRINTED_DROPS[method]) if part == "methods" else "–",
             "drop, ours": "–" if part == "base" else over_seeds(*row, "drop"),
+            "drop, last epoch": _with_interval(lasts) if (lasts := _last_drops(records, row)) else "–",
             "fires on source": over_seeds(*row, "fires", "source") if has_switch else "–",
             "fires on others": over_seeds(*row, "fires", "others") if has_switch else "–",
             "seeds": len(records),
         })  # fmt: skip
     return rows
+
+
+def _last_drops(records: Sequence[dict[str, Any]], place: Sequence[str]) -> list[float]:
+    """Each seed's drop had the last epoch been taken, not the first of best source accuracy; none of a switch's."""
+    curves = [_part(record, place).get("history", []) for record in records]
+    return [r["base"]["others"] - curve[-1]["others"] for r, curve in zip(records, curves, strict=True) if curve]
 
 
 def tuning_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ def test_table_2_has_the_papers_column_beside_ours_with_mean_and_interval():
 
     assert [row["accuracy drop, paper"] for row in rows] == ["–", "0.21", "0.12", "0.087", "0.08", "–", "–"]
     assert rows[1]["drop, ours"] == "0.2 [-0.048, 0.448]"
+    assert [row["drop, last epoch"] for row in rows] == ["–", "0.1", "0.1", *["–"] * 4]
     assert rows[1]["fires on others"] == "–"
     assert rows[4]["fires on others"] == "0.1"
 
