@@ -14,7 +14,7 @@ class Finding(NamedTuple):
 
 
 _LINEAGE = "what a hard example shares with its original outweighs what sets their tasks apart"
-#: Five seeds at Table 5's rate, which is width 768's: at width 256 it leaves most hard examples unlearned.
+#: Five seeds. §3's are at Table 5's rate, which is width 768's: at width 256 it leaves most hard examples unlearned.
 _AT_WIDTH_256 = {
     ("cluster-emergence", "validation"): "F1 rises and stays far below 0.8: tasks are a fourteenth of the states' "
     "variance, and would have to be half (reports/search/share-needed.md)",
@@ -25,6 +25,7 @@ _AT_WIDTH_256 = {
     ("inner-structure", "subset-distribution"): "hard distributions stay with the originals they were made from",
     ("knn-percentage", "validation"): "rises with training and depth, to 0.8",
     ("plateau-then-rise", "subset"): "most hard examples are not learned",
+    ("switch-forgetting", "drops"): "every method forgets less than half of what is printed",
 }
 
 #: (scale, claim id, cell) -> finding; a scale is "smoke", "llm" or one of the paper's widths, e.g. "paper-768"
