@@ -391,10 +391,9 @@ class PretrainingConfig:
     data: IdentityDataConfig = field(default_factory=IdentityDataConfig)
     #: "a smaller model with a hidden dimension of 256 since there are two stages of training"
     model: ModelConfig = field(default_factory=lambda: ModelConfig.of_width(256))
-    pretraining: TrainingConfig = field(  # silent
-        default_factory=lambda: _applied(25, (0, 5, 8, 10, 12, 15, 20, 25))
-    )
-    training: TrainingConfig = field(default_factory=lambda: _applied(40))  # silent
+    #: silent, as the next
+    pretraining: TrainingConfig = field(default_factory=lambda: _applied(25, (0, 5, 8, 10, 12, 15, 20, 25)))
+    training: TrainingConfig = field(default_factory=lambda: _applied(40))
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
 
@@ -447,15 +446,21 @@ class AlignmentConfig:
         return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
 
 
-def _tuning(epochs: int, learning_rate: float, **changes: Any) -> TrainingConfig:
+def _tuning(
+    epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,), warmup_epochs: int = 0
+) -> TrainingConfig:
     return TrainingConfig(
-        epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, **{"checkpoints": (0,), **changes}
+        epochs=epochs,
+        schedule_epochs=epochs,
+        learning_rate=learning_rate,
+        checkpoints=checkpoints,
+        warmup_epochs=warmup_epochs,
     )
 
 
 def _applied(epochs: int, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
     """A stage of the applications at width 256: a rate that it learns at in dozens of epochs, and only warmed up."""
-    return _tuning(epochs, 6e-4, warmup_epochs=5, checkpoints=checkpoints)
+    return _tuning(epochs, 6e-4, checkpoints, warmup_epochs=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
