@@ -446,21 +446,13 @@ class AlignmentConfig:
         return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
 
 
-def _tuning(
-    epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,), warmup_epochs: int = 0
-) -> TrainingConfig:
-    return TrainingConfig(
-        epochs=epochs,
-        schedule_epochs=epochs,
-        learning_rate=learning_rate,
-        checkpoints=checkpoints,
-        warmup_epochs=warmup_epochs,
-    )
+def _tuning(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
+    return TrainingConfig(epochs=epochs, schedule_epochs=epochs, learning_rate=learning_rate, checkpoints=checkpoints)
 
 
 def _applied(epochs: int, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
     """A stage of the applications at width 256: a rate that it learns at in dozens of epochs, and only warmed up."""
-    return _tuning(epochs, 6e-4, checkpoints, warmup_epochs=5)
+    return replace(_tuning(epochs, 6e-4, checkpoints), warmup_epochs=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -532,10 +524,11 @@ def paper(width: int = 768) -> Profile:
         epochs = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)
         training = TrainingConfig(epochs=500, schedule_epochs=500, checkpoints=epochs)
     experiment = ExperimentConfig(model=ModelConfig.of_width(width), training=training)
+    pretraining = PretrainingConfig()  # stays at 256 (§4.1)
     alignment = AlignmentConfig(model=ModelConfig.of_width(width))
-    if width == PretrainingConfig().model.width:
-        alignment = replace(alignment, training=_applied(40))
-    return Profile("paper", experiment, tuple(range(5)), alignment=alignment)  # pre-training stays at 256 (§4.1)
+    if width == pretraining.model.width:
+        alignment = replace(alignment, training=pretraining.training)
+    return Profile("paper", experiment, tuple(range(5)), pretraining, alignment)
 
 
 def llm(*sources: str, **changes: Any) -> Profile:
@@ -583,14 +576,7 @@ def _smoke_model(**changes: Any) -> ModelConfig:
 
 
 def _brief(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
-    return TrainingConfig(
-        epochs=epochs,
-        schedule_epochs=epochs,
-        learning_rate=learning_rate,
-        batch_instructions=8,
-        checkpoints=checkpoints,
-        precision="float32",
-    )
+    return replace(_tuning(epochs, learning_rate, checkpoints), batch_instructions=8, precision="float32")
 
 
 def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:

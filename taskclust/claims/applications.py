@@ -144,7 +144,7 @@ def _printed_drop(method: str, printed: float) -> Check:
         paper=ConsistentWith(printed, resolution=printed / 2, rounding=0.0005),
         smoke=None,
         source="table",
-        reason="runs that scatter by more than half the printed number would agree with none at all",
+        reason="runs that scatter by more than half of the printed number would agree with no drop, too",
         worst=1.0,
     )
 

@@ -211,6 +211,11 @@ def aligned(method: str, quantity: str) -> Reading:
     return lambda r: float(r["methods"][method][quantity])
 
 
+def last_drop(method: str) -> Reading:
+    """The "drop" of a fine-tuning had its last epoch been taken, not the first of best source accuracy."""
+    return lambda r: float(r["base"]["others"] - r["methods"][method]["history"][-1]["others"])
+
+
 def less_forgetting(kind: str, switches: str = "methods") -> Reading:
     """How much less a switch drops than head tuning, less what it costs in source accuracy.
 

@@ -10,7 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult, shown
-from taskclust.claims.measures import LEVELS, epochs_to, tuning
+from taskclust.claims.measures import LEVELS, epochs_to, last_drop, tuning
 from taskclust.claims.statistics import Verdict, interval
 from taskclust.config import LABELS, PRINTED_CLUSTERS, PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES
 
@@ -161,7 +161,7 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for part, *name in places if records else ():
         row, method = (part, *name), "".join(name)
-        has_switch = "fires" in _part(records[0], row)
+        has_switch, is_tuned = (name in _part(records[0], row) for name in ("fires", "history"))
         rows.append({
             "method": METHODS.get(method, "base model") + (", null: labels shuffled" if part == "shuffled" else ""),
             "task accuracy, paper": "1.00" if part == "methods" else "–",
@@ -169,18 +169,12 @@ def alignment_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "on other tasks": over_seeds(*row, "others"),
             "accuracy drop, paper": number(PRINTED_DROPS[method]) if part == "methods" else "–",
             "drop, ours": "–" if part == "base" else over_seeds(*row, "drop"),
-            "drop, last epoch": _with_interval(lasts) if (lasts := _last_drops(records, row)) else "–",
+            "drop, last epoch": _with_interval([last_drop(method)(r) for r in records]) if is_tuned else "–",
             "fires on source": over_seeds(*row, "fires", "source") if has_switch else "–",
             "fires on others": over_seeds(*row, "fires", "others") if has_switch else "–",
             "seeds": len(records),
         })  # fmt: skip
     return rows
-
-
-def _last_drops(records: Sequence[dict[str, Any]], place: Sequence[str]) -> list[float]:
-    """Each seed's drop had the last epoch been taken, not the first of best source accuracy; none of a switch's."""
-    curves = [_part(record, place).get("history", []) for record in records]
-    return [r["base"]["others"] - curve[-1]["others"] for r, curve in zip(records, curves, strict=True) if curve]
 
 
 def tuning_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
