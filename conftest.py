@@ -36,6 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--seeds", help="how many (5) or which (0,3,7); default: the profile's")
     group.addoption("--width", type=int, help="width of the paper profile: 32, 256, 768 (default) or 2048")
+    group.addoption(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a silent point of the main experiment (§3): model.norm=before, training.learning_rate=3e-4, "
+        "model=gpt2 or model=tutorial; repeatable",
+    )
     group.addoption("--epochs", type=int, help="stop training after so many epochs of the schedule")
     group.addoption(
         "--llm", action="append", default=[], help="a causal language model for -m llm: hub id, folder or GGUF file"
@@ -94,7 +102,8 @@ def chosen_profile(config: pytest.Config) -> Profile:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
     try:
         profile = settings.smoke() if name == "smoke" else settings.paper(768 if width is None else width)
-        experiment = profile.experiment
+        changes = tuple(config.getoption("--set"))
+        experiment = settings.changed(profile.experiment, changes)
         if config.getoption("--epochs") is not None:
             epochs = config.getoption("--epochs")
             experiment = replace(experiment, training=experiment.training.until(epochs))
@@ -106,13 +115,13 @@ def chosen_profile(config: pytest.Config) -> Profile:
         seeds = profile.seeds if config.getoption("--seeds") is None else parse_seeds(config.getoption("--seeds"))
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
-    return replace(profile, experiment=experiment, seeds=seeds)
+    return replace(profile, experiment=experiment, seeds=seeds, changes=changes)
 
 
 def chosen_languages(config: pytest.Config) -> Profile:
     """The natural-language setting on the models asked for."""
-    for option in ("--width", "--epochs", "--seeds"):
-        if config.getoption(option) is not None:
+    for option in ("--width", "--epochs", "--seeds", "--set"):
+        if config.getoption(option) not in (None, []):
             raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
     expressions = config.getoption("--expressions")
     changes = {} if expressions is None else {"n_expressions": expressions}
@@ -137,7 +146,8 @@ def shortened(application: Any, epochs: int, stages: tuple[str, ...]) -> Any:
 def overrides(config: pytest.Config) -> str:
     """The options given that change what is measured."""
     names = ("--width", "--epochs", "--seeds", "--expressions")
-    return ", ".join(f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None)
+    given = [f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None]
+    return ", ".join([*given, *(f"--set {change}" for change in config.getoption("--set"))])
 
 
 @dataclass

@@ -4,10 +4,12 @@ Each field cites the row of the paper it comes from; a field marked *silent* is 
 evidence stands in :mod:`taskclust.silent_points`. Nothing here imports more than the standard library.
 """
 
+import ast
 import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -476,6 +478,60 @@ class LanguageConfig:
 AnyConfig = ExperimentConfig | PretrainingConfig | AlignmentConfig
 
 
+def vary(config: Any, changes: Mapping[str, Any]) -> Any:
+    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``.
+
+    Raises:
+        ConfigError: there is no such field, its value is of another type, or the setting cannot be.
+    """
+    for path, value in changes.items():
+        config = _replaced(config, path.split("."), value, path)
+    return config
+
+
+def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
+    name, *rest = names
+    known = [f.name for f in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
+    require(name in known, path, value, f"there is no {name!r}; use {', '.join(known) or 'what is before its dot'}")
+    old = getattr(config, name)
+    if rest:
+        return replace(config, **{name: _replaced(old, rest, value, path)})
+    if isinstance(old, float) and type(value) is int:
+        value = float(value)
+    kind = type(old).__name__
+    require(type(value) is type(old), path, value, f"use a value of type {kind}, as {old!r}")
+    return replace(config, **{name: value})
+
+
+def changed(experiment: ExperimentConfig, settings: Sequence[str]) -> ExperimentConfig:
+    """``experiment`` with settings written as text: "model.norm=before", or a whole model, "model=gpt2".
+
+    Values are Python's: 3e-4, True, (1, 2); what is none is a word.
+
+    Raises:
+        ConfigError: as :func:`vary`; or it is the seed or the width, which have options of their own.
+    """
+    whole = {"gpt2": ModelConfig.gpt2, "tutorial": ModelConfig.tutorial}
+    options = {"seed": "--seeds", "model.width": "--width"}
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        require(bool(text), "set", setting, "write FIELD=VALUE, e.g. model.norm=before")
+        require(path not in options, "set", setting, f"use {options.get(path)}")
+        if path == "model":
+            require(text in whole, path, text, f"use {' or '.join(whole)}, or a field, e.g. model.norm=before")
+            experiment = replace(experiment, model=whole[text](experiment.model.width))
+        else:
+            experiment = vary(experiment, {path: _read(text)})
+    return experiment
+
+
+def _read(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A named scale at which the claims are judged: experiments to repeat over ``seeds``."""
@@ -486,6 +542,7 @@ class Profile:
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     languages: tuple[LanguageConfig, ...] = ()
+    changes: tuple[str, ...] = ()  # made in the experiment, as :func:`changed` reads them
 
     @property
     def width(self) -> int | None:
@@ -495,10 +552,11 @@ class Profile:
     def scale(self, needs: str = "scores") -> str:
         """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768".
 
-        Pre-training has a width of its own.
+        Pre-training has a width of its own, and changes make another scale of the main experiment.
         """
         width = self.pretraining.model.width if needs == "pretraining" else self.width
-        return self.name if self.width is None else f"{self.name}-{width}"
+        scale = self.name if self.width is None else f"{self.name}-{width}"
+        return " ".join((scale, *self.changes)) if needs not in ("pretraining", "alignment") else scale
 
     def experiments(self) -> list[ExperimentConfig]:
         """One experiment a seed."""

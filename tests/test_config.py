@@ -16,10 +16,12 @@ from taskclust.config import (
     RegexConfig,
     SwitchConfig,
     TrainingConfig,
+    changed,
     digest,
     paper,
     smoke,
     to_dict,
+    vary,
 )
 
 TABLE_4_REGEX = {
@@ -149,12 +151,12 @@ def other_value(value):
     return value + 1
 
 
-def changed(config, path):
+def altered(config, path):
     """A copy with the field at ``path`` changed, unvalidated."""
     name, *rest = path
     copied = copy.copy(config)
     value = getattr(config, name)
-    object.__setattr__(copied, name, changed(value, rest) if rest else other_value(value))
+    object.__setattr__(copied, name, altered(value, rest) if rest else other_value(value))
     return copied
 
 
@@ -172,7 +174,7 @@ def paths(config):
 def test_digest_changes_with_every_field(path):
     config = ExperimentConfig()
 
-    assert digest(changed(config, path)) != digest(config)
+    assert digest(altered(config, path)) != digest(config)
 
 
 def test_digest_is_the_same_for_equal_configurations():
@@ -312,3 +314,75 @@ def test_base_of_the_alignment_trains_by_table_5_but_at_width_256_as_pretraining
 )
 def test_finding_stands_at_the_width_of_what_was_trained(profile, needs, scale):
     assert profile.scale(needs) == scale
+
+
+def test_a_setting_changes_the_fields_it_names_and_no_other():
+    start = paper().experiment
+
+    by_value = vary(start, {"data.regex.max_repeats": 5, "model.norm": "before"})
+    by_text = changed(start, ["data.regex.max_repeats=5", "model.norm=before"])
+
+    assert by_value == by_text
+    assert (by_text.data.regex.max_repeats, by_text.model.norm) == (5, "before")
+    assert changed(by_text, ["data.regex.max_repeats=3", "model.norm=after"]) == start
+    assert changed(start, []) == start
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("model.tied_head=True", True),
+        ("training.weight_decay=1", 1.0),
+        ("training.learning_rate=3e-4", 3e-4),
+        ("model.dropout_at=('branch',)", ("branch",)),
+        ("training.loss_mean=sequences", "sequences"),
+        ("data.distribution_totals=()", ()),
+    ],
+)
+def test_values_are_read_as_pythons(text, value):
+    part, name = text.split("=")[0].split(".")
+
+    found = getattr(getattr(changed(paper().experiment, [text]), part), name)
+
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "tutorial"])
+def test_a_whole_model_has_the_width_of_the_experiment(name):
+    assert changed(paper(32).experiment, [f"model={name}"]).model == getattr(ModelConfig, name)(32)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.nrom=before", "model.nrom='before': there is no 'nrom'; use width, feed_forward, "),
+        ("modle=gpt2", "modle='gpt2': there is no 'modle'; use data, model, training, probe, seed"),
+        ("model.norm.x=1", "model.norm.x=1: there is no 'x'; use what is before its dot"),
+        ("model.norm", "set='model.norm': write FIELD=VALUE, e.g. model.norm=before"),
+        ("model=bert", "model='bert': use gpt2 or tutorial, or a field, e.g. model.norm=before"),
+        ("model.norm=sideways", "norm='sideways': use one of before, after"),
+        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, as False"),
+        ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, as 200"),
+        ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, as 0.0001"),
+        ("training=5", "training=5: use a value of type TrainingConfig"),
+        ("training.learning_rate=-1", "learning_rate=-1.0: use a positive rate"),
+        ("seed=3", "set='seed=3': use --seeds"),
+        ("model.width=64", "set='model.width=64': use --width"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_error(setting, message):
+    with pytest.raises(ConfigError) as caught:
+        changed(paper().experiment, [setting])
+
+    assert str(caught.value).startswith(message)
+
+
+def test_a_change_makes_another_scale_of_the_main_experiment_alone():
+    profile = dataclasses.replace(paper(256), changes=("model=gpt2", "model.norm=after"))
+
+    scales = {needs: profile.scale(needs) for needs in ("scores", "dataset", "pretraining", "alignment")}
+
+    changed_scale = "paper-256 model=gpt2 model.norm=after"
+    assert scales == {
+        "scores": changed_scale, "dataset": changed_scale, "pretraining": "paper-256", "alignment": "paper-256",
+    }  # fmt: skip

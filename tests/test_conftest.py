@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from taskclust.config import llm, paper, smoke
+from taskclust.config import ModelConfig, llm, paper, smoke
 from taskclust.runs import StoreError
 from tests.helpers import small_tokenizer
 
@@ -31,7 +32,7 @@ def choose(root_conftest):
 
     def _choose(**given):
         options = {"markexpr": "", "--llm": [], **dict.fromkeys(("--profile", "--width", "--epochs", "--seeds"))}
-        options["--expressions"] = None
+        options |= {"--expressions": None, "--set": []}
         named = {name if name == "markexpr" else f"--{name}": value for name, value in given.items()}
         assert named.keys() <= options.keys()
         return root_conftest.chosen_profile(SimpleNamespace(getoption={**options, **named}.__getitem__))
@@ -115,9 +116,24 @@ def test_seeds_and_epochs_change_nothing_else(choose):
     assert profile.experiment.probe == smoke().experiment.probe
 
 
+def test_changes_are_of_the_main_experiment_alone(choose):
+    changes = ["model=gpt2", "training.learning_rate=3e-4", "training.learning_rate=2e-4"]
+
+    profile = choose(profile="paper", width=256, set=changes, epochs=7)
+
+    training = replace(paper(256).experiment.training.until(7), learning_rate=2e-4)  # the last of two counts
+    assert profile.experiment == replace(paper(256).experiment, model=ModelConfig.gpt2(256), training=training)
+    assert profile.pretraining.model == paper(256).pretraining.model
+    assert profile.alignment.model == paper(256).alignment.model
+    assert choose(set=["model.norm=before"]).experiment.model == replace(smoke().experiment.model, norm="before")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"set": ["model.nrom=before"]}, r"^model.nrom='before': there is no 'nrom'; use width, "),
+        ({"profile": "paper", "set": ["model.width=64"]}, r"^set='model.width=64': use --width"),
+        ({"markexpr": "llm", "llm": ["a"], "set": ["model=gpt2"]}, r"^--set: language models are not trained here"),
         ({"width": 256}, r"^--width=256: only the paper profile has widths; add --profile paper"),
         ({"profile": "paper", "width": 33}, r"^width=33: the paper has 32, 256, 768, 2048"),
         ({"epochs": 0}, r"^epochs=0: use 1 to "),
@@ -339,6 +355,7 @@ def test_recompute_makes_the_record_anew(run, tmp_path):
     ("paper-256", [], "1 failed, 3 passed"),
     ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a finding is about all seeds
     ("paper-256", ["--epochs", "5"], "1 xpassed"),  # and about the whole schedule
+    ("paper-256 model=gpt2", [], "4 passed"),
     ("paper-768", [], "4 passed"),
     ("paper", [], "4 passed"),
 ])  # fmt: skip
@@ -351,6 +368,16 @@ def test_a_finding_belongs_to_its_width(run, root_conftest, monkeypatch, tmp_pat
 
     assert expected in output
     assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (found_at == "paper-256")
+
+
+def test_a_finding_says_nothing_of_another_setting(run, root_conftest, monkeypatch, tmp_path):
+    finding = SimpleNamespace(reason="too many", evidence="a record")
+    monkeypatch.setitem(root_conftest.QUARANTINE, ("smoke", "parameter-counts", "width-32"), finding)
+    report = ["--report", str(tmp_path / "report"), "-k", "parameter"]
+
+    assert "1 failed, 3 passed" in run(*report)[1]
+    assert "4 passed" in run(*report, "--set", "model=gpt2")[1]
+    assert "Settings differ from the profile's: --set model=gpt2." in (tmp_path / "report" / "verdicts.md").read_text()
 
 
 def test_replaying_on_a_cpu_is_refused(run):

@@ -32,6 +32,7 @@ from taskclust.config import (
     ProbeConfig,
     TrainingConfig,
     digest,
+    vary,
 )
 from taskclust.data import generate
 from taskclust.models import Decoder
@@ -152,18 +153,6 @@ def sampled(seed: int) -> tuple[str, Changes]:
         if choice >= 0:
             changes[path] = values[choice]
     return f"sample {seed}", changes
-
-
-def vary(config: ExperimentConfig, changes: Changes) -> ExperimentConfig:
-    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``."""
-    for path, value in changes.items():
-        config = _replaced(config, path.split("."), value)
-    return config
-
-
-def _replaced(config: Any, path: list[str], value: Any) -> Any:
-    name, *rest = path
-    return replace(config, **{name: _replaced(getattr(config, name), rest, value) if rest else value})
 
 
 def summarize(record: Record) -> Changes:
