@@ -100,7 +100,12 @@ def _whole(model: ModelConfig) -> Changes:
 
 def whole_models(width: int) -> dict[str, Changes]:
     """Models that answer every silent point in their own way."""
-    return {"GPT-2": _whole(ModelConfig.gpt2(width)), "tutorial": _whole(ModelConfig.tutorial(width))}
+    first = {"positions": "learned", "tied_head": True, "token_std": 0.02, "weight_std": 0.02}
+    return {
+        "GPT-2": _whole(ModelConfig.gpt2(width)),
+        "tutorial": _whole(ModelConfig.tutorial(width)),
+        "first GPT": _whole(ModelConfig.of_width(width, **first)),
+    }
 
 
 #: What a whole model is tried with: more and noisier steps, larger output rows, shorter instructions, stronger decay.
@@ -128,6 +133,16 @@ COMBINED: dict[str, Changes] = {
     "tied, repeats 2": {"model.tied_head": True, "data.regex.max_repeats": 2},
     "norm before, small tokens, large head": {"model.norm": "before", "model.token_std": 0.05, "model.head_std": 0.5},
     "large weights, warm-up": {"model.weight_std": 0.07, "training.warmup_epochs": 10},
+    "large weights, rate 1e-3, warm-up": {
+        "model.weight_std": 0.09,
+        "training.learning_rate": 1e-3,
+        "training.warmup_epochs": 10,
+    },
+    "tied, rate 1e-3, warm-up": {
+        "model.tied_head": True,
+        "training.learning_rate": 1e-3,
+        "training.warmup_epochs": 10,
+    },
 }
 
 
