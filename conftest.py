@@ -178,6 +178,9 @@ class ClaimSession:
         except (ConfigError, StoreError) as error:
             self.failures[needs] = str(error)
             pytest.fail(str(error), pytrace=False)
+        except Exception as error:
+            self.failures[needs] = f"{needs}: {type(error).__name__}: {error}"
+            raise
 
     def obtain_language(self, config: LanguageConfig) -> dict[str, Any]:
         """The record of one language model; what failed once is not tried again."""

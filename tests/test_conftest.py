@@ -380,6 +380,23 @@ def test_a_finding_says_nothing_of_another_setting(run, root_conftest, monkeypat
     assert "Settings differ from the profile's: --set model=gpt2." in (tmp_path / "report" / "verdicts.md").read_text()
 
 
+def test_what_failed_is_not_tried_again_by_the_other_cells(run, monkeypatch, tmp_path):
+    tried = []
+
+    def fails(*_arguments):
+        tried.append(1)
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr("taskclust.runs.Runner.parameters", fails)
+
+    code, output = run("--report", str(tmp_path / "report"), "-k", "parameter")
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert len(tried) == 1
+    assert "parameters: RuntimeError: the device is gone" in output
+    assert "4 failed" in output
+
+
 def test_replaying_on_a_cpu_is_refused(run):
     code, output = run("--replay", "--device", "cpu", "-k", "parameter")
 

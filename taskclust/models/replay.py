@@ -68,10 +68,11 @@ class Replay:
             self._warm += 1
             return update(self._buffers)
         if self._graph is None:  # capturing runs nothing: the replay below is this step
-            self._graph = torch.cuda.CUDAGraph()
-            self._graph.register_generator_state(self._generator)
-            with torch.cuda.graph(self._graph, stream=torch.cuda.current_stream()):
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(self._generator)
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
                 self._loss = update(self._buffers)
+            self._graph = graph
         self._graph.replay()
         assert self._loss is not None
         return self._loss

@@ -10,7 +10,7 @@ from torch import Tensor
 from taskclust.config import LABELS, METRICS, ProbeConfig
 from taskclust.data import Split
 from taskclust.probes.kmeans import kmeans, partition_inertia
-from taskclust.probes.metrics import agreement
+from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency, matched_f1_score
 from taskclust.probes.tsne import tsne
 
 #: ``scores[space][label][metric]`` is one number a layer; "f1_low" and "f1_high" are the extremes over t-SNE restarts.
@@ -70,8 +70,9 @@ def _scores(
     scores["label_inertia"] = (partition_inertia(points.float(), classes) / least).tolist()
     scores["inertia_spread"] = (most / least - 1).tolist()
     order = torch.randperm(len(labels), generator=generator).numpy()
-    scores["shuffled_ari"] = [agreement(labels[order], row).ari for row in found]
-    scores["shuffled_f1"] = [agreement(labels[order], row).f1 for row in found]
+    shuffled = [contingency(labels[order], row) for row in found]
+    scores["shuffled_ari"] = [adjusted_rand_score(table) for table in shuffled]
+    scores["shuffled_f1"] = [matched_f1_score(table) for table in shuffled]
     if label == "task" and split.is_hard.any():
         hard, original = split.hard_pairs()
         scores["hard_separated"] = (found[:, hard] != found[:, original]).mean(axis=1).tolist()

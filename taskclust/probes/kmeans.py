@@ -74,9 +74,12 @@ def partition_inertia(points: Float[Tensor, "B N D"], labels: Int[Tensor, " N"])
 
 
 def _rotate(points: Float[Tensor, "B N D"]) -> Float[Tensor, "B N d"]:
-    """The same distances in at most N dimensions, centered so that float32 keeps them."""
+    """The same distances, centered so that float32 keeps them; on a CPU in at most N dimensions.
+
+    A GPU multiplies the points as they are sooner than it decomposes them.
+    """
     points = points - points.mean(dim=1, keepdim=True)
-    if points.shape[1] >= points.shape[2]:
+    if points.shape[1] >= points.shape[2] or points.is_cuda:
         return points
     left, scale, _ = torch.linalg.svd(points, full_matrices=False)
     return left * scale[:, None]
