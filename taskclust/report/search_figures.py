@@ -12,6 +12,12 @@ CODES = ("task", "distribution", "input", "output")
 _COLORS = dict(zip(CODES, ("tab:red", "tab:blue", "tab:green", "tab:orange"), strict=True))
 #: Whole settings whose codes are drawn over the epochs.
 WHOLE = ("start", "GPT-2", "GPT-2, batch 2")
+#: What an instruction or a task is made of: field -> the question.
+MOVED_BY_DATA = {
+    "data.distribution_totals": "distributions an evaluated task",
+    "data.regex.max_repeats": "repeats of a group, at most",
+    "data.regex.max_length": "symbols of an instruction, at most",
+}
 _SPLITS = {"validation": "unseen instructions", "subset": "hard examples with their originals"}
 
 
@@ -28,6 +34,8 @@ def search_figures(runs: Sequence[Row]) -> dict[str, Figure]:
         made["codes-over-epochs"] = codes_over_epochs(whole)
     if with_codes:
         made["codes-taken-out"] = codes_taken_out(with_codes)
+    if any(_only_change(run) in MOVED_BY_DATA for run in runs):
+        made["moved-by-data"] = moved_by_data(runs)
     if any("label_inertia" in run["validation"] for run in runs):
         made["states-or-clustering"] = states_or_clustering(runs)
     return made
@@ -69,6 +77,43 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
         axis.axvline(0.9, color="grey", linewidth=0.5)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="x-small")
     return figure
+
+
+def moved_by_data(runs: Sequence[Row]) -> Figure:
+    """How distributions a task and lengths of instructions move task F1, over the epochs: one setting, seed a line."""
+    figure = Figure(figsize=(3.6 * len(MOVED_BY_DATA), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(MOVED_BY_DATA), sharey=True)
+    for axis, (field, question) in zip(axes, MOVED_BY_DATA.items(), strict=True):
+        changed = [run for run in runs if _only_change(run) == field]
+        widths = {run["width"] for run in changed}
+        as_usual = [run for run in runs if run["setting"] == "start" and run["width"] in widths]
+        for run in (*as_usual, *changed):
+            f1 = [layers[-1] for layers in run["validation"]["tsne"]]
+            label = f"{_amount(run, field)} (width {run['width']}, seed {run['seed']})"
+            axis.plot(run["epochs"], f1, "k." if run in as_usual else ".", linestyle="-", label=label)
+        axis.set(xlabel="epoch", ylim=(0, 1.02))
+        axis.set_title(question, fontsize="small")
+        axis.axhline(0.9, color="grey", linewidth=0.5)
+        if changed:
+            axis.legend(fontsize="xx-small")
+    axes[0].set_ylabel("task F1 after t-SNE, unseen instructions")
+    return figure
+
+
+def _only_change(run: Row) -> str | None:
+    return next(iter(run["changes"])) if len(run["changes"]) == 1 else None
+
+
+def _amount(run: Row, field: str) -> str:
+    """What a field was set to; of groups of tasks, how many distributions those in validation have on average."""
+    if field not in run["changes"]:
+        return "as usual"
+    value = run["changes"][field]
+    if not isinstance(value, list):
+        return str(value)
+    evaluated = value[:-1]  # the last group is of tasks that are only trained on
+    tasks = sum(n for n, _ in evaluated)
+    return f"{sum(total for _, total in evaluated) / tasks:g}" if tasks else "drawn freely"
 
 
 def hard_apart(runs: Sequence[Row]) -> Figure:

@@ -166,3 +166,28 @@ def test_codes_over_epochs_are_of_the_start_and_of_gpt2():
 
     assert [axis.get_title() for axis in figure.axes] == ["start (width 256, seed 100)", "GPT-2 (width 256, seed 100)"]
     assert_close(figure.axes[0].lines[4].get_ydata(), [0.2, 0.5])
+
+
+def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
+    totals = [[[5, 5], [5, 15], [10, 32]], []]
+    changed = [{**run("fewer", 100, 0.7), "changes": {"data.distribution_totals": value}} for value in totals]
+    others = [
+        {**run("start", 101, 0.5), "changes": {}},
+        {**run("start", 101, 0.6, width=128), "changes": {}},  # a width at which nothing was changed
+        {**run("two", 100, 0.3), "changes": {"data.distribution_totals": [], "model.norm": "before"}},
+        {**run("repeats", 100, 0.9), "changes": {"data.regex.max_repeats": 5}},
+    ]
+
+    distributions, repeats, length = search_figures([*others, *changed])["moved-by-data"].axes
+
+    assert [line.get_label() for line in distributions.lines[:-1]] == [
+        "as usual (width 256, seed 101)",
+        "2 (width 256, seed 100)",
+        "drawn freely (width 256, seed 100)",
+    ]
+    assert_close(np.array([line.get_ydata() for line in distributions.lines[:3]]), [[0.2, 0.5], [0.2, 0.7], [0.2, 0.7]])
+    assert [line.get_label() for line in repeats.lines[:-1]] == [
+        "as usual (width 256, seed 101)",
+        "5 (width 256, seed 100)",
+    ]
+    assert len(length.lines) == 1
