@@ -500,7 +500,10 @@ def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
         value = float(value)
     kind = type(old).__name__
     require(type(value) is type(old), path, value, f"use a value of type {kind}, as {old!r}")
-    return replace(config, **{name: value})
+    try:
+        return replace(config, **{name: value})
+    except TypeError as error:  # of what a tuple holds
+        raise ConfigError(f"{path}={value!r}: use a value like {old!r}") from error
 
 
 def changed(experiment: ExperimentConfig, settings: Sequence[str]) -> ExperimentConfig:

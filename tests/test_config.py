@@ -364,6 +364,7 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ("model.tied_head=1", "model.tied_head=1: use a value of type bool, as False"),
         ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, as 200"),
         ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, as 0.0001"),
+        ("data.distribution_totals=(5, 6)", "data.distribution_totals=(5, 6): use a value like ((5, 6), (5, 15), "),
         ("training=5", "training=5: use a value of type TrainingConfig"),
         ("training.learning_rate=-1", "learning_rate=-1.0: use a positive rate"),
         ("seed=3", "set='seed=3': use --seeds"),
