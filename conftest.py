@@ -202,7 +202,8 @@ class ClaimSession:
 
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
         if needs not in self.records:
-            paper = settings.paper().experiment  # Tables 3, 4 and 8 speak of the paper's data and models at any scale
+            # Tables 3, 4 and 8 speak of the paper's data and models at any scale
+            paper = settings.changed(settings.paper().experiment, self.profile.changes)
             if needs in TRAINED:
                 self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), self.workers, kind=needs)
             elif needs == "dataset":

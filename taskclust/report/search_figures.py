@@ -87,10 +87,11 @@ def moved_by_data(runs: Sequence[Row]) -> Figure:
         changed = [run for run in runs if _only_change(run) == field]
         widths = {run["width"] for run in changed}
         as_usual = [run for run in runs if run["setting"] == "start" and run["width"] in widths]
-        for run in (*as_usual, *changed):
-            f1 = [layers[-1] for layers in run["validation"]["tsne"]]
-            label = f"{_amount(run, field)} (width {run['width']}, seed {run['seed']})"
-            axis.plot(run["epochs"], f1, "k." if run in as_usual else ".", linestyle="-", label=label)
+        for runs_so, style in ((as_usual, "k.-"), (changed, ".-")):
+            for run in runs_so:
+                f1 = [layers[-1] for layers in run["validation"]["tsne"]]
+                label = f"{_amount(run, field)} (width {run['width']}, seed {run['seed']})"
+                axis.plot(run["epochs"], f1, style, label=label)
         axis.set(xlabel="epoch", ylim=(0, 1.02))
         axis.set_title(question, fontsize="small")
         axis.axhline(0.9, color="grey", linewidth=0.5)
