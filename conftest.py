@@ -13,10 +13,11 @@ import pytest
 import torch
 from _pytest.mark.expression import Expression  # what -m means is pytest's to say
 
-from taskclust import config as settings
+from taskclust import profiles
 from taskclust.claims import LANGUAGE_CELLS, QUARANTINE, CellResult, Claim, judge, judge_model
-from taskclust.config import ConfigError, LanguageConfig, Profile
+from taskclust.config import ConfigError, LanguageConfig, require
 from taskclust.data.natural import natural_tasks
+from taskclust.profiles import Profile
 from taskclust.report import check_folder, language_rows, plain, verdict_rows, write_report
 from taskclust.runs import Runner, Store, StoreError, obtain_all
 from taskclust.runs.estimate import Estimate, estimate
@@ -101,9 +102,9 @@ def chosen_profile(config: pytest.Config) -> Profile:
     if name == "smoke" and width is not None:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
     try:
-        profile = settings.smoke() if name == "smoke" else settings.paper(768 if width is None else width)
+        profile = profiles.smoke() if name == "smoke" else profiles.paper(768 if width is None else width)
         changes = tuple(config.getoption("--set"))
-        experiment = settings.changed(profile.experiment, changes)
+        experiment = profiles.changed(profile.experiment, changes)
         if config.getoption("--epochs") is not None:
             epochs = config.getoption("--epochs")
             experiment = replace(experiment, training=experiment.training.until(epochs))
@@ -126,11 +127,11 @@ def chosen_languages(config: pytest.Config) -> Profile:
     expressions = config.getoption("--expressions")
     changes = {} if expressions is None else {"n_expressions": expressions}
     try:
-        profile = settings.llm(*config.getoption("--llm"), **changes)
+        profile = profiles.llm(*config.getoption("--llm"), **changes)
         names = [short_name(language.source) for language in profile.languages]
-        settings.require(len(set(names)) == len(names), "llm", names, "give each model once, under names that differ")
+        require(len(set(names)) == len(names), "llm", names, "give each model once, under names that differ")
         most = min(len(task.expressions) for task in natural_tasks())
-        settings.require((expressions or 1) <= most, "expressions", expressions, f"there are {most} of each task")
+        require((expressions or 1) <= most, "expressions", expressions, f"there are {most} of each task")
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     return profile
@@ -203,7 +204,7 @@ class ClaimSession:
     def _obtain(self, needs: str) -> list[dict[str, Any]]:
         if needs not in self.records:
             # Tables 3, 4 and 8 speak of the paper's data and models at any scale
-            paper = settings.changed(settings.paper().experiment, self.profile.changes)
+            paper = profiles.changed(profiles.paper().experiment, self.profile.changes)
             if needs in TRAINED:
                 self.records[needs] = obtain_all(self.runner, self.profile.configs(needs), self.workers, kind=needs)
             elif needs == "dataset":
@@ -276,7 +277,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     session = metafunc.config.stash[SESSION]
     name, width, n = session.profile.name, session.profile.width, len(session.profile.seeds)
-    whole = settings.smoke() if width is None else settings.paper(width)  # a finding is about all of it
+    whole = profiles.smoke() if width is None else profiles.paper(width)  # a finding is about all of it
     kind = claim.needs if claim.needs in TRAINED else "scores"
     is_whole = set(session.profile.configs(kind)) == set(whole.configs(kind))
     parameters = []

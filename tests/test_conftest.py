@@ -13,7 +13,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from taskclust.config import ModelConfig, llm, paper, smoke
+from taskclust.config import ModelConfig
+from taskclust.profiles import llm, paper, smoke
 from taskclust.runs import StoreError
 from tests.helpers import small_tokenizer
 

@@ -8,11 +8,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "config": set(),
+    "profiles": {"config"},
     "silent_points": set(),
     "data": {"config"},
     "models": {"config", "data"},
     "probes": {"config", "data", "models"},
-    "runs": {"config", "data", "models", "probes"},
+    "runs": {"config", "profiles", "data", "models", "probes"},
     "claims": {"config"},
     "report": {"config", "claims", "silent_points"},
     "language": {"config", "data", "models", "runs", "report"},

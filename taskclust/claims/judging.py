@@ -56,7 +56,7 @@ class CellResult:
     failures: list[str]
     checks: list[CheckResult]
     verdict: Verdict
-    scale: str  # what a finding is known at, see :class:`taskclust.config.Profile`
+    scale: str  # what a finding is known at, see :class:`taskclust.profiles.Profile`
 
     def explain(self) -> str:
         """Everything a reader of a failed test needs."""

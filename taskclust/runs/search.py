@@ -32,7 +32,6 @@ from taskclust.config import (
     ProbeConfig,
     TrainingConfig,
     digest,
-    vary,
 )
 from taskclust.data import generate
 from taskclust.models import Decoder
@@ -41,6 +40,7 @@ from taskclust.probes.codes import TAKEN_OUT, additive_codes, without
 from taskclust.probes.hidden import hidden_states
 from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
+from taskclust.profiles import vary
 from taskclust.runs.experiments import Record, Runner
 from taskclust.runs.parallel import end_with_parent
 from taskclust.runs.store import Store

@@ -8,8 +8,9 @@ import pytest
 
 from taskclust.claims import CLAIMS, LANGUAGE_CELLS, QUARANTINE, judge
 from taskclust.claims.registry import TABLE_4, TABLE_7
-from taskclust.config import FEED_FORWARD, PRINTED_PARAMETERS, SPLITS, DataConfig, ModelConfig, paper
+from taskclust.config import FEED_FORWARD, PRINTED_PARAMETERS, SPLITS, DataConfig, ModelConfig
 from taskclust.data import generate
+from taskclust.profiles import paper
 from taskclust.runs.experiments import count_parameters, describe
 from tests.claims.records import SEEDS, dead_record, perfect_record, world
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from taskclust.config import DataConfig, ModelConfig, RegexConfig, paper
+from taskclust.config import DataConfig, ModelConfig, RegexConfig
 from taskclust.models import Decoder, DecoderConfig
 from taskclust.models.decoder import Dropout, decoder_config, sinusoids
+from taskclust.profiles import paper
 from tests.helpers import assert_close
 
 SETTINGS = {"vocab_size": 23, "max_positions": 12, "width": 16, "feed_forward": 40, "layers": 3, "heads": 4}

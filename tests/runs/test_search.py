@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from taskclust.config import ExperimentConfig, digest, vary
+from taskclust.config import ExperimentConfig, digest
+from taskclust.profiles import vary
 from taskclust.runs import Runner, Store, search
 from tests.runs.test_probing import DATA, MODEL, PROBE
 
