@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import matmul_flops, native_bfloat16
 from taskclust.report.tables import markdown, plain
 from taskclust.runs.provenance import processor
@@ -23,7 +24,8 @@ ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 @pytest.fixture(autouse=True)
 def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Use the threads asked for: every case of a comparison has the same."""
+    """Use the threads asked for, and memory as runs do: every case of a comparison has the same."""
+    keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(request.config.getoption("--threads"))
     yield

@@ -43,6 +43,7 @@ from taskclust.data.natural import prompts as instances
 from taskclust.models import Decoder, Trainer, TrainingDiverged
 from taskclust.models.decoder import decoder_config
 from taskclust.models.language import open_language_model
+from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import precisions
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import task_f1_without
@@ -230,6 +231,7 @@ class Runner:
 
     def _set_up(self) -> None:
         torch.set_num_threads(self.threads)
+        keep_freed_memory()
         disable_progress_bar()  # transformers' own, one for each checkpoint
 
     def _read(self, kind: str, key: str, make: Callable[[Path], None]) -> Record:

@@ -1,0 +1,42 @@
+"""Freed memory stays in the process, so that the next step does not fault it in again."""
+
+import subprocess
+import sys
+
+import pytest
+
+from taskclust.models.memory import keep_freed_memory
+
+#: Twelve tensors of 4 MB a round, as gradients come and go; prints the page faults of the last ten rounds.
+ROUNDS = """
+import resource
+import torch
+from taskclust.models.memory import keep_freed_memory
+
+def faults(rounds):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        tensors = [torch.ones(1_000_000) for _ in range(12)]
+        del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+{keep}
+faults(3)
+print(faults(10))
+"""
+
+
+def faults(keep):
+    script = ROUNDS.format(keep=keep)
+    return int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator alone is asked")
+def test_memory_that_is_kept_is_not_faulted_in_again():
+    assert faults("assert keep_freed_memory()") < faults("") / 100
+
+
+def test_another_platform_is_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    assert keep_freed_memory() is False
