@@ -8,6 +8,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -76,9 +77,15 @@ class Pattern:
 
     def matches(self, instruction: tuple[int, ...]) -> bool:
         """Does ``instruction`` belong to the pattern, by Python's own :mod:`re`?"""
-        return re.fullmatch(str(self), write(instruction)) is not None
+        return _compiled(self).fullmatch(write(instruction)) is not None
 
 
+@lru_cache(maxsize=10_000)
+def _compiled(pattern: Pattern) -> re.Pattern[str]:
+    return re.compile(str(pattern))
+
+
+@lru_cache(maxsize=100_000)  # each is held against every pattern of another task
 def write(instruction: tuple[int, ...]) -> str:
     """The instruction as text."""
     return "".join(SYMBOLS[s] for s in instruction)

@@ -7,7 +7,7 @@ import pytest
 
 from taskclust.models.memory import keep_freed_memory
 
-#: Twelve tensors of 4 MB a round, as gradients come and go; prints the page faults of the last ten rounds.
+#: Two tensors of 40 MB a round, which glibc by itself takes from the system each time; prints the last rounds' faults.
 ROUNDS = """
 import resource
 import torch
@@ -16,7 +16,7 @@ from taskclust.models.memory import keep_freed_memory
 def faults(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):
-        tensors = [torch.ones(1_000_000) for _ in range(12)]
+        tensors = [torch.ones(10_000_000) for _ in range(2)]
         del tensors
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
