@@ -95,7 +95,7 @@ def tsne(
     flat = (start + jitter).reshape(B * restarts, N, components)
     owner = torch.arange(B, device=points.device).repeat_interleave(restarts)
     if chunk_elements is None:
-        chunk_elements = 200_000 if points.device.type == "cpu" else 300_000_000
+        chunk_elements = 300_000 * torch.get_num_threads() if points.device.type == "cpu" else 300_000_000
     size = max(1, chunk_elements // N**2)
     rate = 200.0 if older else max(N / EXAGGERATION / 4, 50.0)
     parts = [
@@ -157,41 +157,53 @@ def principal_components(points: Float[Tensor, "B N D"], components: int) -> Flo
 
 
 def _descend(
-    P: Float[Tensor, "b N N"], Y: Float[Tensor, "b N C"], iterations: int, dof: float, rate: float = 50.0
+    P: Float[Tensor, "b N N"], start: Float[Tensor, "b N C"], iterations: int, dof: float, rate: float = 50.0
 ) -> tuple[Float[Tensor, "b N C"], Float[Tensor, " b"]]:
     """Gradient descent with momentum and per-coordinate gains; returns the embedding and its divergence."""
-    Y, step, gain = Y.clone(), torch.zeros_like(Y), torch.ones_like(Y)
+    at = _Points(start, dof)
+    Y, step, gain = at.Y, torch.zeros_like(at.Y), torch.ones_like(at.Y)
     kernel, force = torch.empty_like(P), torch.empty_like(P)
-    ones = torch.ones_like(Y[..., :1])
     target = P * EXAGGERATION
     momentum = 0.5
     for iteration in range(iterations):
         if iteration == EXAGGERATED_ITERATIONS:  # scikit-learn's second stage starts from rest
             target, momentum, step, gain = P, 0.8, torch.zeros_like(Y), torch.ones_like(Y)
-        _student_t(Y, ones, dof, kernel, force)
+        at.student_t(kernel, force)
         torch.addcmul(target, kernel, -1 / kernel.sum(dim=(1, 2), keepdim=True), out=force).mul_(kernel)  # (P - Q) k
-        pull = force @ torch.cat([Y, ones], dim=-1)
-        gradient = (pull[..., -1:] * Y).sub_(pull[..., :-1]).mul_(2 * (dof + 1) / dof)
+        pull = at.homogeneous @ force  # which is symmetric; several times as quick as force @ homogeneous^T
+        gradient = (pull[:, -1:] * Y).sub_(pull[:, :-1]).mul_(2 * (dof + 1) / dof)
         opposed = step * gradient < 0
         gain = torch.where(opposed, gain + 0.2, gain * 0.8).clamp_(min=0.01)
         step.mul_(momentum).sub_(gain * gradient, alpha=rate)
         Y.add_(step)
-    _student_t(Y, ones, dof, kernel, force)
+    at.student_t(kernel, force)
     Q = kernel.div_(kernel.sum(dim=(1, 2), keepdim=True)).clamp_(min=_TINY)
-    return Y, (P * (P / Q).log_()).sum(dim=(1, 2))
+    return Y.transpose(1, 2).contiguous(), (P * (P / Q).log_()).sum(dim=(1, 2))
 
 
-def _student_t(Y: Tensor, ones: Tensor, dof: float, kernel: Tensor, scratch: Tensor) -> None:
-    """Fill ``kernel`` with (1 + squared distance / dof) ** (-(dof + 1) / 2), 0 on the diagonal.
+class _Points:
+    """An embedding Y that moves, coordinates first, in the rows of the factors of its squared distances."""
 
-    scikit-learn takes this power for the force as well; the gradient of the divergence has the power -1 there. The two
-    agree only at dof = 1. We follow scikit-learn, which the paper almost surely used.
-    """
-    squares = Y.square().sum(-1, keepdim=True) / dof
-    left, right = torch.cat([Y * (-2 / dof), squares + 1, ones], -1), torch.cat([Y, ones, squares], -1)
-    torch.bmm(left, right.transpose(1, 2), out=kernel).clamp_(min=1)
-    if dof == 2:  # x ** -1.5, without a slow power
-        kernel.rsqrt_().mul_(torch.square(kernel, out=scratch))
-    else:
-        kernel.pow_(-(dof + 1) / 2)
-    kernel.diagonal(dim1=1, dim2=2).zero_()
+    def __init__(self, start: Float[Tensor, "b N C"], dof: float) -> None:
+        b, N, C = start.shape
+        self.dof = dof
+        self._left, self._right = start.new_ones(b, C + 2, N), start.new_ones(b, C + 2, N)
+        self.Y, self.homogeneous, self._squares = self._right[:, :C], self._right[:, : C + 1], self._right[:, C + 1 :]
+        self.Y.copy_(start.transpose(1, 2))
+
+    def student_t(self, kernel: Tensor, scratch: Tensor) -> None:
+        """Fill ``kernel`` with (1 + squared distance / dof) ** (-(dof + 1) / 2), 0 on the diagonal.
+
+        scikit-learn takes this power for the force as well; the gradient of the divergence has the power -1 there. The
+        two agree only at dof = 1. We follow scikit-learn, which the paper almost surely used.
+        """
+        C = self.Y.shape[1]
+        torch.sum(self.Y.square(), dim=1, keepdim=True, out=self._squares).div_(self.dof)
+        torch.mul(self.Y, -2 / self.dof, out=self._left[:, :C])
+        torch.add(self._squares, 1, out=self._left[:, C : C + 1])
+        torch.bmm(self._left.transpose(1, 2), self._right, out=kernel).clamp_(min=1)
+        if self.dof == 2:  # x ** -1.5, without a slow power
+            kernel.rsqrt_().mul_(torch.square(kernel, out=scratch))
+        else:
+            kernel.pow_(-(self.dof + 1) / 2)
+        kernel.diagonal(dim1=1, dim2=2).zero_()

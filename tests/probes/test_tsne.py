@@ -234,12 +234,13 @@ def test_wrong_exaggeration_is_noticed(monkeypatch, fault, value):
 
 def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkeypatch):
     """With the power -1 in the force, the true gradient, the first step is another at two degrees of freedom."""
-    real = module._student_t
+    real = module._Points.student_t
 
-    def textbook(Y, ones, _, kernel, scratch):
-        real(Y, ones, 1.0, kernel, scratch)
+    def textbook(self, kernel, scratch):
+        self.dof = 1.0
+        real(self, kernel, scratch)
 
-    monkeypatch.setattr(module, "_student_t", textbook)
+    monkeypatch.setattr(module._Points, "student_t", textbook)
 
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         assert_first_step_is_that_of_scikit_learn(dof=2.0, components=3, scale=1.0)
