@@ -91,6 +91,39 @@ def without_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
+def _is_early(row: Row) -> bool:
+    curve = [layers[-1] for layers in row["validation"]["tsne"]]
+    accuracy = row["accuracy"]["validation"]
+    return accuracy[row["epochs"][curve.index(max(curve))]] < 0.9 * max(accuracy)
+
+
+#: What is counted: in how many runs, of those that have the measurement it needs.
+TALLIES: dict[str, tuple[str, Callable[[Row], bool]]] = {
+    "F1 is highest while accuracy is below nine tenths of its own highest": ("epochs", _is_early),
+    "raw F1 is higher by .25 or more without input and output": (
+        "without",
+        lambda row: row["without"]["validation"]["input and output"][0] - _top("validation", "raw")(row) >= 0.25,
+    ),
+    "more than a tenth of the hard instances are apart from their originals at the end": (
+        "epochs",
+        lambda row: _top("subset", "hard_separated")(row) > 0.1,
+    ),
+    "F1 is lower by scikit-learn's older t-SNE": (
+        "older",
+        lambda row: row["older"]["validation"] < _top("validation", "tsne")(row),
+    ),
+}
+
+
+def tally_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """In how many runs each of :data:`TALLIES` is seen, of how many that measured it."""
+    rows = []
+    for what, (needs, is_seen) in TALLIES.items():
+        measured = [run for run in runs if needs in run]
+        rows.append({"what is seen": what, "runs": sum(map(is_seen, measured)), "of": len(measured)})
+    return rows
+
+
 def main(folder: str) -> None:
     """Write ``settings.md`` and the figures beside the search's rows."""
     runs = read(Path(folder) / "runs.jsonl")
@@ -104,7 +137,7 @@ def main(folder: str) -> None:
     )
     for name, figure in search_figures(runs).items():
         figure.savefig(Path(folder) / f"{name}.png", dpi=110)
-    parts = [text + markdown(rows)]
+    parts = [text + markdown(rows), "In how many runs:\n\n" + markdown(tally_rows(runs))]
     if taken := without_rows(runs):
         parts.append("F1 by task, raw and after t-SNE, without codes:\n\n" + markdown(taken))
     (Path(folder) / "settings.md").write_text("\n\n".join(parts + [listed] * bool(listed)) + "\n")

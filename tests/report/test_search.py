@@ -28,7 +28,7 @@ def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
         "failure": None,
         "best_epoch": 5,
         "epochs": [0, 5],
-        "accuracy": {"validation": [0.0, 0.5], "hard": [0.0, 0.25]},
+        "accuracy": {"validation": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5], "hard": [0.0, 0.25]},  # one an epoch
         "knn": curve,
         "validation": split,
         "subset": {**split, "tsne": [[0.1, 0.2], [0.1, subset]]},
@@ -88,6 +88,45 @@ def test_what_is_left_without_codes_has_a_row_a_run_and_split(tmp_path):
     assert (rows[0]["without nothing"], rows[0]["without input and output"]) == ("0.40, 0.40", "0.10, 0.60")
     assert rows[0]["null: untrained, so"] == "0.20, 0.30"
     assert "without codes:\n\n| setting" in (tmp_path / "settings.md").read_text()
+
+
+@pytest.fixture
+def tallies():
+    """The tallies of some runs by a word of what is seen."""
+
+    def count(word, *runs):
+        (row,) = (row for row in search.tally_rows(runs) if word in row["what is seen"])
+        return row["runs"], row["of"]
+
+    return count
+
+
+def test_highest_f1_counts_as_early_by_the_accuracy_of_its_epoch(tallies):
+    late, early = run("late", 100, 0.5), run("early", 100, 0.1)
+
+    assert tallies("nine tenths", late, early, early) == (2, 3)
+
+
+def test_gain_without_codes_is_counted_where_it_was_measured(tallies):
+    def gains(f1):
+        return {**run("start", 100, 0.5), "without": {"validation": {"input and output": [f1, 0.0]}}}
+
+    assert tallies("higher by .25", gains(0.76), gains(0.74), run("start", 100, 0.5)) == (1, 2)
+
+
+def test_hard_instances_apart_are_those_of_the_end(tallies):
+    assert tallies("tenth of the hard", run("start", 100, 0.11), run("start", 100, 0.1)) == (1, 2)
+
+
+def test_lower_f1_by_older_tsne_is_counted_where_it_was_tried(tallies):
+    def older(f1):
+        return {**run("start", 100, 0.5), "older": {"validation": f1}}
+
+    assert tallies("older", older(0.4), older(0.5), older(0.6), run("start", 100, 0.5)) == (1, 3)
+
+
+def test_runs_that_failed_are_not_counted(tallies):
+    assert tallies("nine tenths", run("start", 100, 0.1), run("broken", 100, 0.0, failure="diverged")) == (1, 1)
 
 
 def test_of_two_rows_of_one_run_the_later_counts(tmp_path):
