@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from taskclust.report.search_figures import search_figures
 from taskclust.report.tables import markdown
 
@@ -124,6 +126,23 @@ def tally_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
+def correlation_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """Spearman's rank correlation over runs of a quantity at the end with F1 there.
+
+    Runs on the start's data alone; all of them, and those that learn (accuracy of 0.9 or more on unseen instructions).
+    """
+    same = [run for run in runs if not run["failure"] and not any(path.startswith("data.") for path in run["changes"])]
+    groups = {"all": same, "accuracy 0.9 or more": [run for run in same if COLUMNS["accuracy"](run) >= 0.9]}
+    rows = []
+    for name, group in groups.items():
+        for column in ("hard accuracy", *_COMPONENTS) if len(group) > 2 else ():
+            values = [COLUMNS[column](run) for run in group]
+            with_f1 = {f1: spearmanr(values, [COLUMNS[f1](run) for run in group]) for f1 in ("F1", "F1 raw")}
+            found = {f"with {f1}": f"{rank.statistic:.2f}" for f1, rank in with_f1.items()}
+            rows.append({"of": name, "runs": len(group), "quantity": column, **found})
+    return rows
+
+
 def main(folder: str) -> None:
     """Write ``settings.md`` and the figures beside the search's rows."""
     runs = read(Path(folder) / "runs.jsonl")
@@ -138,6 +157,8 @@ def main(folder: str) -> None:
     for name, figure in search_figures(runs).items():
         figure.savefig(Path(folder) / f"{name}.png", dpi=110)
     parts = [text + markdown(rows), "In how many runs:\n\n" + markdown(tally_rows(runs))]
+    if together := correlation_rows(runs):
+        parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))
     if taken := without_rows(runs):
         parts.append("F1 by task, raw and after t-SNE, without codes:\n\n" + markdown(taken))
     (Path(folder) / "settings.md").write_text("\n\n".join(parts + [listed] * bool(listed)) + "\n")

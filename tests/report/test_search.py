@@ -129,6 +129,26 @@ def test_runs_that_failed_are_not_counted(tallies):
     assert tallies("nine tenths", run("start", 100, 0.1), run("broken", 100, 0.0, failure="diverged")) == (1, 1)
 
 
+def test_what_goes_with_f1_is_ranked_over_runs_on_the_same_data():
+    """Of the runs here every share is F1 itself, and hard accuracy falls as it rises."""
+    runs = [run(str(f1), 100, f1) for f1 in (0.1, 0.2, 0.9)]
+    for one, hard in zip(runs, (0.8, 0.7, 0.1), strict=True):
+        one["accuracy"] = {"validation": [0.95], "hard": [hard]}
+    slow = {**run("slow", 100, 0.0), "accuracy": {"validation": [0.5], "hard": [0.0]}}
+    other_data = {**run("other data", 100, 0.0), "changes": {"data.regex.max_repeats": 2}}
+
+    rows = search.correlation_rows([*runs, slow, other_data, run("broken", 100, 0.0, failure="diverged")])
+
+    assert {(row["of"], row["runs"]) for row in rows} == {("all", 4), ("accuracy 0.9 or more", 3)}
+    learned = {row["quantity"]: row["with F1"] for row in rows if row["runs"] == 3}
+    assert (learned["hard accuracy"], learned["task"]) == ("-1.00", "1.00")
+    assert next(row["with F1"] for row in rows if row["runs"] == 4) == "0.20"
+
+
+def test_two_runs_have_no_correlation():
+    assert search.correlation_rows([run("start", 100, 0.5), run("start", 101, 0.6)]) == []
+
+
 def test_of_two_rows_of_one_run_the_later_counts(tmp_path):
     rows = [run("start", 100, 0.5), run("start", 101, 0.5), run("start", 100, 0.7)]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
