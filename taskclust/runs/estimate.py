@@ -13,9 +13,9 @@ from taskclust.models.decoder import decoder_config
 from taskclust.models.precision import matmul_flops
 from taskclust.runs.experiments import RecordKind, Runner
 
-#: Share of the timed product's speed that a training step reached at width 768 on a CPU, and the seconds of one step
-#: that do not depend on the width (both measured with benchmarks/perf; an estimate is good to a factor of two).
-_EFFICIENCY, _STEP_SECONDS = 0.2, 0.015
+#: Share of the timed product's speed that a training step reached at width 768 on a CPU (with AMX; with AVX2 alone), and
+#: the seconds of one step that do not depend on the width. An estimate is good to a factor of two.
+_EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.2, "float32": 0.5}, 0.015
 #: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
 _TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
 
@@ -65,8 +65,9 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
     data = generate(config.data, config.seed)
     with torch.device("meta"):
         parameters = Decoder(decoder_config(config.data, config.model)).num_parameters()
-    low = config.training.precision == "bfloat16"
-    speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY
+    precision = config.training.precision
+    low = precision == "bfloat16"
+    speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY[precision]
     tokens = int(data.train.lengths.sum()) + data.train.n_instances
     steps = -(-len(data.train.lengths) // config.training.batch_instructions)
     training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
