@@ -13,8 +13,8 @@ from taskclust.models.decoder import decoder_config
 from taskclust.models.precision import matmul_flops
 from taskclust.runs.experiments import RecordKind, Runner
 
-#: Share of the timed product's speed that a training step reached at width 768 on a CPU (with AMX; with AVX2 alone), and
-#: the seconds of one step that do not depend on the width. An estimate is good to a factor of two.
+#: Share of the timed product's speed that a training step reached at width 768 on a CPU (with AMX; with AVX2 alone),
+#: and the seconds of one step that do not depend on the width. An estimate is good to a factor of two.
 _EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.2, "float32": 0.5}, 0.015
 #: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
 _TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}

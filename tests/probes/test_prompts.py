@@ -1,5 +1,7 @@
 """Clusters of prompts over layers: what is planted is found, and intervals are over instructions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,21 +37,23 @@ def coded(*codes, noise=0.05, seed=0):
     return torch.tensor(states, dtype=torch.float32)
 
 
-def scored(*layers, identities=IDENTITIES, resamples=20, seed=0):
-    probed = [P.probe_layer(states, identities, PROBE, seed=seed) for states in layers]
+def scored(*layers, identities=IDENTITIES, resamples=20, seed=0, probe=PROBE):
+    probed = [P.probe_layer(states, identities, probe, seed=seed) for states in layers]
     return P.score_layers(probed, identities, INSTRUCTIONS, resamples=resamples, seed=seed)
 
 
 def test_a_planted_identity_is_found_at_its_layer():
-    noise, task, mapping = coded(noise=1.0), coded((TASK, 3.0)), coded((IDENTITIES["distribution_mapping"], 3.0))
+    """After t-SNE by less: of few points its clusters hang on rounding (five seeds: .92 to .98 and .18 to .44 more)."""
+    noise, task = coded(noise=1.0), coded((TASK, 3.0), noise=0.6)
+    mapping = coded((IDENTITIES["distribution_mapping"], 3.0), noise=0.6)
 
-    found = scored(noise, task, mapping)
+    found = scored(noise, task, mapping, probe=replace(PROBE, iterations=1000))
 
-    for space in ("raw", "tsne"):
+    for space, by_task, more_by_mapping in (("raw", 0.95, 0.5), ("tsne", 0.85, 0.1)):
         table = found["scores"][space]
         assert found["best_layer"][space] == 1
-        assert table["task"]["f1"][1] > 0.9
-        assert table["distribution_mapping"]["f1"][2] > 0.7 > table["distribution_mapping"]["f1"][0]
+        assert table["task"]["f1"][1] > by_task
+        assert table["distribution_mapping"]["f1"][2] - table["distribution_mapping"]["f1"][0] > more_by_mapping
         assert table["task"]["f1"][0] < 0.8
     assert found["scores"]["raw"]["task"]["ari"][1] == found["scores"]["raw"]["distribution_mapping"]["ari"][2] == 1
 
@@ -173,11 +177,12 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
     states = torch.stack([coded((TASK, 3.0)), coded((IDENTITIES["distribution"], 3.0), seed=1)])
     settings = {"perplexity": 5.0, "iterations": 500, "restarts": 2}
     exact = T.tsne(states, generator=torch.Generator().manual_seed(0), **settings)
-    starts = []
+    starts, made = [], []
 
     def spied(*args, **kwargs):
         starts.append(kwargs["init"])
-        return TSNE(*args, **kwargs)
+        made.append(TSNE(*args, **kwargs))
+        return made[-1]
 
     monkeypatch.setattr(T, "TSNE", spied)
     monkeypatch.setattr(T, "EXACT_POINTS", 10)
@@ -189,7 +194,9 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
     np.testing.assert_array_equal(starts[0], T.pca_start(states, 3)[0])
     np.testing.assert_array_equal(starts[2], T.pca_start(states, 3)[1])
     assert 0 < np.abs(starts[1] - starts[0]).max() < 1e-4
-    np.testing.assert_allclose(found.divergence, exact.divergence, rtol=0.25, atol=0.1)
+    np.testing.assert_array_equal(found.points.flatten(0, 1), [one.embedding_ for one in made])
+    np.testing.assert_allclose(found.divergence.flatten(), [one.kl_divergence_ for one in made], rtol=1e-6)
+    assert abs(found.divergence.mean() - exact.divergence.mean()) < 0.3 * exact.divergence.mean()
 
 
 @pytest.mark.parametrize("changes", [{"components": 4, "degrees_of_freedom": 3.0}, {"degrees_of_freedom": 1.0}])

@@ -74,7 +74,7 @@ def test_scores_over_fifty_seeds_are_distributed_as_with_scikit_learn(embedded, 
     ours, theirs = (scores(embedded[who][0], embedded["tasks"], metric) for who in ("ours", "theirs"))
 
     assert theirs.std() > 0.05  # the states leave room to differ
-    assert ks_2samp(ours, theirs).pvalue > 0.05
+    assert ks_2samp(ours, theirs).pvalue > 0.05 / 3  # three metrics of one clustering
     assert abs((ours - theirs).mean()) < 2.5 * (ours - theirs).std() / np.sqrt(SEEDS) + 1e-9
 
 
