@@ -93,8 +93,8 @@ def smoke() -> Profile:
 
     Chosen by trial, on the seeds it is run with too, as a small setting in which clusters form and order by layer. The
     rate is the highest at which the norm-after model learns. The head is tied: untied, this small model passes in 30
-    epochs through the window in which its tasks are merged. t-SNE has one start and half the iterations. Six
-    seeds: of five the sign-flip test lets none miss, and t-SNE's start alone can make one miss.
+    epochs through the window in which its tasks are merged. t-SNE has one start and half the iterations. Six seeds:
+    of five the sign-flip test lets none miss, and t-SNE's start alone can make one miss.
     """
     data = DataConfig(
         n_tasks=10,

@@ -65,7 +65,7 @@ def tsne(
         degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn takes C - 1, so 2 in
             the paper's three dimensions.
         older: start and step as scikit-learn's before 1.2: the principal components unscaled, and a rate of 200.
-        chunk_elements: N x N entries to hold at once; by default what stays in a core's cache, or much on a GPU.
+        chunk_elements: N x N entries to hold at once; by default what suits the cores' caches, or much on a GPU.
 
     Raises:
         ConfigError: a perplexity that is not below N; a state that is not finite; ``older`` of too many points.

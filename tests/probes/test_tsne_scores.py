@@ -74,7 +74,9 @@ def test_scores_over_fifty_seeds_are_distributed_as_with_scikit_learn(embedded, 
     ours, theirs = (scores(embedded[who][0], embedded["tasks"], metric) for who in ("ours", "theirs"))
 
     assert theirs.std() > 0.05  # the states leave room to differ
-    assert ks_2samp(ours, theirs).pvalue > 0.05 / 3  # three metrics of one clustering
+    # A third of 5 %, for three metrics of one clustering. It was 5 % each until AMI had .039 on a machine with AVX2; of
+    # 200 seeds F1 has .27, ARI .14, AMI .11, but our mean F1 is .028 below (2.3 standard errors): not settled.
+    assert ks_2samp(ours, theirs).pvalue > 0.05 / 3
     assert abs((ours - theirs).mean()) < 2.5 * (ours - theirs).std() / np.sqrt(SEEDS) + 1e-9
 
 
