@@ -48,6 +48,7 @@ def tsne(
     restarts: int = 3,
     degrees_of_freedom: float = 2.0,
     older: bool = False,
+    barnes_hut: bool = False,
     chunk_elements: int | None = None,
 ) -> Embedding:
     """Embed each of B sets of points.
@@ -65,10 +66,12 @@ def tsne(
         degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn takes C - 1, so 2 in
             the paper's three dimensions.
         older: start and step as scikit-learn's before 1.2: the principal components unscaled, and a rate of 200.
+        barnes_hut: take the approximation, scikit-learn's default, of fewer points as well.
         chunk_elements: N x N entries to hold at once; by default what suits the cores' caches, or much on a GPU.
 
     Raises:
-        ConfigError: a perplexity that is not below N; a state that is not finite; ``older`` of too many points.
+        ConfigError: a perplexity that is not below N; a state that is not finite; what Barnes-Hut cannot do (``older``,
+                fewer than 300 iterations, another C or other degrees of freedom than its own).
     """
     B, N, _ = points.shape
     if not perplexity < N:
@@ -79,16 +82,18 @@ def tsne(
     start = pca_start(points, components)[:, None].repeat(1, restarts, 1, 1)
     jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
     jitter[:, 0] = 0
+    barnes_hut = barnes_hut or N > EXACT_POINTS
     if older:
-        require(N <= EXACT_POINTS, "older", older, f"only {EXACT_POINTS:,} points or fewer are embedded so")
+        require(not barnes_hut, "older", older, f"only {EXACT_POINTS:,} points or fewer, exactly, are embedded so")
         unscaled = principal_components(points, components)[..., :1].std(dim=1, keepdim=True)[:, None] / 1e-4
         start, jitter = start * unscaled, jitter * unscaled
-    if N > EXACT_POINTS:
+    if barnes_hut:
+        require(iterations >= 300, "iterations", iterations, "scikit-learn's Barnes-Hut tells no divergence below 300")
         theirs = max(components - 1, 1)
         if components > 3 or degrees_of_freedom != theirs:
             raise ConfigError(
-                f"components={components}, degrees_of_freedom={degrees_of_freedom:g}: of more than {EXACT_POINTS:,} "
-                f"points only 3 components or fewer are embedded, with {theirs} here"
+                f"components={components}, degrees_of_freedom={degrees_of_freedom:g}: by Barnes-Hut, as more than "
+                f"{EXACT_POINTS:,} points are, only 3 components or fewer are embedded, with {theirs} here"
             )
         return _barnes_hut(points, start + jitter, perplexity, iterations)
     affinity = joint_probabilities(points, perplexity)

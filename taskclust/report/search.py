@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from scipy.stats import spearmanr
 
+from taskclust.config import SPLITS
 from taskclust.report.search_figures import search_figures
 from taskclust.report.tables import markdown
 
@@ -83,7 +84,7 @@ def without_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     """
     rows = []
     for run in runs:
-        for split in ("validation", "subset") if "without" in run else ():
+        for split in SPLITS if "without" in run else ():
             as_it_is = [run[split][space][-1][-1] for space in ("raw", "tsne")]
             taken = {"nothing": as_it_is, **run["without"][split]}
             about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"], "split": split}
@@ -110,10 +111,6 @@ TALLIES: dict[str, tuple[str, Callable[[Row], bool]]] = {
         "epochs",
         lambda row: _top("subset", "hard_separated")(row) > 0.1,
     ),
-    "F1 is lower by scikit-learn's older t-SNE": (
-        "older",
-        lambda row: row["older"]["validation"] < _top("validation", "tsne")(row),
-    ),
 }
 
 
@@ -123,6 +120,26 @@ def tally_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     for what, (needs, is_seen) in TALLIES.items():
         measured = [run for run in runs if needs in run]
         rows.append({"what is seen": what, "runs": sum(map(is_seen, measured)), "of": len(measured)})
+    return rows
+
+
+#: Other t-SNE of the same states -> its name in a row.
+OTHER_TSNE = {"scikit-learn's before 1.2": "older", "scikit-learn's Barnes-Hut, its default": "barnes_hut"}
+
+
+def other_tsne_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """Task F1 of the last top layer by each of :data:`OTHER_TSNE`, beside ours of the same runs."""
+    rows = []
+    for name, key in OTHER_TSNE.items():
+        measured = [run for run in runs if key in run]
+        for split in SPLITS if len(measured) > 1 else ():
+            pairs = [(run[key][split], _top(split, "tsne")(run)) for run in measured]
+            gains = [theirs - ours for theirs, ours in pairs]
+            lower = sum(gain < 0 for gain in gains)
+            means = {"F1": fmean(theirs for theirs, _ in pairs), "ours": fmean(ours for _, ours in pairs)}
+            means |= {"difference": fmean(gains), "its standard error": stdev(gains) / len(gains) ** 0.5}
+            shown = {column: f"{value:.3f}" for column, value in means.items()}
+            rows.append({"t-SNE": name, "split": split, "runs": len(measured), "lower in": lower, **shown})
     return rows
 
 
@@ -157,6 +174,8 @@ def main(folder: str) -> None:
     for name, figure in search_figures(runs).items():
         figure.savefig(Path(folder) / f"{name}.png", dpi=110)
     parts = [text + markdown(rows), "In how many runs:\n\n" + markdown(tally_rows(runs))]
+    if others := other_tsne_rows(runs):
+        parts.append("F1 by task after other t-SNE of the same states:\n\n" + markdown(others))
     if together := correlation_rows(runs):
         parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))
     if taken := without_rows(runs):

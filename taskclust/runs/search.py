@@ -248,7 +248,8 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     Returns:
         By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``without_untrained``: the same of
         the model as it began, the null; ``before_norm``: before the last norm, of a model that has one; ``older``:
-        after t-SNE as scikit-learn's before 1.2. And ``neighbors``: the KNN percentage at other K.
+        after t-SNE as scikit-learn's before 1.2; ``barnes_hut``: by scikit-learn's default method. And ``neighbors``:
+        the KNN percentage at other K.
     """
     dataset = generate(config.data, config.seed)
 
@@ -276,14 +277,16 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
         }
 
     top = tops(config.training.epochs)
-    found: Changes = {"without": f1_without(top), "without_untrained": f1_without(tops(0)), "older": {}}
-    for split in SPLITS:
-        part = dataset.splits[split]
-        generator = torch.Generator().manual_seed(config.seed)
-        settings = {**config.probe.tsne_settings(), "restarts": 1}
-        embedded = tsne(top[split][None], generator=generator, older=True, **settings).best()
-        again = cluster_scores(embedded, part, config.probe, with_tsne=False, seed=config.seed)
-        found["older"][split] = _short(again["raw"]["task"]["f1"][0])
+    found: Changes = {"without": f1_without(top), "without_untrained": f1_without(tops(0))}
+    settings = config.probe.tsne_settings()
+    others = {"older": {**settings, "restarts": 1, "older": True}, "barnes_hut": {**settings, "barnes_hut": True}}
+    for name, other in others.items():
+        found[name] = {}
+        for split in SPLITS:
+            generator = torch.Generator().manual_seed(config.seed)
+            embedded = tsne(top[split][None], generator=generator, **other).best()
+            again = cluster_scores(embedded, dataset.splits[split], config.probe, with_tsne=False, seed=config.seed)
+            found[name][split] = _short(again["raw"]["task"]["f1"][0])
     if config.model.norm == "before":
         before = tops(config.training.epochs, before_norm=True)
         found["before_norm"] = {split: f1(before[split], split) for split in SPLITS}

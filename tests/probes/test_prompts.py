@@ -173,7 +173,8 @@ def test_bag_of_tokens_counts():
 # ---------------------------------------------------------------- many points
 
 
-def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypatch):
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "many"])
+def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypatch, asked):
     states = torch.stack([coded((TASK, 3.0)), coded((IDENTITIES["distribution"], 3.0), seed=1)])
     settings = {"perplexity": 5.0, "iterations": 500, "restarts": 2}
     exact = T.tsne(states, generator=torch.Generator().manual_seed(0), **settings)
@@ -185,9 +186,10 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
         return made[-1]
 
     monkeypatch.setattr(T, "TSNE", spied)
-    monkeypatch.setattr(T, "EXACT_POINTS", 10)
+    if not asked:
+        monkeypatch.setattr(T, "EXACT_POINTS", 10)
 
-    found = T.tsne(states, generator=torch.Generator().manual_seed(0), **settings)
+    found = T.tsne(states, generator=torch.Generator().manual_seed(0), barnes_hut=asked, **settings)
 
     assert found.points.shape == exact.points.shape == (2, 2, len(TASK), 3)
     assert not torch.equal(found.points[:, 0], found.points[:, 1])
@@ -199,9 +201,15 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
     assert abs(found.divergence.mean() - exact.divergence.mean()) < 0.3 * exact.divergence.mean()
 
 
-@pytest.mark.parametrize("changes", [{"components": 4, "degrees_of_freedom": 3.0}, {"degrees_of_freedom": 1.0}])
-def test_what_scikit_learn_cannot_embed_is_refused(monkeypatch, changes):
-    monkeypatch.setattr(T, "EXACT_POINTS", 10)
-
-    with pytest.raises(ConfigError, match="of more than 10 points only 3 components or fewer"):
-        T.tsne(torch.randn(1, 48, 5), generator=torch.Generator(), perplexity=5.0, **changes)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"components": 4, "degrees_of_freedom": 3.0}, "by Barnes-Hut, as more than 3,000 points are, only 3 comp"),
+        ({"degrees_of_freedom": 1.0}, "by Barnes-Hut, as more than 3,000 points are, only 3 components or fewer"),
+        ({"iterations": 299}, "iterations=299: scikit-learn's Barnes-Hut tells no divergence below 300"),
+        ({"older": True}, "older=True: only 3,000 points or fewer, exactly"),
+    ],
+)
+def test_what_barnes_hut_cannot_do_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        T.tsne(torch.randn(1, 48, 5), generator=torch.Generator(), perplexity=5.0, barnes_hut=True, **changes)

@@ -356,11 +356,6 @@ def test_older_start_is_the_unscaled_components_with_a_rate_of_200(monkeypatch):
     assert given["rate"] == 200
 
 
-def test_older_start_is_not_known_to_barnes_hut():
-    with pytest.raises(ConfigError, match="older=True: only 3,000 points or fewer"):
-        tsne(torch.zeros(1, 3001, 2), generator=torch.Generator(), older=True)
-
-
 @pytest.mark.parametrize("chunk", [1, 40 * 40 * 2, 40 * 40 * 4], ids=["one", "two", "four"])
 def test_chunked_and_single_embeddings_equal_the_batch(chunk):
     points = clouds()

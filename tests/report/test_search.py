@@ -118,11 +118,18 @@ def test_hard_instances_apart_are_those_of_the_end(tallies):
     assert tallies("tenth of the hard", run("start", 100, 0.11), run("start", 100, 0.1)) == (1, 2)
 
 
-def test_lower_f1_by_older_tsne_is_counted_where_it_was_tried(tallies):
-    def older(f1):
-        return {**run("start", 100, 0.5), "older": {"validation": f1}}
+def test_other_tsne_stand_beside_ours_of_the_runs_that_tried_them():
+    tried = [{**run("start", 100, 0.5), "older": {"validation": f1, "subset": 0.25}} for f1 in (0.3, 0.5, 0.6)]
 
-    assert tallies("older", older(0.4), older(0.5), older(0.6), run("start", 100, 0.5)) == (1, 3)
+    rows = search.other_tsne_rows([*tried, run("start", 100, 0.9)])
+
+    validation, subset = rows
+    assert [row["t-SNE"] for row in rows] == ["scikit-learn's before 1.2"] * 2
+    assert (validation["split"], validation["runs"], validation["lower in"]) == ("validation", 3, 1)
+    assert (validation["F1"], validation["ours"]) == ("0.467", "0.500")
+    assert (validation["difference"], validation["its standard error"]) == ("-0.033", "0.088")
+    assert (subset["split"], subset["F1"]) == ("subset", "0.250")
+    assert search.other_tsne_rows(tried[:1]) == []
 
 
 def test_runs_that_failed_are_not_counted(tallies):
