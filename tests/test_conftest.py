@@ -326,6 +326,32 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
     assert "claims at SMOKE scale, no reproduction with --seeds=2" in output
 
 
+def test_a_corrupt_record_is_made_again_and_the_claims_are_judged(run, tmp_path):
+    report = ["--report", str(tmp_path / "report"), "-k", "parameter", "--seeds", "1"]
+    run(*report)
+    (record,) = (tmp_path / "store").rglob("record.json")
+    record.write_text(record.read_text() + " ")
+
+    code, output = run(*report)
+
+    assert code == pytest.ExitCode.OK
+    assert "record.json differs from its sum; moved to" in output
+
+
+def test_a_crash_in_a_quarantined_cell_is_no_known_finding(run, monkeypatch, tmp_path):
+    def broken(*_, **__):
+        raise RuntimeError("disk is gone")
+
+    monkeypatch.setattr("taskclust.runs.obtain_all", broken)
+    paper = ["--profile", "paper", "--width", "256", "--device", "cpu", "--report", str(tmp_path / "report")]
+
+    code, output = run(*paper, "-k", "knn_percentage")
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "disk is gone" in output
+    assert "xfailed" not in output
+
+
 def test_workers_are_the_processes_that_run_at_once(run, monkeypatch, tmp_path):
     asked = []
 

@@ -4,7 +4,7 @@ from taskclust.claims.applications import APPLICATIONS
 from taskclust.claims.judging import CellResult, CheckResult, judge, shown
 from taskclust.claims.language import CELLS as LANGUAGE_CELLS
 from taskclust.claims.language import LANGUAGE, judge_model
-from taskclust.claims.quarantine import QUARANTINE
+from taskclust.claims.quarantine import QUARANTINE, Finding
 from taskclust.claims.registry import CLAIMS as FINDINGS
 from taskclust.claims.registry import Check, Claim
 
@@ -18,6 +18,7 @@ __all__ = [
     "Check",
     "CheckResult",
     "Claim",
+    "Finding",
     "judge",
     "judge_model",
     "shown",

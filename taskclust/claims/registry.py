@@ -186,7 +186,7 @@ def _lag(column: str) -> tuple[Check, ...]:
             name="accuracy's lag behind the loss (fraction of training)",
             reading=m.accuracy_lag(column),
             null=m.lockstep_lag,
-            null_name="accuracy in step with the loss",
+            null_name="accuracy in step with the loss, 0 by its making",
             paper=Exceeds(),
             smoke=Exceeds(),
             source="text",

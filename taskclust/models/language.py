@@ -136,10 +136,11 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
     """Read two rows that differ in their last token alone: what stands before it must not notice.
 
     Raises:
-        ConfigError: it does, as in an encoder.
+        ConfigError: it does, as in an encoder; or its states are not finite.
     """
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
     top = model.base_model(rows, output_hidden_states=True).hidden_states[-1].float()
+    require(bool(torch.isfinite(top).all()), "llm", source, "its states are not finite; were its weights loaded whole?")
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
     require(is_causal, "llm", source, "its states look ahead: it is an encoder, no causal language model")
@@ -186,9 +187,9 @@ def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
 
 
 def split_words(language: LanguageModel, words: Sequence[str]) -> float:
-    """Share of words that the tokenizer splits when they follow a space."""
-    pieces = language.tokenizer([f" {word}" for word in words], add_special_tokens=False).input_ids
-    return sum(len(row) > 1 for row in pieces) / len(words)
+    """Share of words that the tokenizer splits when they follow a word and a space."""
+    read = language.tokenizer(["a", *(f"a {word}" for word in words)], add_special_tokens=False).input_ids
+    return sum(len(row) > len(read[0]) + 1 for row in read[1:]) / len(words)
 
 
 @torch.no_grad()

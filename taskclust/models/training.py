@@ -253,7 +253,7 @@ class Trainer:
         if best:
             self.parameters.low.copy_(self._best)
         state = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        if self.config.model.tied_head:
+        if self.model.config.tie_word_embeddings:  # a head tuned by itself is tied no more
             del state["head.weight"]
         self.model.save_pretrained(folder, state_dict=state)
         if current is not None:

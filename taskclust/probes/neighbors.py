@@ -17,7 +17,10 @@ class Neighborhood(NamedTuple):
 
 
 def nearest(queries: Float[Tensor, "L Q D"], references: Float[Tensor, "L N D"], k: int) -> Int[Tensor, "L Q k"]:
-    """Indices of the ``k`` nearest references by Euclidean distance, nearest first.
+    """Indices of the ``k`` nearest references by Euclidean distance, nearest first; of equals any, by their order.
+
+    Equals there are at layer 0, where states are alike that have one input and length of instruction: in another order
+    of the training set its percentage and accuracy are up to .02 and .03 lower (seed 0, untrained).
 
     The two sets must not share an instance: nothing is left out as "itself".
 

@@ -2,6 +2,6 @@
 
 from taskclust.runs.experiments import Runner
 from taskclust.runs.parallel import obtain_all
-from taskclust.runs.store import Store, StoreError
+from taskclust.runs.store import CorruptRecordWarning, Store, StoreError
 
-__all__ = ["Runner", "Store", "StoreError", "obtain_all"]
+__all__ = ["CorruptRecordWarning", "Runner", "Store", "StoreError", "obtain_all"]

@@ -48,7 +48,7 @@ def _one(runner: Runner, config: AnyConfig, kind: RecordKind) -> Estimate:
     name = f"{kind} width {config.model.width} seed {config.seed}"
     if runner.is_stored(config, kind):
         return Estimate(name, 0.0, 0.0, is_stored=True)
-    hours, gigabytes = zip(*(_stage(runner, stage) for stage in _stages(runner.resolve(config))), strict=True)
+    hours, gigabytes = zip(*(_stage(runner, stage) for stage in _stages(runner.resolve(config, kind))), strict=True)
     return Estimate(name, sum(hours), sum(gigabytes), is_stored=False)
 
 

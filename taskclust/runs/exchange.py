@@ -28,10 +28,11 @@ def save(store: Store, folder: Path) -> list[Path]:
     files = []
     for kind in KINDS:
         for found in sorted((store.root / kind).glob("[!.]*")):
-            whole = store.find(kind, found.name)
-            if whole is not None:
-                files.append(folder / f"{kind}-{_label(whole)}-{found.name}.json")
-                shutil.copyfile(whole / "record.json", files[-1])
+            with store.lock(kind, found.name):
+                whole = store.find(kind, found.name)
+                if whole is not None:
+                    files.append(folder / f"{kind}-{_label(whole)}-{found.name}.json")
+                    shutil.copyfile(whole / "record.json", files[-1])
     require(bool(files), "store", str(store.root), "it holds no record; is it the one that you ran with?")
     return files
 

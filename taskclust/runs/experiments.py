@@ -362,6 +362,8 @@ class Runner:
             **_stack(rows),
             "bag_of_symbols": {split: _bag_scores(dataset, split, config.probe) for split in SPLITS},
             "seconds": {"train": training["seconds"], "probe": time.monotonic() - started},
+            "provenance": provenance(self.device),
+            "training_provenance": training["provenance"],
         }
         write_json(folder / "record.json", record)
 

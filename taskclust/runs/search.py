@@ -216,7 +216,7 @@ def key(changes: Changes, width: int) -> str:
 
 
 def done(rows: Path) -> set[tuple[str, int]]:
-    """The settings' keys and seeds that have a row of today, with all that is measured."""
+    """The settings' keys and seeds that have a row, clustered without codes too; older rows are made anew."""
     lines = rows.read_text().splitlines() if rows.exists() else []
     found = map(json.loads, lines)
     return {(row["key"], row["seed"]) for row in found if row["failure"] or "without" in row}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -107,6 +108,15 @@ def test_a_failed_seed_counts_as_the_worst():
     assert result.verdict != REPRODUCED
     assert result.failures == ["seed 8: loss is NaN at epoch 3"]
     assert "seed 8: loss is NaN at epoch 3" in result.explain()
+
+
+def test_a_failed_seed_does_not_make_the_null_look_worse():
+    given = [*records(value=[0.9] * 7, null=[0.6] * 7), {"failure": "loss is NaN"}]
+
+    result = decide([replace(check(worst=-10.0), null=lambda record: record["null"])], given).checks[0]
+
+    assert result.null_mean == pytest.approx(0.6)
+    assert not result.null_fails
 
 
 def test_seeds_that_all_fail_do_not_reproduce():

@@ -5,6 +5,7 @@ import pytest
 import torch
 import transformers as tf
 from hypothesis import given, settings
+from tokenizers import Tokenizer, models, normalizers
 from transformers import DynamicCache
 
 from taskclust.config import ConfigError
@@ -188,6 +189,15 @@ def test_what_is_no_causal_language_model_is_refused(tmp_path, config, message):
         L.open_language_model(source)
 
 
+def test_a_model_of_broken_weights_is_not_called_an_encoder(tmp_path):
+    model = model_of("gpt2")
+    with torch.no_grad():
+        model.transformer.ln_f.weight[0] = torch.nan
+
+    with pytest.raises(ConfigError, match="its states are not finite; were its weights loaded whole"):
+        L.open_language_model(saved(tmp_path, model))
+
+
 def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(tmp_path, monkeypatch):
     source = saved(tmp_path, MODELS["gpt2"])
     monkeypatch.setattr(L, "available_memory", lambda: 1e4)
@@ -299,3 +309,12 @@ def test_a_prompt_without_tokens_or_longer_than_the_context_is_refused(text, mes
 
 def test_split_words_are_counted():
     assert L.split_words(language_of(), ["a", "b", "bc", "c"]) == 0.25
+
+
+def test_a_tokenizer_that_puts_a_space_in_front_splits_no_word_by_it():
+    pieces = {piece: n for n, piece in enumerate(["\u2581", "a", "b", "c", "\u2581a", "\u2581b"])}
+    tokenizer = Tokenizer(models.BPE(pieces, [("\u2581", "a"), ("\u2581", "b")]))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    like_llama = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+    assert L.split_words(L.LanguageModel(MODELS["gpt2"], like_llama), ["a", "b", "c"]) == pytest.approx(1 / 3)

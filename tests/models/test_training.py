@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from taskclust.models import Trainer, TrainingDiverged
+from taskclust.models import Decoder, Trainer, TrainingDiverged
+from taskclust.models.alignment import freeze_trunk
 from taskclust.models.batches import Instructions, packed_batch, plain_batch
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
@@ -216,6 +217,17 @@ def test_checkpoint_opens_as_the_live_model(dataset, experiment, tmp_path, tied,
 
     assert same_weights(dict(opened(tmp_path).state_dict()), weights(trainer))
     assert opened(tmp_path).token_embedding.weight.dtype == getattr(torch, precision)
+
+
+def test_checkpoint_of_a_tied_model_whose_head_was_freed_has_that_head(dataset, experiment, tmp_path):
+    tied = experiment(model={"tied_head": True})
+    model = freeze_trunk(Decoder.create(dataset.config, tied.model, torch.Generator().manual_seed(0)))
+    trainer = run(Trainer(tied, dataset, model=model), 1)
+
+    trainer.save_checkpoint(tmp_path)
+
+    assert same_weights(dict(opened(tmp_path).state_dict()), weights(trainer))
+    assert not torch.equal(opened(tmp_path).head.weight, opened(tmp_path).token_embedding.weight)
 
 
 @pytest.fixture

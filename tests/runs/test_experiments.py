@@ -110,7 +110,8 @@ def folder(store, kind, config=CONFIG):
 
 def measured(record):
     """The record without what says when and where it was made."""
-    return {name: value for name, value in record.items() if name not in ("seconds", "provenance")}
+    made = ("seconds", "provenance", "training_provenance")
+    return {name: value for name, value in record.items() if name not in made}
 
 
 def checkpoints(trajectory):
@@ -194,6 +195,18 @@ def test_a_record_says_what_was_run_and_on_what(record, dataset):
     assert min(record["seconds"].values()) > 0
     assert record["provenance"].keys() >= {"time", "commit", "uncommitted_changes", "torch", "device", "threads"}
     assert record["provenance"]["threads"] == 1
+
+
+def test_scores_say_what_made_them_and_what_made_the_model(tmp_path, monkeypatch):
+    runner = Runner(Store(tmp_path))
+    for made in ("training", "probe"):
+        monkeypatch.setattr(experiments, "provenance", lambda _device, made=made: {"commit": made})
+        runner.trajectory(CONFIG) if made == "training" else runner.scores(CONFIG)
+
+    record = runner.scores(CONFIG)
+
+    assert record["provenance"] == {"commit": "probe"}
+    assert record["training_provenance"] == {"commit": "training"}
 
 
 def test_the_same_seed_gives_the_same_record_in_another_store(record, tmp_path):
