@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="on a GPU: record a training step once and replay it, all seeds together (not in the applications)",
     )
     group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
-    group.addoption("--report", type=Path, help="where the report is written (reports/<profile>)")
+    group.addoption("--report", type=Path, help="where it is written (reports/<profile>; of a part: <store>/report)")
     group.addoption("--recompute", action="store_true", help="compute even what is stored")
     group.addoption("--dry-run", action="store_true", help="list runs with estimated minutes and disk, run nothing")
 
@@ -238,8 +238,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def report_folder(config: pytest.Config, profile: Profile) -> Path:
-    """Where the report goes."""
-    return (config.getoption("--report") or Path("reports") / profile.name).resolve()
+    """Where the report goes: one of some claims, or of other settings, does not replace the profile's."""
+    whole = Path("reports") / profile.name
+    is_part = config.getoption("keyword") or any(".py" in argument for argument in config.args)
+    is_other = overrides(config) or config.getoption("--llm")
+    default = config.getoption("--store") / "report" if is_part or is_other else whole
+    return (config.getoption("--report") or default).resolve()
 
 
 def _runner(config: pytest.Config, device: str) -> Runner:

@@ -326,6 +326,27 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
     assert "claims at SMOKE scale, no reproduction with --seeds=2" in output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        ({}, "reports/smoke"),
+        ({"--report": Path("mine"), "keyword": "knn"}, "mine"),
+        ({"keyword": "knn"}, "store/report"),
+        ({"--set": ["model=gpt2"]}, "store/report"),
+        ({"--epochs": 5}, "store/report"),
+        ({"--llm": ["a/model"]}, "store/report"),
+        ({"args": ["benchmarks/test_knn_accuracy.py"]}, "store/report"),
+    ],
+    ids=str,
+)
+def test_a_report_goes_where_it_replaces_no_other(root_conftest, arguments, folder):
+    names = ("--report", "--width", "--epochs", "--seeds", "--expressions", "keyword")
+    options = {**dict.fromkeys(names), "--set": [], "--llm": [], "--store": Path("store"), **arguments}
+    config = SimpleNamespace(getoption=options.__getitem__, args=arguments.get("args", ["benchmarks"]))
+
+    assert root_conftest.report_folder(config, smoke()) == Path(folder).resolve()
+
+
 def test_a_corrupt_record_is_made_again_and_the_claims_are_judged(run, tmp_path):
     report = ["--report", str(tmp_path / "report"), "-k", "parameter", "--seeds", "1"]
     run(*report)

@@ -1,7 +1,7 @@
 """Statistics of one seed's record, the numbers that claims are made of. They read; they compute no score.
 
 A *reading* takes a record and gives one number. All scores are those of the top layer after t-SNE unless named
-otherwise: that is what the paper's figures show.
+otherwise: the paper says "optionally", its tables name t-SNE's values, and the report shows both.
 """
 
 from collections.abc import Callable
@@ -149,6 +149,11 @@ def knn(quantity: str, epoch: int = -1, layer: int = -1) -> Reading:
     return lambda r: float(r["knn"][quantity][epoch][layer])
 
 
+def knn_above_bag(quantity: str, epoch: int = -1) -> Reading:
+    """The same less that of the nearest bags of symbols."""
+    return lambda r: knn(quantity, epoch)(r) - float(r["bag_knn"][quantity])
+
+
 def knn_rise(quantity: str, layer: int = -1) -> Reading:
     """Last checkpoint minus untrained model."""
     return lambda r: knn(quantity, -1, layer)(r) - knn(quantity, 0, layer)(r)
@@ -162,6 +167,11 @@ def knn_depth_rise(quantity: str, epoch: int = -1) -> Reading:
 def bag(split: str, label: str, metric: str) -> Reading:
     """The score of k-means on bag-of-symbols features, after t-SNE as the states' are."""
     return lambda r: float(r["bag_of_symbols"][split]["tsne"][label][metric][0])
+
+
+def above_bag(split: str, label: str, metric: str, epoch: int = -1) -> Reading:
+    """The score at one checkpoint less that of a bag of symbols, which knows no order and no model."""
+    return lambda r: float(curve(r, split, label, metric)[epoch, -1]) - bag(split, label, metric)(r)
 
 
 def size_deviation(split: str, printed: int) -> Reading:

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def write_report(
         "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
         "Table 8: parameters": count_rows(parameters) if parameters else [],
     }
-    provenance: Record = next((r["provenance"] for r in (*scores, *pretraining, *alignment, *language)), {})
+    provenance = _together(r["provenance"] for r in (*scores, *pretraining, *alignment, *language))
     (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n")
     (scratch / "verdicts.csv").write_text(comma_separated(verdicts))
     (scratch / "checks.csv").write_text(comma_separated(checks))
@@ -160,3 +160,13 @@ def _inline(figure: Figure) -> str:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=80)
     return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
+
+
+def _together(provenances: Iterable[Record]) -> Record:
+    """What made the records: a value where they agree, else each that occurs, in their order."""
+    found: dict[str, list[Any]] = {}
+    for one in provenances:
+        for name, value in one.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: values[0] if len(values) == 1 else "; ".join(map(str, values)) for name, values in found.items()}

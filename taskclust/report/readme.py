@@ -1,31 +1,33 @@
-"""Put a report's verdict table into a Markdown file, between its two marks.
+"""Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
 
-``python -m taskclust.report.readme README.md reports/smoke`` is what made the table in the README.
+``python -m taskclust.report.readme README.md reports/paper-256 reports/smoke`` is what made the tables in the README.
 """
 
 import re
 import sys
 from pathlib import Path
 
-_BEGIN, _END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
 
-
-def insert_verdicts(page: str, verdicts: str) -> str:
-    """The page with ``verdicts`` between its marks.
+def insert_verdicts(page: str, name: str, verdicts: str) -> str:
+    """The page with ``verdicts`` between the marks of ``name``.
 
     Raises:
-        ValueError: the page has no marks.
+        ValueError: the page has no such marks.
     """
-    marks = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not marks.search(page):
-        raise ValueError(f"page: no {_BEGIN} ... {_END} in it; add the two lines where the table should stand")
-    return marks.sub(lambda _: f"{_BEGIN}\n{verdicts.strip()}\n{_END}", page)
+        raise ValueError(f"page: no {begin} ... {end} in it; add the two lines where the table should stand")
+    return marks.sub(lambda _: f"{begin}\n{verdicts.strip()}\n{end}", page)
 
 
-def main(page: str, report: str) -> None:
-    """Rewrite ``page`` with the verdicts of the report's folder."""
+def main(page: str, *reports: str) -> None:
+    """Rewrite ``page`` with the verdicts of the reports' folders."""
     path = Path(page)
-    path.write_text(insert_verdicts(path.read_text(), (Path(report) / "verdicts.md").read_text()))
+    text = path.read_text()
+    for folder in map(Path, reports):
+        text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text())
+    path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -64,12 +64,14 @@ def verdict_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
                 "verdict": "not run",
                 "seeds": 0,
                 "deciding check": "",
+                "from": "",
             }
             if result is not None:
                 row |= {
                     "verdict": verdict_word(result.verdict, profile) + _finding(result),
                     "seeds": len(result.seeds),
                     "deciding check": _deciding(result),
+                    "from": check.source if (check := _first(result)) else "",
                 }
             rows.append(row)
     return rows
@@ -79,10 +81,13 @@ def _finding(result: CellResult) -> str:
     return " (known finding)" if (result.scale, result.claim, result.cell) in QUARANTINE else ""
 
 
-def _deciding(result: CellResult) -> str:
+def _first(result: CellResult) -> CheckResult | None:
     """The check that the verdict hangs on: the first with the cell's verdict."""
-    check = next((c for c in result.checks if c.verdict == result.verdict), None)
-    if check is None:
+    return next((c for c in result.checks if c.verdict == result.verdict), None)
+
+
+def _deciding(result: CellResult) -> str:
+    if (check := _first(result)) is None:
         return "nothing is asserted"
     return f"{check.name} {number(check.mean)}{band(check)} ({check.criterion}; null {number(check.null_mean)})"
 

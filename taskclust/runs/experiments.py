@@ -49,7 +49,7 @@ from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import task_f1_without
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
-from taskclust.probes.neighbors import neighborhood
+from taskclust.probes.neighbors import Neighborhood, neighborhood
 from taskclust.runs.applications import Stage, compare_methods, pretrain
 from taskclust.runs.language import locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
@@ -172,7 +172,10 @@ class Runner:
         """
         config = self.resolve(config)
         self._set_up()
-        return self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
+        record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
+        if "bag_knn" not in record:  # made before this null was; it hangs on the data alone
+            record["bag_knn"] = _bag_neighbors(generate(config.data, config.seed), config.probe)
+        return record
 
     def pretraining(self, config: PretrainingConfig) -> Record:
         """Every arm of §4.1 pre-trained, probed and tuned; a seed that fails in one gives a record too."""
@@ -361,6 +364,7 @@ class Runner:
             "epochs": {"raw": epochs, "tsne": with_tsne},
             **_stack(rows),
             "bag_of_symbols": {split: _bag_scores(dataset, split, config.probe) for split in SPLITS},
+            "bag_knn": _bag_neighbors(dataset, config.probe),
             "seconds": {"train": training["seconds"], "probe": time.monotonic() - started},
             "provenance": provenance(self.device),
             "training_provenance": training["provenance"],
@@ -403,24 +407,30 @@ def probe_checkpoint(
     top = {name: seen.input_token[-1] for name, seen in states.items()}
     row["f1_without"] = task_f1_without(top, dataset, restarts=probe.kmeans_restarts, seed=seed)
 
-    def ids(split: Split, name: str) -> torch.Tensor:
-        return torch.as_tensor(split.labels(name), device=model.device)
+    near = _neighbors(states["validation"].input_token, states["train"].input_token, dataset, probe)
+    row["knn"] = {"percentage": near.percentage.tolist(), "accuracy": near.accuracy.tolist()}
+    return row
 
-    near = neighborhood(
-        states["validation"].input_token,
-        states["train"].input_token,
+
+def _neighbors(unseen: torch.Tensor, seen: torch.Tensor, dataset: Dataset, probe: ProbeConfig) -> Neighborhood:
+    """KNN percentage and accuracy of features of the validation set, [L, Q, D], among the training set's."""
+
+    def ids(split: Split, name: str) -> torch.Tensor:
+        return torch.as_tensor(split.labels(name), device=unseen.device)
+
+    return neighborhood(
+        unseen,
+        seen,
         query_tasks=ids(dataset.validation, "task"),
         query_outputs=ids(dataset.validation, "output"),
         reference_tasks=ids(dataset.train, "task"),
         reference_outputs=ids(dataset.train, "output"),
         k=probe.neighbors,
     )
-    row["knn"] = {"percentage": near.percentage.tolist(), "accuracy": near.accuracy.tolist()}
-    return row
 
 
 def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
-    """Counts of each symbol read, [N, V]: what an instance looks like without its order; a null for clusters."""
+    """Counts of each symbol read, [N, V]: what an instance looks like without its order: a null."""
     part = dataset.splits[split]
     counts = np.zeros((part.n_instances, dataset.config.vocab_size), dtype=np.float32)
     read = np.repeat(part.instructions, part.inputs.shape[1], axis=0)
@@ -434,6 +444,12 @@ def _bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
     bag = bag_of_symbols(dataset, split)[None]
     scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
     return {space: scores[space] for space in ("raw", "tsne")}
+
+
+def _bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> Record:
+    unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
+    near = _neighbors(unseen, seen, dataset, probe)
+    return {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()}
 
 
 def describe(dataset: Dataset) -> Record:

@@ -28,7 +28,11 @@ RECORD = {
         )
     ],
     "knn": {"percentage": [[0.1, 0.1, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.8]]},
-    "bag_of_symbols": {"subset": {"tsne": {"task": {"f1": [0.44], "hard_separated": [0.05]}}}},
+    "bag_of_symbols": {
+        "validation": {"tsne": {"task": {"f1": [0.6]}}},
+        "subset": {"tsne": {"task": {"f1": [0.44], "hard_separated": [0.05]}}},
+    },
+    "bag_knn": {"percentage": 0.7},
     "sizes": {"train": 90, "subset": 210},
 }
 
@@ -59,6 +63,10 @@ READINGS = {
     "knn depth rise": (m.knn_depth_rise("percentage"), 0.6),
     "knn depth rise of the untrained": (m.knn_depth_rise("percentage", epoch=0), 0.1),
     "bag": (m.bag("subset", "task", "f1"), 0.44),
+    "above bag": (m.above_bag("validation", "task", "f1"), 0.3),
+    "above bag of the untrained": (m.above_bag("validation", "task", "f1", epoch=0), -0.2),
+    "knn above bag": (m.knn_above_bag("percentage"), 0.1),
+    "knn above bag of the untrained": (m.knn_above_bag("percentage", epoch=0), -0.5),
     "bag of hard examples": (m.bag("subset", "task", "hard_separated"), 0.05),
     "size below the printed": (m.size_deviation("train", 100), 0.1),
     "size above the printed": (m.size_deviation("subset", 200), 0.05),

@@ -8,7 +8,7 @@ import pytest
 
 from taskclust.claims import CLAIMS, LANGUAGE_CELLS, QUARANTINE, judge
 from taskclust.claims.registry import TABLE_4, TABLE_7
-from taskclust.config import FEED_FORWARD, PRINTED_PARAMETERS, SPLITS, DataConfig, ModelConfig
+from taskclust.config import FEED_FORWARD, LABELS, PRINTED_PARAMETERS, SPLITS, DataConfig, ModelConfig
 from taskclust.data import generate
 from taskclust.profiles import paper
 from taskclust.runs.experiments import count_parameters, describe
@@ -78,7 +78,7 @@ def test_check_has_a_criterion_at_paper_scale_a_null_and_a_source(check):
     assert check.criterion("smoke") is check.smoke
     assert check.name
     assert check.null_name
-    assert check.source in {"table", "text", "ours"}
+    assert check.source in {"table", "text", "ours", "fitted"}
     assert check.reason or check.source != "ours", "what we chose needs a reason"
 
 
@@ -249,3 +249,22 @@ def test_another_feed_forward_width_is_not_table_8():
 
     for cell in CLAIMS["parameter-counts"].cells:
         assert judge(CLAIMS["parameter-counts"], cell, records, "paper", [0]).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("claim", "cell"),
+    [
+        *(("cluster-emergence", split) for split in SPLITS),
+        *(("inner-structure", f"{split}-distribution") for split in SPLITS),
+        *((f"knn-{quantity}", "validation") for quantity in ("percentage", "accuracy")),
+    ],
+)
+def test_what_a_bag_of_symbols_does_as_well_reproduces_nothing(claim, cell):
+    records = world(perfect_record)
+    for record in records:
+        late = record["scores"]["validation"]["tsne"]["task"]["f1"][-1][-1]
+        record["bag_of_symbols"] = {split: {"tsne": {key: {"f1": [late]} for key in LABELS}} for split in SPLITS}
+        record["bag_knn"] = {name: values[-1][-1] for name, values in record["knn"].items()}
+
+    assert verdict(claim, cell, world(perfect_record)).verdict == "reproduced"
+    assert verdict(claim, cell, records).verdict == "not reproduced"

@@ -160,6 +160,16 @@ def test_the_formats_agree(folder, profile):
     assert plain["provenance"] == (perfect_record(0)["provenance"] if profile == "paper" else {})
 
 
+def test_records_of_several_machines_are_all_named(tmp_path):
+    records = [
+        {**perfect_record(n), "provenance": {"commit": "0123abc", "device": f"machine {n % 2}"}} for n in range(3)
+    ]
+
+    page = write(tmp_path / "report", scores=records)
+
+    assert "<tr><th>commit</th><td>0123abc</td></tr><tr><th>device</th><td>machine 0; machine 1</td></tr>" in page
+
+
 def test_report_without_records_has_no_figures_and_says_not_run(tmp_path):
     page = write(tmp_path / "report", made=[], datasets=[], parameters=None)
 

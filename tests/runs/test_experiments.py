@@ -31,7 +31,7 @@ from taskclust.data import PAD, generate
 from taskclust.models import Trainer
 from taskclust.runs import Runner, Store, experiments
 from taskclust.runs.experiments import bag_of_symbols, count_parameters, describe, load_progress, save_progress
-from taskclust.runs.store import CorruptRecordWarning, is_sealed, read_json
+from taskclust.runs.store import CorruptRecordWarning, is_sealed, read_json, seal, write_json
 
 ROOT = Path(__file__).parents[2]
 DATA = DataConfig(
@@ -576,6 +576,21 @@ def test_a_mapping_that_two_tasks_share_is_counted():
     dataset.tasks[1] = replace(dataset.tasks[1], function=dataset.tasks[0].function)
 
     assert describe(dataset)["shared_mappings"] == DATA.n_mappings
+
+
+def test_neighbours_of_bags_of_symbols_are_found_for_older_records_too(record, store):
+    data = generate(CONFIG.data, CONFIG.seed)
+    unseen, seen = (bag_of_symbols(data, split).double() for split in ("validation", "train"))
+    near = torch.cdist(unseen, seen).argsort(stable=True)[:, : CONFIG.probe.neighbors].numpy()
+    same = data.train.labels("task")[near] == data.validation.labels("task")[:, None]
+    path = folder(store, "scores")
+    older = {name: value for name, value in read_json(path / "record.json").items() if name != "bag_knn"}
+    write_json(path / "record.json", older)
+    seal(path)
+
+    assert record["bag_knn"]["percentage"] == pytest.approx(same.mean(), abs=0.1)  # equals may fall otherwise
+    assert 0 < record["bag_knn"]["accuracy"] < 1
+    assert Runner(store).scores(CONFIG) == record
 
 
 @pytest.mark.parametrize("split", SPLITS)
