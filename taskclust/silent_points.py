@@ -165,9 +165,17 @@ SILENT_POINTS = (
     SilentPoint(
         "t-SNE",
         '"optionally ... if it benefits"; Table 6',
-        "scores with and without, both shown",
+        "scores with and without, both shown; verdicts are of those with",
         "the better one",
         "text",
+    ),
+    SilentPoint(
+        "t-SNE's method",
+        "Table 6 uses scikit-learn's names",
+        "exact",
+        "Barnes-Hut, which keeps the affinities to 31 neighbours alone: scikit-learn's default",
+        "reports/search/settings.md; on states made for tests, 200 seeds, scikit-learn's two methods have a mean F1 of "
+        "0.835 and 0.866, ours 0.838",
     ),
     SilentPoint(
         "t-SNE's force in three dimensions",

@@ -107,6 +107,10 @@ TALLIES: dict[str, tuple[str, Callable[[Row], bool]]] = {
         "without",
         lambda row: row["without"]["validation"]["input and output"][0] - _top("validation", "raw")(row) >= 0.25,
     ),
+    "F1 after t-SNE is higher by .25 or more without input and output": (
+        "without",
+        lambda row: row["without"]["validation"]["input and output"][1] - _top("validation", "tsne")(row) >= 0.25,
+    ),
     "more than a tenth of the hard instances are apart from their originals at the end": (
         "epochs",
         lambda row: _top("subset", "hard_separated")(row) > 0.1,

@@ -111,7 +111,14 @@ def test_gain_without_codes_is_counted_where_it_was_measured(tallies):
     def gains(f1):
         return {**run("start", 100, 0.5), "without": {"validation": {"input and output": [f1, 0.0]}}}
 
-    assert tallies("higher by .25", gains(0.76), gains(0.74), run("start", 100, 0.5)) == (1, 2)
+    assert tallies("raw F1 is higher by .25", gains(0.76), gains(0.74), run("start", 100, 0.5)) == (1, 2)
+
+
+def test_gain_without_codes_after_tsne_is_counted_apart(tallies):
+    def gains(f1):
+        return {**run("start", 100, 0.5), "without": {"validation": {"input and output": [0.0, f1]}}}
+
+    assert tallies("after t-SNE is higher by .25", gains(0.76), gains(0.74), gains(0.8)) == (2, 3)
 
 
 def test_hard_instances_apart_are_those_of_the_end(tallies):
