@@ -70,6 +70,11 @@ def since_best(split: str, metric: str) -> Reading:
     return read
 
 
+def after_best(record: Record) -> float:
+    """Fraction of the training that follows the epoch of best validation accuracy."""
+    return 1 - record["best_epoch"] / (len(record["history"]) - 1)
+
+
 def best_rise(split: str, metric: str) -> Reading:
     """Task score at the epoch of best validation accuracy minus the untrained model's."""
     return lambda r: -before_best(split, metric)(r)

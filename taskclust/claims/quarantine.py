@@ -14,12 +14,15 @@ class Finding(NamedTuple):
 
 
 _LINEAGE = "what a hard example shares with its original outweighs what sets their tasks apart"
+_LATE = "a tenth to a quarter of the training is left after the best epoch"
 #: Five seeds. §3's are at Table 5's rate, which is width 768's: at width 256 it leaves most hard examples unlearned.
 _AT_WIDTH_256 = {
     ("cluster-emergence", "validation"): "F1 rises and stays far below 0.8: tasks are a fifteenth of the states' "
     "variance, and would have to be half (reports/search/share-needed.md)",
     ("cluster-emergence", "subset"): _LINEAGE,
     ("clusters-outlast-early-stop", "best-epoch"): "it learns on: best at epochs 154 to 178 of 200",
+    ("clusters-outlast-early-stop", "validation"): _LATE,
+    ("clusters-outlast-early-stop", "subset"): _LATE,
     ("hard-example-separation", "subset"): _LINEAGE,
     ("inner-structure", "validation-distribution"): "distributions rule early (F1 0.8) and give way to inputs, outputs",
     ("inner-structure", "subset-distribution"): "hard distributions stay with the originals they were made from",

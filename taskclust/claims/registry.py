@@ -151,6 +151,16 @@ def _ordering(split: str, still: Criterion | None) -> tuple[Check, ...]:
 def _outlast(split: str) -> tuple[Check, ...]:
     return (
         Check(
+            name="share of the training after the best epoch",
+            reading=m.after_best,
+            null=lambda r: 0.0,
+            null_name="the last epoch is the best, 0 by its making",
+            paper=AtLeast(0.5),
+            smoke=None,
+            source="ours",
+            reason='"long after": half of the training at the least; where little is left, to persist is little',
+        ),
+        Check(
             name="rise of f1 until the best epoch",
             reading=m.best_rise(split, "f1"),
             null=m.best_rise(split, "shuffled_f1"),

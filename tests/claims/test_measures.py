@@ -50,6 +50,7 @@ READINGS = {
     "depth rise of what is flat": (m.depth_rise("validation", "distribution", "f1"), 0.0),
     "baseline stillness": (m.baseline_stillness("validation", "task", "f1"), 0.5 / 4 - 0.1),
     "baseline stillness of what stays": (m.baseline_stillness("validation", "task", "shuffled_f1"), 0.0),
+    "after best": (m.after_best, 0.5),
     "since best": (m.since_best("validation", "f1"), -0.05),
     "before best": (m.before_best("validation", "f1"), -0.55),
     "accuracy lag": (m.accuracy_lag("validation_accuracy"), 0.3),
