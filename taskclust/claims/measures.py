@@ -174,6 +174,21 @@ def bag(split: str, label: str, metric: str) -> Reading:
     return lambda r: float(r["bag_of_symbols"][split]["tsne"][label][metric][0])
 
 
+def merging(epoch: int = -1) -> Reading:
+    """How far clusters join a task's distributions at one checkpoint: ``merging_score`` of taskclust.probes.metrics."""
+    return lambda r: _number(r["merging"]["states"][epoch])
+
+
+def merging_above_bag(epoch: int = -1) -> Reading:
+    """The same less that of a bag of symbols."""
+    return lambda r: merging(epoch)(r) - _number(r["merging"]["bag"])
+
+
+def _number(value: float | None) -> float:
+    """NaN, stored as null, where there is nothing to measure."""
+    return np.nan if value is None else float(value)
+
+
 def above_bag(split: str, label: str, metric: str, epoch: int = -1) -> Reading:
     """The score at one checkpoint less that of a bag of symbols, which knows no order and no model."""
     return lambda r: float(curve(r, split, label, metric)[epoch, -1]) - bag(split, label, metric)(r)

@@ -185,6 +185,21 @@ def _outlast(split: str) -> tuple[Check, ...]:
     )
 
 
+def _merging(name: str, reading: m.Reading, null: m.Reading) -> Check:
+    """Written after it was first measured, at width 256: the matched F1 cannot tell merging from chance."""
+    return Check(
+        name=name,
+        reading=reading,
+        null=null,
+        null_name=UNTRAINED,
+        paper=Exceeds(RISE),
+        smoke=Exceeds(RISE),
+        source="text",
+        reason=f"an effect worth the name: {RISE}",
+        worst=-1.0,
+    )
+
+
 def _printed_epoch() -> Check:
     return Check(
         name="best epoch",
@@ -397,6 +412,17 @@ _CLAIMS = (
         },
         smoke_asserts="the rises (on the subset of ARI and AMI alone) and, on unseen instructions, a late f1 of 0.5, "
         "above a bag's",
+    ),
+    Claim(
+        id="distribution-merging",
+        where="§3.2",
+        sentence="Instances whose instructions are from different distributions of one task are clustered together.",
+        cells={
+            "validation": (
+                _merging("pairs of one task that share a cluster, less pairs of two", m.merging(), m.merging(epoch=0)),
+                _merging("the same less that of a bag of symbols", m.merging_above_bag(), m.merging_above_bag(epoch=0)),
+            )
+        },
     ),
     Claim(
         id="layer-ordering",

@@ -79,6 +79,23 @@ def adjusted_rand_score(table: Int[np.ndarray, "K C"]) -> float:
     return (both - expected) / (highest - expected) if highest != expected else 1.0
 
 
+def merging_score(
+    tasks: Int[np.ndarray, " N"], distributions: Int[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]
+) -> float:
+    """How far clusters join a task's distributions rather than any (§3.2), in [-1, 1]; not from the paper.
+
+    Of the pairs of instances of one task but different distributions, the share in one cluster, less that share of the
+    pairs of different tasks: 1 for the tasks themselves, about 0 where whole distributions fall together by chance,
+    which a matched F1 by task rewards. NaN where every task has one distribution.
+    """
+    in_task, task_pairs, in_cluster, every = pair_counts(contingency(tasks, clusters))
+    in_distribution, distribution_pairs, _, _ = pair_counts(contingency(distributions, clusters))
+    if task_pairs in (distribution_pairs, every):
+        return float("nan")
+    joined = (in_task - in_distribution) / (task_pairs - distribution_pairs)
+    return joined - (in_cluster - in_task) / (every - task_pairs)
+
+
 def agreement(labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray, " N"]) -> Agreement:
     """All four scores: matched macro F1, pairwise F1, ARI, AMI (scikit-learn's, arithmetic normalization)."""
     table = contingency(labels_true, labels_pred)

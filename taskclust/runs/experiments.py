@@ -49,7 +49,10 @@ from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import task_f1_without
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
+from taskclust.probes.kmeans import kmeans
+from taskclust.probes.metrics import merging_score
 from taskclust.probes.neighbors import Neighborhood, neighborhood
+from taskclust.probes.tsne import tsne
 from taskclust.runs.applications import Stage, compare_methods, pretrain
 from taskclust.runs.language import locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
@@ -173,9 +176,7 @@ class Runner:
         config = self.resolve(config)
         self._set_up()
         record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
-        if "bag_knn" not in record:  # made before this null was; it hangs on the data alone
-            record["bag_knn"] = _bag_neighbors(generate(config.data, config.seed), config.probe)
-        return record
+        return record if "merging" in record else {**record, **_from_data(record, config)}  # made before these were
 
     def pretraining(self, config: PretrainingConfig) -> Record:
         """Every arm of §4.1 pre-trained, probed and tuned; a seed that fails in one gives a record too."""
@@ -364,11 +365,11 @@ class Runner:
             "epochs": {"raw": epochs, "tsne": with_tsne},
             **_stack(rows),
             "bag_of_symbols": {split: _bag_scores(dataset, split, config.probe) for split in SPLITS},
-            "bag_knn": _bag_neighbors(dataset, config.probe),
-            "seconds": {"train": training["seconds"], "probe": time.monotonic() - started},
             "provenance": provenance(self.device),
             "training_provenance": training["provenance"],
         }
+        record |= _from_data(record, config)
+        record["seconds"] = {"train": training["seconds"], "probe": time.monotonic() - started}
         write_json(folder / "record.json", record)
 
     def _bar(self, config: ExperimentConfig, verb: str, total: int, initial: int = 0, line: int = 0) -> tqdm:
@@ -446,10 +447,27 @@ def _bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
     return {space: scores[space] for space in ("raw", "tsne")}
 
 
-def _bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> Record:
+def _from_data(record: Record, config: ExperimentConfig) -> Record:
+    """What is measured of a record without its models: the nearest bags of symbols, and how far distributions merge.
+
+    Returns:
+        ``bag_knn``: KNN percentage and accuracy of bags; ``merging``: by checkpoint with t-SNE, "states" of the top
+        layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution.
+    """
+    dataset = generate(config.data, config.seed)
     unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
-    near = _neighbors(unseen, seen, dataset, probe)
-    return {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()}
+    near = _neighbors(unseen, seen, dataset, config.probe)
+    generator = torch.Generator().manual_seed(config.seed)
+    bag = tsne(unseen, generator=generator, **config.probe.tsne_settings()).best()
+    embeddings = torch.cat([torch.tensor(record["scores"]["validation"]["top_embedding"]), bag])
+    tasks, distributions = (dataset.validation.labels(name) for name in ("task", "distribution"))
+    n = len(np.unique(tasks))
+    found = kmeans(embeddings, n, generator=generator, restarts=config.probe.kmeans_restarts).labels.numpy()
+    *states, of_bag = [merging_score(tasks, distributions, clusters) for clusters in found]
+    return {
+        "bag_knn": {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()},
+        "merging": {"states": states, "bag": of_bag},
+    }
 
 
 def describe(dataset: Dataset) -> Record:

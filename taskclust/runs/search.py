@@ -198,13 +198,14 @@ def summarize(record: Record) -> Changes:
             "components": {k: _short(v) for k, v in record["components"][split].items()},
             "end_task": _short(record["instruction_end_components"][split]["task"]),
         }
+    row["merging"] = {name: _short(value) for name, value in record["merging"].items()}
     row["subset"]["hard_separated"] = _short(record["scores"]["subset"]["tsne"]["task"]["hard_separated"])
     return row
 
 
 def _short(value: Any) -> Any:
     """Rounded to three digits, all the way down."""
-    return [_short(v) for v in value] if isinstance(value, list) else round(value, 3)
+    return [_short(v) for v in value] if isinstance(value, list) else value and round(value, 3)
 
 
 def key(changes: Changes, width: int) -> str:

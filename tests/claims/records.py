@@ -39,6 +39,7 @@ def record(seed, best_epoch, curves, *, separated, knn, loss, accuracy):
         "knn": {"percentage": knn.tolist(), "accuracy": knn.tolist()},
         "bag_of_symbols": {key: {"raw": bag, "tsne": bag} for key in SPLITS},
         "bag_knn": {"percentage": 0.7, "accuracy": 0.6},
+        "merging": {"states": [layers[-1] - curves["f1"][0][-1] for layers in curves["f1"]], "bag": 0.0},
     }
 
 

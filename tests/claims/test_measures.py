@@ -33,6 +33,7 @@ RECORD = {
         "subset": {"tsne": {"task": {"f1": [0.44], "hard_separated": [0.05]}}},
     },
     "bag_knn": {"percentage": 0.7},
+    "merging": {"states": [0.1, 0.4, 0.3], "bag": 0.2},
     "sizes": {"train": 90, "subset": 210},
 }
 
@@ -64,6 +65,9 @@ READINGS = {
     "knn depth rise": (m.knn_depth_rise("percentage"), 0.6),
     "knn depth rise of the untrained": (m.knn_depth_rise("percentage", epoch=0), 0.1),
     "bag": (m.bag("subset", "task", "f1"), 0.44),
+    "merging": (m.merging(), 0.3),
+    "merging of an epoch": (m.merging(epoch=0), 0.1),
+    "merging above bag": (m.merging_above_bag(epoch=1), 0.2),
     "above bag": (m.above_bag("validation", "task", "f1"), 0.3),
     "above bag of the untrained": (m.above_bag("validation", "task", "f1", epoch=0), -0.2),
     "knn above bag": (m.knn_above_bag("percentage"), 0.1),

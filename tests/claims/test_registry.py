@@ -19,6 +19,7 @@ EXPECTED = {
     "dataset-statistics",
     "parameter-counts",
     "cluster-emergence",
+    "distribution-merging",
     "layer-ordering",
     "hard-example-separation",
     "inner-structure",

@@ -15,6 +15,7 @@ from taskclust.probes.metrics import (
     agreement,
     contingency,
     matched_f1_score,
+    merging_score,
     pair_counts,
     pairwise_f1_score,
 )
@@ -237,3 +238,36 @@ def test_scores_of_a_table_are_those_of_the_labels():
 def test_labels_of_different_length_or_none_raise(true, pred, message):
     with pytest.raises(ConfigError, match=message):
         agreement(np.array(true, dtype=int), np.array(pred, dtype=int))
+
+
+# --- merging
+
+
+@given(label_pairs())
+def test_merging_is_what_counting_pairs_one_by_one_gives(pair):
+    distributions, clusters = pair
+    tasks = distributions // 2
+    joined = {"one": [], "other": []}
+    for a, b in itertools.combinations(range(len(tasks)), 2):
+        if distributions[a] != distributions[b]:
+            joined["one" if tasks[a] == tasks[b] else "other"].append(clusters[a] == clusters[b])
+
+    found = merging_score(tasks, distributions, clusters)
+
+    if all(joined.values()):
+        assert_close(found, np.mean(joined["one"]) - np.mean(joined["other"]), **EXACT)
+        assert_close(merging_score(tasks, distributions, tasks), 1.0)
+        assert_close(merging_score(tasks, distributions, distributions), 0.0)
+    else:
+        assert np.isnan(found)
+
+
+def test_merging_whole_distributions_by_chance_is_worth_nothing_where_f1_rewards_it():
+    tasks, distributions = np.repeat(np.arange(10), 30), np.repeat(np.arange(20), 15)
+    rng = np.random.default_rng(0)
+    clusterings = [rng.permutation(20)[distributions] % 10 for _ in range(300)]
+
+    merged = [merging_score(tasks, distributions, clusters) for clusters in clusterings]
+
+    assert abs(np.mean(merged)) < 3 * np.std(merged) / np.sqrt(len(merged))
+    assert np.mean([matched_f1_score(contingency(tasks, clusters)) for clusters in clusterings]) > 0.4

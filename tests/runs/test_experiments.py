@@ -578,19 +578,39 @@ def test_a_mapping_that_two_tasks_share_is_counted():
     assert describe(dataset)["shared_mappings"] == DATA.n_mappings
 
 
-def test_neighbours_of_bags_of_symbols_are_found_for_older_records_too(record, store):
+def test_older_records_get_what_hangs_on_the_data_and_the_embeddings_alone(record, store):
+    path = folder(store, "scores")
+    older = read_json(path / "record.json")
+    for name in ("bag_knn", "merging"):
+        del older[name]
+    write_json(path / "record.json", older)
+    seal(path)
+
+    assert Runner(store).scores(CONFIG) == record
+
+
+def test_neighbours_of_bags_of_symbols_are_the_nearest(record):
     data = generate(CONFIG.data, CONFIG.seed)
     unseen, seen = (bag_of_symbols(data, split).double() for split in ("validation", "train"))
     near = torch.cdist(unseen, seen).argsort(stable=True)[:, : CONFIG.probe.neighbors].numpy()
     same = data.train.labels("task")[near] == data.validation.labels("task")[:, None]
-    path = folder(store, "scores")
-    older = {name: value for name, value in read_json(path / "record.json").items() if name != "bag_knn"}
-    write_json(path / "record.json", older)
-    seal(path)
 
     assert record["bag_knn"]["percentage"] == pytest.approx(same.mean(), abs=0.1)  # equals may fall otherwise
     assert 0 < record["bag_knn"]["accuracy"] < 1
-    assert Runner(store).scores(CONFIG) == record
+
+
+def test_merging_is_that_of_the_top_layers_embeddings(record):
+    data = generate(CONFIG.data, CONFIG.seed).validation
+    tasks = data.labels("task")
+    points = np.random.default_rng(0).normal(size=(2, len(tasks), 3)) / 100
+    points[0] += 10 * np.eye(len(set(tasks)), 3)[np.unique(tasks, return_inverse=True)[1]]
+    made_up = {"scores": {"validation": {"top_embedding": points.tolist()}}}
+
+    merging = experiments._from_data(made_up, CONFIG)["merging"]
+
+    assert len(record["merging"]["states"]) == len(record["epochs"]["tsne"])
+    assert merging["states"][0] == pytest.approx(1)
+    assert abs(merging["states"][1]) < 0.5
 
 
 @pytest.mark.parametrize("split", SPLITS)
