@@ -44,6 +44,7 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
         made["codes-taken-out"] = codes_taken_out(records)
     return {
         **made,
+        "merging": merging(records),
         "figure-3-learning": learning(records),
         "figure-4-neighbors": neighbors(records),
         "components": components(records),
@@ -204,6 +205,24 @@ def neighbors(records: Sequence[Record]) -> Figure:
         _layers(axis, *_over_seeds(records, "raw", ("knn", quantity)), style="-")
         axis.set(title=_NAMES[quantity], ylim=(-0.02, 1.02))
     return _finish(figure, axes, f"Nearest training neighbours of unseen instances, {_seeds(records)}")
+
+
+def merging(records: Sequence[Record]) -> Figure:
+    """F1 by task of unseen instructions beside how far clusters join a task's distributions (not in the paper)."""
+    bags = {
+        "F1 by task": [r["bag_of_symbols"]["validation"]["tsne"]["task"]["f1"][0] for r in records],
+        "pairs of a task's distributions in one cluster, less of two tasks": [r["merging"]["bag"] for r in records],
+    }
+    paths: tuple[tuple[str, ...], ...] = (("scores", "validation", "tsne", "task", "f1"), ("merging", "states"))
+    figure, axes = _grid(1, len(bags))
+    for axis, path, (title, bag) in zip(axes[0], paths, bags.items(), strict=True):
+        epochs, *curves = _over_seeds(records, "tsne", path)
+        mean, low, high = (curve[:, -1] if curve.ndim == 2 else curve for curve in curves)
+        axis.plot(epochs, mean, marker=".", label="top layer")
+        axis.fill_between(epochs, low, high, alpha=0.15, linewidth=0)
+        axis.axhline(np.mean(bag), color="grey", linestyle="--", label="bag of symbols")
+        axis.set(title=title, ylim=(-0.1, 1.02))
+    return _finish(figure, axes, f"Merging, {_seeds(records)}")
 
 
 def components(records: Sequence[Record]) -> Figure:

@@ -32,6 +32,7 @@ Record = dict[str, Any]
 #: Which figures stand beside which claim.
 _FIGURES = {
     "cluster-emergence": ("clusters-forming", "figure-6-all-metrics"),
+    "distribution-merging": ("merging",),
     "layer-ordering": ("figure-2-f1",),
     "hard-example-separation": ("components", "codes-taken-out"),
     "plateau-then-rise": ("figure-3-learning",),

@@ -21,6 +21,7 @@ SIZES = [{"sizes": {"train": 7_275, "subset": 180, "validation": 315}}] * 5
 COUNTS = {"counts": {"32": 55_168, "256": 3_193_856, "768": 23_734_272, "2048": 201_711_616}}
 FILES = {"verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "tables.md", "figures", "index.html"}
 FIGURES = {
+    "merging",
     "clusters-forming",
     "figure-2-f1",
     "figure-6-all-metrics",
