@@ -280,7 +280,7 @@ SILENT_POINTS = (
         "source accuracy",
         "outputs alone; the last of equal epochs",
         "enough steps for 1.00 on the sources, which the paper prints; the order of direct and head hangs on when one "
-        "stops (docs/findings.md)",
+        "stops (docs/applications.md)",
     ),
     SilentPoint(
         "switch network: rate, epochs, batch",

@@ -211,7 +211,7 @@ def merging(records: Sequence[Record]) -> Figure:
     """F1 by task of unseen instructions beside how far clusters join a task's distributions (not in the paper)."""
     bags = {
         "F1 by task": [r["bag_of_symbols"]["validation"]["tsne"]["task"]["f1"][0] for r in records],
-        "pairs of a task's distributions in one cluster, less of two tasks": [r["merging"]["bag"] for r in records],
+        "Merging of a task's distributions": [r["merging"]["bag"] for r in records],
     }
     paths: tuple[tuple[str, ...], ...] = (("scores", "validation", "tsne", "task", "f1"), ("merging", "states"))
     figure, axes = _grid(1, len(bags))
