@@ -147,6 +147,22 @@ def other_tsne_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
+def merging_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """How far each run that measured it merges a task's distributions, in falling order at the end."""
+    rows = []
+    for run in runs:
+        states = run.get("merging", {}).get("states") or [None]
+        if None in states:
+            continue
+        highest = states.index(max(states))
+        about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"]}
+        learned = {name: COLUMNS[name](run) for name in ("accuracy", "hard accuracy", "F1")}
+        merged = {"merging": states[-1], "highest": states[highest], "bag's": run["merging"]["bag"]}
+        shown = {name: f"{value:.2f}" for name, value in (learned | merged).items()}
+        rows.append({**about, **shown, "highest at epoch": run["epochs"][highest]})
+    return sorted(rows, key=lambda row: -float(row["merging"]))
+
+
 def correlation_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     """Spearman's rank correlation over runs of a quantity at the end with F1 there.
 
@@ -180,6 +196,10 @@ def main(folder: str) -> None:
     parts = [text + markdown(rows), "In how many runs:\n\n" + markdown(tally_rows(runs))]
     if others := other_tsne_rows(runs):
         parts.append("F1 by task after other t-SNE of the same states:\n\n" + markdown(others))
+    if merged := merging_rows(runs):
+        parts.append(
+            "How far clusters merge a task's distributions (claim distribution-merging):\n\n" + markdown(merged)
+        )
     if together := correlation_rows(runs):
         parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))
     if taken := without_rows(runs):

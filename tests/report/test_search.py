@@ -139,6 +139,22 @@ def test_other_tsne_stand_beside_ours_of_the_runs_that_tried_them():
     assert search.other_tsne_rows(tried[:1]) == []
 
 
+def test_merging_stands_beside_what_is_learned_of_the_runs_that_measured_it():
+    less, more, none = (
+        {**run(name, 100, 0.5), "merging": {"states": states, "bag": 0.01}}
+        for name, states in (("less", [0.0, 0.1]), ("more", [0.4, 0.3]), ("none", [None, None]))
+    )
+
+    rows = search.merging_rows([less, none, run("older", 100, 0.5), more])
+
+    assert [(row["setting"], row["merging"], row["highest"], row["bag's"]) for row in rows] == [
+        ("more", "0.30", "0.40", "0.01"),
+        ("less", "0.10", "0.10", "0.01"),
+    ]
+    assert [row["highest at epoch"] for row in rows] == more["epochs"][:2]
+    assert rows[0]["F1"] == "0.50"
+
+
 def test_runs_that_failed_are_not_counted(tallies):
     assert tallies("nine tenths", run("start", 100, 0.1), run("broken", 100, 0.0, failure="diverged")) == (1, 1)
 
