@@ -176,7 +176,9 @@ class Runner:
         config = self.resolve(config)
         self._set_up()
         record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
-        return record if "merging" in record else {**record, **_from_data(record, config)}  # made before these were
+        if "merging" not in record:  # made before it was
+            record |= _from_data(record, config, generate(config.data, config.seed))
+        return record
 
     def pretraining(self, config: PretrainingConfig) -> Record:
         """Every arm of §4.1 pre-trained, probed and tuned; a seed that fails in one gives a record too."""
@@ -368,7 +370,7 @@ class Runner:
             "provenance": provenance(self.device),
             "training_provenance": training["provenance"],
         }
-        record |= _from_data(record, config)
+        record |= _from_data(record, config, dataset)
         record["seconds"] = {"train": training["seconds"], "probe": time.monotonic() - started}
         write_json(folder / "record.json", record)
 
@@ -447,14 +449,13 @@ def _bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
     return {space: scores[space] for space in ("raw", "tsne")}
 
 
-def _from_data(record: Record, config: ExperimentConfig) -> Record:
+def _from_data(record: Record, config: ExperimentConfig, dataset: Dataset) -> Record:
     """What is measured of a record without its models: the nearest bags of symbols, and how far distributions merge.
 
     Returns:
         ``bag_knn``: KNN percentage and accuracy of bags; ``merging``: by checkpoint with t-SNE, "states" of the top
         layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution.
     """
-    dataset = generate(config.data, config.seed)
     unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
     near = _neighbors(unseen, seen, dataset, config.probe)
     generator = torch.Generator().manual_seed(config.seed)

@@ -38,7 +38,7 @@ def embedded():
     sets = [states(seed) for seed in range(SEEDS)]
     points = torch.stack([p for p, _ in sets])
     ours = tsne(points, generator=torch.Generator().manual_seed(0), iterations=ITERATIONS, restarts=1)
-    # its default, Barnes-Hut, is another method: of 200 seeds it has a mean F1 of .866 where its exact one has .835
+    # its default, Barnes-Hut, is another method: of 200 seeds, 1,000 iterations, it has F1 .866, its exact one .835
     settings = {"method": "exact", "max_iter": ITERATIONS}
     theirs = [TSNE(3, perplexity=10, init="pca", **settings).fit(p.numpy()) for p, _ in sets]
     return {
@@ -76,7 +76,7 @@ def test_scores_over_fifty_seeds_are_distributed_as_with_scikit_learn(embedded, 
     ours, theirs = (scores(embedded[who][0], embedded["tasks"], metric) for who in ("ours", "theirs"))
 
     assert theirs.std() > 0.05  # the states leave room to differ
-    # three metrics of one clustering share 5 %; of 200 seeds F1 has .92
+    # three metrics of one clustering share 5 %; of 200 seeds, 1,000 iterations, F1 has .92
     assert ks_2samp(ours, theirs).pvalue > 0.05 / 3
     assert abs((ours - theirs).mean()) < 2.5 * (ours - theirs).std() / np.sqrt(SEEDS) + 1e-9
 

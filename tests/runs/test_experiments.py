@@ -600,13 +600,13 @@ def test_neighbours_of_bags_of_symbols_are_the_nearest(record):
 
 
 def test_merging_is_that_of_the_top_layers_embeddings(record):
-    data = generate(CONFIG.data, CONFIG.seed).validation
-    tasks = data.labels("task")
+    data = generate(CONFIG.data, CONFIG.seed)
+    tasks = data.validation.labels("task")
     points = np.random.default_rng(0).normal(size=(2, len(tasks), 3)) / 100
     points[0] += 10 * np.eye(len(set(tasks)), 3)[np.unique(tasks, return_inverse=True)[1]]
     made_up = {"scores": {"validation": {"top_embedding": points.tolist()}}}
 
-    merging = experiments._from_data(made_up, CONFIG)["merging"]
+    merging = experiments._from_data(made_up, CONFIG, data)["merging"]
 
     assert len(record["merging"]["states"]) == len(record["epochs"]["tsne"])
     assert merging["states"][0] == pytest.approx(1)
