@@ -216,8 +216,10 @@ class ClaimSession:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle profile, device and store before anything is collected, so that a wrong option ends at once."""
-    if hasattr(config, "workerinput") or config.getoption("help", default=False):
+    if config.getoption("help", default=False):
         return
+    if config.getoption("numprocesses", default=None) and any("benchmarks" in argument for argument in config.args):
+        raise pytest.UsageError("--numprocesses: claims are judged together, in one process; use --workers")
     profile = chosen_profile(config)
     device = config.getoption("--device") or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():

@@ -461,6 +461,15 @@ def test_replaying_on_a_cpu_is_refused(run):
     assert "--replay: a CPU has no launches to save; leave it out, or run on a GPU" in output
 
 
+def test_claims_in_processes_of_xdist_are_refused(run):
+    pytest.importorskip("xdist")
+
+    code, output = run("--numprocesses=2")
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "--numprocesses: claims are judged together, in one process; use --workers" in output
+
+
 def test_a_finding_is_expected_to_fail_and_its_success_fails_the_run(run, root_conftest, monkeypatch, tmp_path):
     finding = SimpleNamespace(reason="too many", evidence="a record")
     monkeypatch.setitem(root_conftest.QUARANTINE, ("smoke", "parameter-counts", "width-32"), finding)

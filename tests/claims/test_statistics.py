@@ -93,8 +93,9 @@ def test_sign_flip_equals_the_enumeration_of_all_sets(values):
 
 
 @quick
-@given(values=st.lists(numbers, min_size=2, max_size=7, unique=True))
+@given(values=st.lists(st.integers(-999, 999), min_size=2, max_size=7, unique=True))
 def test_sign_flip_equals_scipys_permutation_test(values):
+    # whole numbers, whose sums are exact: scipy knows equal sums by a tolerance relative to them, none where they are 0
     expected = stats.permutation_test(
         (np.array(values),), np.sum, permutation_type="samples", alternative="greater", n_resamples=np.inf, vectorized=0
     )
