@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 
-from taskclust.config import ARMS, AlignmentConfig, AnyConfig, ExperimentConfig, PretrainingConfig
+from taskclust.config import ARMS, AlignmentConfig, AnyConfig, DataConfig, ExperimentConfig, PretrainingConfig
 from taskclust.data import generate
 from taskclust.models import Decoder
 from taskclust.models.decoder import decoder_config
 from taskclust.models.precision import matmul_flops
 from taskclust.runs.experiments import RecordKind, Runner
 
-#: Share of the timed product's speed that a training step reached at width 768 on a CPU (with AMX; with AVX2 alone),
-#: and the seconds of one step that do not depend on the width. An estimate is good to a factor of two.
-_EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.2, "float32": 0.5}, 0.015
+#: Share of the timed product's speed that a training step reaches at width 768 on a CPU (bfloat16: .2 with AMX, .45
+#: with AVX512-BF16), and the seconds of one step that hang on no width. An estimate is good to a factor of two.
+_EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.3, "float32": 0.5}, 0.015
 #: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
 _TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
 
@@ -41,7 +42,12 @@ class Estimate:
 
 def estimate(runner: Runner, configs: Sequence[AnyConfig], kind: RecordKind = "scores") -> list[Estimate]:
     """The cost of each run of one kind, on one core or on the GPU."""
-    return [_one(runner, config, kind) for config in configs]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the product is that of one core
+    try:
+        return [_one(runner, config, kind) for config in configs]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _one(runner: Runner, config: AnyConfig, kind: RecordKind) -> Estimate:
@@ -60,23 +66,31 @@ def _stages(config: AnyConfig) -> list[ExperimentConfig]:
     return [config.stage("training")] if isinstance(config, AlignmentConfig) else [config]
 
 
+@cache
+def _sizes(data: DataConfig) -> tuple[int, int, int]:
+    """Tokens and instructions of the training set, and pairs of points embedded; of one seed, as others are alike."""
+    splits = generate(data, seed=0).splits
+    train, embedded = splits["train"], (splits["validation"], splits["subset"])
+    tokens = int(train.lengths.sum()) + train.n_instances
+    return tokens, len(train.lengths), sum(split.n_instances**2 for split in embedded)
+
+
 def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
     """Hours and gigabytes of one training and the probes of its checkpoints."""
-    data = generate(config.data, config.seed)
+    tokens, instructions, pairs = _sizes(config.data)
     with torch.device("meta"):
         parameters = Decoder(decoder_config(config.data, config.model)).num_parameters()
     precision = config.training.precision
     low = precision == "bfloat16"
     speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY[precision]
-    tokens = int(data.train.lengths.sum()) + data.train.n_instances
-    steps = -(-len(data.train.lengths) // config.training.batch_instructions)
+    steps = -(-instructions // config.training.batch_instructions)
     training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
     checkpoints = len(config.training.checkpoints) + 1
     embedded = 4 if config.probe.tsne_at == "few" else checkpoints
-    pairs = sum(data.splits[name].n_instances ** 2 for name in ("validation", "subset")) * (config.model.layers + 1)
     iterations = config.probe.tsne_restarts * config.probe.iterations
+    problems = embedded * (config.model.layers + 1)
     probing = (
-        embedded * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * tokens / speed
+        problems * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * tokens / speed
     )
     size = parameters * (2 if low else 4) * checkpoints
     return (training + probing) / 3600, size / 1e9

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from taskclust.config import ModelConfig
 from taskclust.models import Decoder
@@ -55,6 +56,31 @@ def test_more_to_do_costs_more_hours(runner, dearer):
     cheap, dear = estimate(runner, [CONFIG, dearer])
 
     assert 0 < cheap.hours < dear.hours
+
+
+def test_data_of_all_seeds_are_sized_once(runner, monkeypatch):
+    module._sizes.cache_clear()
+    generated = []
+    original = module.generate
+    monkeypatch.setattr(module, "generate", lambda *args, **named: generated.append(args) or original(*args, **named))
+
+    estimate(runner, [replace(CONFIG, seed=seed) for seed in range(3)])
+
+    assert len(generated) == 1
+
+
+def test_the_product_is_timed_on_one_core(runner, monkeypatch):
+    before = torch.get_num_threads()
+    used = []
+    monkeypatch.setattr(module, "matmul_flops", lambda *_: used.append(torch.get_num_threads()) or 1e11)
+    torch.set_num_threads(2)
+    try:
+        estimate(runner, [CONFIG])
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+    assert (set(used), after) == ({1}, 2)
 
 
 def test_few_embeddings_cost_less_than_all(runner):
