@@ -22,6 +22,12 @@ ROOT = Path(__file__).parents[1]
 COUNTED = {"width-32", "width-256", "width-768", "width-2048"}
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Runs inside a worker of xdist are no workers, for which pytest-benchmark takes whatever inherits this."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture
 def root_conftest(pytestconfig):
     return pytestconfig.pluginmanager.get_plugin(str(ROOT / "conftest.py"))

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from taskclust.report import clusterings
+from taskclust.probes.algorithms import ALGORITHMS, task_f1
+from taskclust.runs import clusterings
 
 TASKS = np.repeat([0, 1, 2], 15)
 APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(size=(45, 3))
@@ -20,17 +21,17 @@ def record(seed, points, norm="after"):
     }
 
 
-@pytest.mark.parametrize("name", clusterings.ALGORITHMS)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_clusters_that_lie_apart_are_found_and_mixed_ones_are_not(name):
     mixed = np.random.default_rng(1).permutation(TASKS)
 
-    assert clusterings.task_f1(APART, TASKS)[name] == 1
-    assert clusterings.task_f1(APART, mixed)[name] < 0.6
+    assert task_f1(APART, TASKS)[name] == 1
+    assert task_f1(APART, mixed)[name] < 0.6
 
 
 def test_rows_hold_the_mean_and_the_highest_of_a_models_seeds_at_the_last_epoch():
     noise = np.random.default_rng(2).normal(size=APART.shape)
-    low = clusterings.task_f1(noise, TASKS)["Ward"]
+    low = task_f1(noise, TASKS)["Ward"]
 
     first, *_, other = clusterings.clustering_rows([record(0, APART), record(1, noise), record(0, APART, "before")])
 
@@ -46,5 +47,5 @@ def test_a_table_names_the_command_that_made_it(tmp_path):
     clusterings.main(str(to), str(path))
 
     text = to.read_text()
-    assert f"python -m taskclust.report.clusterings {to} {path}" in text
+    assert f"python -m taskclust.runs.clusterings {to} {path}" in text
     assert "| average linkage" in text
