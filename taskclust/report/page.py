@@ -159,7 +159,7 @@ def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _inline(figure: Figure) -> str:
     """The figure as text inside the page."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=80)
+    figure.savefig(image, format="png", dpi=75)
     return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
 
 
