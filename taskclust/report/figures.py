@@ -1,6 +1,6 @@
 """Figures in the form of the paper's: score against epoch, one line a layer, one panel a label. Reads records only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -45,6 +45,7 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
     return {
         **made,
         "merging": merging(records),
+        "by-mapping": by_mapping(records),
         "figure-3-learning": learning(records),
         "figure-4-neighbors": neighbors(records),
         "components": components(records),
@@ -216,13 +217,37 @@ def merging(records: Sequence[Record]) -> Figure:
     paths: tuple[tuple[str, ...], ...] = (("scores", "validation", "tsne", "task", "f1"), ("merging", "states"))
     figure, axes = _grid(1, len(bags))
     for axis, path, (title, bag) in zip(axes[0], paths, bags.items(), strict=True):
-        epochs, *curves = _over_seeds(records, "tsne", path)
-        mean, low, high = (curve[:, -1] if curve.ndim == 2 else curve for curve in curves)
-        axis.plot(epochs, mean, marker=".", label="top layer")
-        axis.fill_between(epochs, low, high, alpha=0.15, linewidth=0)
-        axis.axhline(np.mean(bag), color="grey", linestyle="--", label="bag of symbols")
-        axis.set(title=title, ylim=(-0.1, 1.02))
+        _top_layer(axis, records, path, {"bag of symbols": bag})
+        axis.set(title=title)
     return _finish(figure, axes, f"Merging, {_seeds(records)}")
+
+
+def by_mapping(records: Sequence[Record]) -> Figure:
+    """Clusters as many as mappings: their F1, and how far they join a mapping's distributions (not in the paper)."""
+    figure, axes = _grid(len(SPLITS), 2)
+    titles = {"f1": "F1 by mapping", "merging": "Merging of a mapping's distributions"}
+    for line, split in zip(axes, SPLITS, strict=True):
+        for axis, (score, title) in zip(line, titles.items(), strict=True):
+            nulls = {
+                "bag of symbols": [r["by_mapping"][split][score]["bag"] for r in records],
+                "chance": [r["by_mapping"][split][score]["chance"] for r in records],
+            }
+            _top_layer(axis, records, ("by_mapping", split, score, "states"), nulls)
+            axis.set(title=title, ylabel=_NAMES[split])
+    return _finish(figure, axes, f"Clusters by mapping, {_seeds(records)}")
+
+
+def _top_layer(
+    axis: Axes, records: Sequence[Record], path: tuple[str, ...], nulls: Mapping[str, Sequence[float | None]]
+) -> None:
+    """The top layer's curve after t-SNE, mean and range over seeds, and the mean of each null."""
+    epochs, *curves = _over_seeds(records, "tsne", path)
+    mean, low, high = (curve[:, -1] if curve.ndim == 2 else curve for curve in curves)
+    axis.plot(epochs, mean, marker=".", label="top layer")
+    axis.fill_between(epochs, low, high, alpha=0.15, linewidth=0)
+    for (name, values), style in zip(nulls.items(), ("--", ":"), strict=False):
+        axis.axhline(np.mean(np.array(values, dtype=float)), color="grey", linestyle=style, label=name)
+    axis.set_ylim(-0.35, 1.02)  # merging is below nothing where hard examples lie with their originals
 
 
 def components(records: Sequence[Record]) -> Figure:

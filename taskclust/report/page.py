@@ -20,6 +20,7 @@ from taskclust.report.tables import (
     comma_separated,
     count_rows,
     language_rows,
+    mapping_rows,
     markdown,
     size_rows,
     tuning_rows,
@@ -32,7 +33,7 @@ Record = dict[str, Any]
 #: Which figures stand beside which claim.
 _FIGURES = {
     "cluster-emergence": ("clusters-forming", "figure-6-all-metrics"),
-    "distribution-merging": ("merging",),
+    "distribution-merging": ("merging", "by-mapping"),
     "layer-ordering": ("figure-2-f1",),
     "hard-example-separation": ("components", "codes-taken-out"),
     "plateau-then-rise": ("figure-3-learning",),
@@ -107,6 +108,7 @@ def write_report(
         "Table 1: open language models": language_rows(language) if language else [],
         "Table 2: alignment": alignment_rows(alignment),
         "Figure 5b in numbers: validation accuracy during tuning": tuning_rows(pretraining),
+        "Clusters by mapping, an input and its output in one task (not in the paper)": mapping_rows(scores),
         "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
         "Table 8: parameters": count_rows(parameters) if parameters else [],
     }

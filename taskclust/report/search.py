@@ -163,6 +163,26 @@ def merging_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -float(row["merging"]))
 
 
+def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
+    """F1 by mapping of each run that measured it, and merging of a mapping's distributions, highest F1 first."""
+    rows = []
+    for run in runs:
+        if "by_mapping" not in run:
+            continue
+        unseen, subset = (run["by_mapping"][split] for split in ("validation", "subset"))
+        about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"]}
+        shown = {
+            **{name: COLUMNS[name](run) for name in ("accuracy", "hard accuracy", "F1")},
+            "F1 by mapping": unseen["f1"]["states"][-1],
+            "chance's": unseen["f1"]["chance"],
+            "merging": unseen["merging"]["states"][-1],
+            "subset": subset["f1"]["states"][-1],
+            "its chance's": subset["f1"]["chance"],
+        }
+        rows.append({**about, **{name: "–" if value is None else f"{value:.2f}" for name, value in shown.items()}})
+    return sorted(rows, key=lambda row: -float(row["F1 by mapping"]))
+
+
 def correlation_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     """Spearman's rank correlation over runs of a quantity at the end with F1 there.
 
@@ -199,6 +219,11 @@ def main(folder: str) -> None:
     if merged := merging_rows(runs):
         parts.append(
             "How far clusters merge a task's distributions (claim distribution-merging):\n\n" + markdown(merged)
+        )
+    if mapped := by_mapping_rows(runs):
+        parts.append(
+            "Clusters as many as mappings, an input and its output in one task: F1 by mapping and merging of a "
+            "mapping's distributions, on unseen instructions, and F1 on the subset:\n\n" + markdown(mapped)
         )
     if together := correlation_rows(runs):
         parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))

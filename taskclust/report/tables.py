@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tabulate import tabulate
 from taskclust.claims import CLAIMS, QUARANTINE, CellResult, CheckResult, shown
 from taskclust.claims.measures import LEVELS, epochs_to, last_drop, tuning
 from taskclust.claims.statistics import Verdict, interval
-from taskclust.config import LABELS, PRINTED_CLUSTERS, PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES
+from taskclust.config import LABELS, PRINTED_CLUSTERS, PRINTED_DROPS, PRINTED_PARAMETERS, PRINTED_SIZES, SPLITS
 
 _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
 
@@ -202,6 +202,25 @@ def tuning_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "accuracy at the end": _with_interval([float(curve[-1]) for curve in curves]),
             "seeds": ", ".join(str(record["config"]["seed"]) for record in records),
         })  # fmt: skip
+    return rows
+
+
+def mapping_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Clusters as many as mappings, one row a split and state: what they are, beside the nulls; with 95 % intervals."""
+    scores = [record["by_mapping"] for record in records if not record["failure"]]
+    readings: dict[str, Callable[[dict[str, Any]], float | None]] = {
+        "untrained": lambda score: score["states"][0],
+        "at the end": lambda score: score["states"][-1],
+        "null: bag of symbols": lambda score: score["bag"],
+        "null: chance": lambda score: score["chance"],
+    }
+    columns = {"F1 by mapping": "f1", "merging of a mapping's distributions": "merging"}
+    rows = []
+    for split in SPLITS if scores else ():
+        for name, reading in readings.items():
+            values = {title: [reading(found[split][score]) for found in scores] for title, score in columns.items()}
+            cells = {title: _with_interval(np.array(part, dtype=float).tolist()) for title, part in values.items()}
+            rows.append({"set": split, "top layer's states": name, **cells, "seeds": len(scores)})
     return rows
 
 

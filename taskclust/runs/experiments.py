@@ -50,7 +50,7 @@ from taskclust.probes.codes import task_f1_without
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from taskclust.probes.hidden import HiddenStates, hidden_states
 from taskclust.probes.kmeans import kmeans
-from taskclust.probes.metrics import merging_score
+from taskclust.probes.metrics import contingency, matched_f1_score, merging_score
 from taskclust.probes.neighbors import Neighborhood, neighborhood
 from taskclust.probes.tsne import tsne
 from taskclust.runs.applications import Stage, compare_methods, pretrain
@@ -64,6 +64,7 @@ VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretra
             "language": 1}  # fmt: skip
 
 #: Seconds between saves of a training that can be continued.
+CHANCE_DRAWS = 5
 SAVE_EVERY = 60.0
 
 Record = dict[str, Any]
@@ -176,7 +177,7 @@ class Runner:
         config = self.resolve(config)
         self._set_up()
         record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
-        if "merging" not in record:  # made before it was
+        if "by_mapping" not in record:  # made before it was
             record |= _from_data(record, config, generate(config.data, config.seed))
         return record
 
@@ -454,20 +455,58 @@ def _from_data(record: Record, config: ExperimentConfig, dataset: Dataset) -> Re
 
     Returns:
         ``bag_knn``: KNN percentage and accuracy of bags; ``merging``: by checkpoint with t-SNE, "states" of the top
-        layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution.
+        layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution;
+        ``by_mapping``: by split the same, and matched F1, of clusters as many as mappings: :func:`_by_mapping`.
     """
-    unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
-    near = _neighbors(unseen, seen, dataset, config.probe)
+    bags = {split: bag_of_symbols(dataset, split)[None] for split in ("train", *SPLITS)}
+    near = _neighbors(bags["validation"], bags["train"], dataset, config.probe)
     generator = torch.Generator().manual_seed(config.seed)
-    bag = tsne(unseen, generator=generator, **config.probe.tsne_settings()).best()
-    embeddings = torch.cat([torch.tensor(record["scores"]["validation"]["top_embedding"]), bag])
+
+    def with_bag(split: str) -> torch.Tensor:
+        bag = tsne(bags[split], generator=generator, **config.probe.tsne_settings()).best()
+        return torch.cat([torch.tensor(record["scores"][split]["top_embedding"]), bag])
+
     tasks, distributions = (dataset.validation.labels(name) for name in ("task", "distribution"))
-    n = len(np.unique(tasks))
-    found = kmeans(embeddings, n, generator=generator, restarts=config.probe.kmeans_restarts).labels.numpy()
+    unseen = with_bag("validation")
+    found = _clusters(unseen, tasks, config.probe, generator)
     *states, of_bag = [merging_score(tasks, distributions, clusters) for clusters in found]
     return {
         "bag_knn": {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()},
         "merging": {"states": states, "bag": of_bag},
+        "by_mapping": {
+            "validation": _by_mapping(unseen, dataset.validation, config.probe, generator),
+            "subset": _by_mapping(with_bag("subset"), dataset.subset, config.probe, generator),
+        },
+    }
+
+
+def _clusters(points: torch.Tensor, labels: np.ndarray, probe: ProbeConfig, generator: torch.Generator) -> np.ndarray:
+    """k-means of each set of points, as many clusters as there are labels, [B, N]."""
+    n_classes = len(np.unique(labels))
+    return kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.numpy()
+
+
+def _by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generator: torch.Generator) -> Record:
+    """Whether clusters, as many as there are mappings, are mappings whatever the distribution.
+
+    No two tasks share a mapping: it is one of a task, and it is an input and an output. ``points`` are the states'
+    embeddings by checkpoint, and last the bag's. The null "chance" is what comes of clustering when each distribution
+    has a random place for each of its mappings, the same for all its instances.
+
+    Returns:
+        "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag", "chance".
+    """
+    mappings, places = split.labels("mapping"), np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
+    drawn = torch.randn(CHANCE_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
+    found = [*_clusters(points, mappings, probe, generator), *_clusters(drawn, mappings, probe, generator)]
+    scores = {
+        "f1": [matched_f1_score(contingency(mappings, clusters)) for clusters in found],
+        "merging": [merging_score(mappings, places, clusters) for clusters in found],
+    }
+    n = len(points)
+    return {
+        name: {"states": values[: n - 1], "bag": values[n - 1], "chance": float(np.mean(values[n:]))}
+        for name, values in scores.items()
     }
 
 

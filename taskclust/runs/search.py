@@ -195,16 +195,18 @@ def summarize(record: Record) -> Changes:
             "distribution_mapping": _short(spaces["tsne"]["distribution_mapping"]["f1"]),
             "label_inertia": _short(spaces["raw"]["task"]["label_inertia"]),
             "label_inertia_tsne": _short(spaces["tsne"]["task"]["label_inertia"]),
-            "components": {k: _short(v) for k, v in record["components"][split].items()},
+            "components": _short(record["components"][split]),
             "end_task": _short(record["instruction_end_components"][split]["task"]),
         }
-    row["merging"] = {name: _short(value) for name, value in record["merging"].items()}
+    row["merging"], row["by_mapping"] = _short(record["merging"]), _short(record["by_mapping"])
     row["subset"]["hard_separated"] = _short(record["scores"]["subset"]["tsne"]["task"]["hard_separated"])
     return row
 
 
 def _short(value: Any) -> Any:
     """Rounded to three digits, all the way down."""
+    if isinstance(value, dict):
+        return {name: _short(part) for name, part in value.items()}
     return [_short(v) for v in value] if isinstance(value, list) else value and round(value, 3)
 
 

@@ -22,6 +22,7 @@ COUNTS = {"counts": {"32": 55_168, "256": 3_193_856, "768": 23_734_272, "2048": 
 FILES = {"verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "tables.md", "figures", "index.html"}
 FIGURES = {
     "merging",
+    "by-mapping",
     "clusters-forming",
     "figure-2-f1",
     "figure-6-all-metrics",

@@ -155,6 +155,22 @@ def test_merging_stands_beside_what_is_learned_of_the_runs_that_measured_it():
     assert rows[0]["F1"] == "0.50"
 
 
+def test_clusters_by_mapping_are_those_of_the_end_highest_first():
+    def made(name, f1, merging):
+        score = {
+            "f1": {"states": [0.9, f1], "bag": 0.1, "chance": 0.4},
+            "merging": {"states": [0.0, merging], "bag": 0.0, "chance": 0.0},
+        }
+        return {**run(name, 100, 0.5), "by_mapping": {"validation": score, "subset": score}}
+
+    rows = search.by_mapping_rows([made("less", 0.6, 0.2), run("older", 100, 0.5), made("more", 0.8, None)])
+
+    assert [row["setting"] for row in rows] == ["more", "less"]
+    assert [row["F1 by mapping"] for row in rows] == [row["subset"] for row in rows] == ["0.80", "0.60"]
+    assert [row["merging"] for row in rows] == ["–", "0.20"]
+    assert rows[0]["chance's"] == rows[0]["its chance's"] == "0.40"
+
+
 def test_runs_that_failed_are_not_counted(tallies):
     assert tallies("nine tenths", run("start", 100, 0.1), run("broken", 100, 0.0, failure="diverged")) == (1, 1)
 

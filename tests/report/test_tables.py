@@ -13,6 +13,7 @@ from taskclust.report.tables import (
     check_rows,
     comma_separated,
     count_rows,
+    mapping_rows,
     markdown,
     number,
     size_rows,
@@ -237,3 +238,24 @@ def test_csv_comes_back_as_it_was():
     found = list(csv.DictReader(io.StringIO(comma_separated(rows), newline="")))
 
     assert found == [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+def test_clusters_by_mapping_stand_beside_their_nulls_with_what_cannot_be_measured_left_blank():
+    records = [perfect_record(seed) for seed in SEEDS]
+    for record, late in zip(records, (0.7, 0.8, 0.9, 0.8, 0.8), strict=True):
+        validation, subset = (record["by_mapping"][split] for split in ("validation", "subset"))
+        validation["f1"] = {"states": [0.1, late], "bag": 0.2, "chance": 0.45}
+        subset["merging"] = {"states": [None, None], "bag": None, "chance": None}
+
+    rows = mapping_rows([*records, {"failure": "loss nan in epoch 3"}])
+
+    assert len(rows) == 8
+    found = {(row["set"], row["top layer's states"]): row for row in rows}
+    f1 = {name: found["validation", name]["F1 by mapping"] for name in ("untrained", "at the end", "null: chance")}
+    assert f1 == {"untrained": "0.1", "at the end": "0.8 [0.712, 0.888]", "null: chance": "0.45"}
+    assert found["subset", "at the end"]["merging of a mapping's distributions"] == "–"
+    assert {row["seeds"] for row in rows} == {5}
+
+
+def test_without_records_there_are_no_clusters_by_mapping():
+    assert mapping_rows([]) == []

@@ -8,11 +8,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.cluster import KMeans
 
 from taskclust.config import (
     FEED_FORWARD,
@@ -27,8 +29,9 @@ from taskclust.config import (
     TrainingConfig,
     to_dict,
 )
-from taskclust.data import PAD, generate
+from taskclust.data import PAD, Dataset, generate
 from taskclust.models import Trainer
+from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.runs import Runner, Store, experiments
 from taskclust.runs.experiments import bag_of_symbols, count_parameters, describe, load_progress, save_progress
 from taskclust.runs.store import CorruptRecordWarning, is_sealed, read_json, seal, write_json
@@ -581,7 +584,7 @@ def test_a_mapping_that_two_tasks_share_is_counted():
 def test_older_records_get_what_hangs_on_the_data_and_the_embeddings_alone(record, store):
     path = folder(store, "scores")
     older = read_json(path / "record.json")
-    for name in ("bag_knn", "merging"):
+    for name in ("bag_knn", "merging", "by_mapping"):
         del older[name]
     write_json(path / "record.json", older)
     seal(path)
@@ -599,18 +602,53 @@ def test_neighbours_of_bags_of_symbols_are_the_nearest(record):
     assert 0 < record["bag_knn"]["accuracy"] < 1
 
 
+def planted(data: Dataset, label: str) -> dict[str, Any]:
+    """A record whose first checkpoint's top layer has a place for each of the labels and whose last has noise alone."""
+    rng = np.random.default_rng(0)
+    scores = {}
+    for name in SPLITS:
+        labels = np.unique(data.splits[name].labels(label), return_inverse=True)[1]
+        points = rng.normal(size=(2, len(labels), 3))
+        points[0] += 1000 * rng.normal(size=(labels.max() + 1, 3))[labels]
+        scores[name] = {"top_embedding": points.tolist()}
+    return {"scores": scores}
+
+
 def test_merging_is_that_of_the_top_layers_embeddings(record):
     data = generate(CONFIG.data, CONFIG.seed)
-    tasks = data.validation.labels("task")
-    points = np.random.default_rng(0).normal(size=(2, len(tasks), 3)) / 100
-    points[0] += 10 * np.eye(len(set(tasks)), 3)[np.unique(tasks, return_inverse=True)[1]]
-    made_up = {"scores": {"validation": {"top_embedding": points.tolist()}}}
 
-    merging = experiments._from_data(made_up, CONFIG, data)["merging"]
+    merging = experiments._from_data(planted(data, "task"), CONFIG, data)["merging"]
 
     assert len(record["merging"]["states"]) == len(record["epochs"]["tsne"])
     assert merging["states"][0] == pytest.approx(1)
     assert abs(merging["states"][1]) < 0.5
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_clusters_by_mapping_are_those_of_the_top_layers_embeddings(record, split):
+    data = generate(CONFIG.data, CONFIG.seed)
+
+    found = experiments._from_data(planted(data, "mapping"), CONFIG, data)["by_mapping"][split]
+
+    assert len(record["by_mapping"][split]["f1"]["states"]) == len(record["epochs"]["tsne"])
+    assert found["f1"]["states"][0] == pytest.approx(1)
+    assert found["f1"]["states"][1] < 0.6
+    assert found["f1"]["bag"] < 1
+
+
+def test_by_mapping_chance_is_what_places_that_know_no_task_get():
+    """Each distribution has a place for each of its mappings, drawn anew here: twice as many places as clusters."""
+    data = generate(DataConfig(), 0)
+
+    found = experiments._from_data(planted(data, "task"), CONFIG, data)["by_mapping"]["validation"]
+
+    rng = np.random.default_rng(1)
+    places = np.unique(data.validation.labels("distribution_mapping"), return_inverse=True)[1]
+    mappings = data.validation.labels("mapping")
+    points = rng.normal(size=(places.max() + 1, 30))[places]
+    clusters = KMeans(len(np.unique(mappings)), n_init=10, random_state=0).fit_predict(points)
+    assert found["f1"]["chance"] == pytest.approx(matched_f1_score(contingency(mappings, clusters)), abs=0.08)
+    assert abs(found["merging"]["chance"]) < 0.05
 
 
 @pytest.mark.parametrize("split", SPLITS)

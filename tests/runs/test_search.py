@@ -60,6 +60,8 @@ def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(ti
     for split in ("validation", "subset"):
         expected = record["scores"][split]["tsne"]["task"]["f1"]
         assert row[split]["tsne"] == [[round(v, 3) for v in layer] for layer in expected]
+    late = row["by_mapping"]["subset"]["f1"]["states"][-1]
+    assert late == round(record["by_mapping"]["subset"]["f1"]["states"][-1], 3)
     assert set(row["without"]["subset"]) == {"input", "output", "input and output", "distribution"}
     assert all(0 < f1 <= 1 for found in row["without"].values() for both in found.values() for f1 in both)
     assert set(row["without_untrained"]) == {"validation", "subset"}
