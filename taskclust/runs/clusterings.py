@@ -1,6 +1,7 @@
-"""Does k-means miss clusters of tasks that others find? F1 by task of other algorithms on the embeddings of records.
+"""Does k-means miss clusters of tasks that others find, or that more clusters than tasks would show?
 
-``python -m taskclust.runs.clusterings TABLE.md RECORD.json...`` writes a table.
+``python -m taskclust.runs.clusterings TABLE.md RECORD.json...`` writes two tables: F1 by task of other algorithms on
+the embeddings of records, and of k-means with more clusters, beside a bag of symbols.
 """
 
 import sys
@@ -9,21 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tabulate import tabulate
 
-from taskclust.config import SPLITS
-from taskclust.probes.algorithms import ALGORITHMS, task_f1
+from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
+from taskclust.data import generate
+from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
+from taskclust.probes.tsne import tsne
+from taskclust.runs.experiments import bag_of_symbols
 from taskclust.runs.store import read_json
 
+Record = dict[str, Any]
+#: Clusters for each task; the paper's scores are read as of one.
+CLUSTERS_A_TASK = (1, 2, 3, 5)
 
-def clustering_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+
+def clustering_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """A row for each width, place of the norm and split: the mean over seeds and, in brackets, the highest."""
-    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for record in records:
-        model = record["config"]["model"]
-        groups.setdefault((model["width"], model["norm"]), []).append(record)
     rows = []
-    for (width, norm), group in sorted(groups.items()):
+    for about, group in _models(records):
         for split in SPLITS:
             found = []
             for record in group:
@@ -31,21 +36,78 @@ def clustering_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 found.append(task_f1(points, np.array(record["identities"][split]["task"])))
             f1 = {name: [row[name] for row in found] for name in ALGORITHMS}
             cells = {name: f"{np.mean(values):.2f} ({max(values):.2f})" for name, values in f1.items()}
-            rows.append({"width": width, "norm": norm, "seeds": len(group), "split": split, **cells})
+            rows.append({**about, "split": split, **cells})
     return rows
 
 
+def majority_rows(records: Sequence[Record], bags: dict[int, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """A row for each model, split and number of clusters: F1 by the clusters' majority and, in brackets, the ARI.
+
+    Args:
+        records: of which the first and the last embedding are clustered.
+        bags: by seed and split the embedding of the bags of symbols.
+    """
+    rows = []
+    for about, group in _models(records):
+        for split in SPLITS:
+            for a_task in CLUSTERS_A_TASK:
+                found: dict[str, list[tuple[float, float]]] = {"untrained": [], "at the end": [], "bag of symbols": []}
+                for record in group:
+                    tasks = np.array(record["identities"][split]["task"])
+                    first, *_, last = record["scores"][split]["top_embedding"]
+                    n_clusters = a_task * len(np.unique(tasks))
+                    for name, points in zip(found, (first, last, bags[record["config"]["seed"]][split]), strict=True):
+                        found[name].append(majority_scores(np.array(points), tasks, n_clusters))
+                cells = {name: "{:.2f} ({:.2f})".format(*np.mean(pairs, axis=0)) for name, pairs in found.items()}
+                rows.append({**about, "split": split, "clusters a task": a_task, **cells})
+    return rows
+
+
+def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record]]]:
+    """The records of each width and place of the norm, with what a row says of them."""
+    groups: dict[tuple[int, str], list[Record]] = {}
+    for record in records:
+        model = record["config"]["model"]
+        groups.setdefault((model["width"], model["norm"]), []).append(record)
+    return [({"width": w, "norm": norm, "seeds": len(group)}, group) for (w, norm), group in sorted(groups.items())]
+
+
+def embedded_bags(seed: int) -> dict[str, np.ndarray]:
+    """The t-SNE of the paper's data set's bags of symbols, by split, [N, C]."""
+    dataset, generator = generate(DataConfig(), seed), torch.Generator().manual_seed(seed)
+    settings = ProbeConfig().tsne_settings()
+    bags = {split: bag_of_symbols(dataset, split)[None] for split in SPLITS}
+    return {split: tsne(bag, generator=generator, **settings).best()[0].numpy() for split, bag in bags.items()}
+
+
 def main(to: str, *paths: str) -> None:
-    """Write the table of the records at ``paths``."""
+    """Write the tables of the records at ``paths``.
+
+    Raises:
+        ConfigError: a record is not of the paper's data set.
+    """
     records = [read_json(Path(path)) for path in paths]
-    text = (
-        f"Made by `python -m taskclust.runs.clusterings {to} {' '.join(paths)}`.\n\nF1 by task of other algorithms "
-        "on the t-SNE of the top layer's last states, all told the number of tasks: the mean over seeds and, in "
-        "brackets, the highest.\n\n"
+    for record in records:
+        require(
+            record["config"]["data"] == to_dict(DataConfig()), "data", record["config"]["data"], "records of it only"
+        )
+    bags = {seed: embedded_bags(seed) for seed in sorted({record["config"]["seed"] for record in records})}
+    text = f"Made by `python -m taskclust.runs.clusterings {to} {' '.join(paths)}`, on t-SNE of the top layer's states."
+    others = (
+        "F1 by task of other algorithms at the end, all told the number of tasks: the mean over seeds and, in "
+        "brackets, the highest."
     )
-    Path(to).write_text(
-        text + tabulate(clustering_rows(records), headers="keys", tablefmt="github", disable_numparse=True) + "\n"
+    more = (
+        "F1 by task of k-means where each cluster stands for the task most of it is of and, in brackets, the ARI, with "
+        "one to five clusters a task: means over seeds."
     )
+    tables = {others: clustering_rows(records), more: majority_rows(records, bags)}
+    parts = [f"{title}\n\n{_table(rows)}" for title, rows in tables.items()]
+    Path(to).write_text("\n\n".join([text, *parts]) + "\n")
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 if __name__ == "__main__":

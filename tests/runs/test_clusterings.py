@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from taskclust.probes.algorithms import ALGORITHMS, task_f1
+from taskclust.config import ConfigError, DataConfig, to_dict
+from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.runs import clusterings
 
 TASKS = np.repeat([0, 1, 2], 15)
@@ -13,9 +14,10 @@ APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(
 
 
 def record(seed, points, norm="after"):
-    part = {"top_embedding": [np.zeros_like(points).tolist(), points.tolist()]}
+    untrained = np.random.default_rng(4).normal(size=points.shape)
+    part = {"top_embedding": [untrained.tolist(), points.tolist()]}
     return {
-        "config": {"seed": seed, "model": {"width": 32, "norm": norm}},
+        "config": {"seed": seed, "model": {"width": 32, "norm": norm}, "data": to_dict(DataConfig())},
         "scores": {"validation": part, "subset": part},
         "identities": {"validation": {"task": TASKS.tolist()}, "subset": {"task": TASKS[::-1].tolist()}},
     }
@@ -40,7 +42,44 @@ def test_rows_hold_the_mean_and_the_highest_of_a_models_seeds_at_the_last_epoch(
     assert (other["norm"], other["seeds"], other["Ward"]) == ("before", 1, "1.00 (1.00)")
 
 
-def test_a_table_names_the_command_that_made_it(tmp_path):
+def test_more_clusters_than_tasks_have_a_high_majority_f1_and_a_low_ari():
+    pieces = APART + np.repeat(np.random.default_rng(3).normal(size=(9, 3)) * 5, 5, axis=0)  # three for each task
+
+    whole, pure = (majority_scores(points, TASKS, k) for points, k in ((APART, 3), (pieces, 9)))
+
+    assert whole == (1, 1)
+    assert pure[0] > 0.9
+    assert pure[1] < 0.6
+
+
+def test_a_task_that_no_cluster_stands_for_costs_its_whole_f1():
+    points = np.where(TASKS == 2, 1, TASKS)[:, None] + np.arange(45)[:, None] / 1e4
+
+    f1, _ = majority_scores(points, np.array([5, 6, 8])[TASKS], 2)
+
+    assert f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_rows_of_more_clusters_compare_the_first_and_the_last_epoch_and_the_bag():
+    bags = dict.fromkeys((0, 1), dict.fromkeys(("validation", "subset"), APART))
+
+    rows = clusterings.majority_rows([record(0, APART), record(1, APART)], bags)
+
+    assert [(row["split"], row["clusters a task"]) for row in rows] == [
+        (split, n) for split in ("validation", "subset") for n in clusterings.CLUSTERS_A_TASK
+    ]
+    assert rows[0]["at the end"] == rows[0]["bag of symbols"] == "1.00 (1.00)"
+    assert float(rows[0]["untrained"].split()[0]) < 0.7
+
+
+def test_bags_are_those_of_the_seeds_data_set():
+    bags = clusterings.embedded_bags(0)
+
+    assert {split: len(points) for split, points in bags.items()} == {"validation": 315, "subset": 180}
+
+
+def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(clusterings, "embedded_bags", lambda _: {"validation": APART, "subset": APART})
     path, to = tmp_path / "record.json", tmp_path / "table.md"
     path.write_text(json.dumps(record(0, APART)))
 
@@ -49,3 +88,14 @@ def test_a_table_names_the_command_that_made_it(tmp_path):
     text = to.read_text()
     assert f"python -m taskclust.runs.clusterings {to} {path}" in text
     assert "| average linkage" in text
+    assert "clusters a task" in text
+
+
+def test_records_of_another_data_set_have_no_bag_here(tmp_path):
+    other = record(0, APART)
+    other["config"]["data"]["n_tasks"] = 20
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(other))
+
+    with pytest.raises(ConfigError, match="data"):
+        clusterings.main(str(tmp_path / "table.md"), str(path))
