@@ -40,8 +40,8 @@ SILENT_POINTS = (
         "the number of classes of the labels",
         "more; chosen by a criterion",
         "with two clusters a task, each standing for its majority's task, F1 passes 0.9 on unseen instructions (width "
-        "256, five seeds; one a task: 0.47), but a bag of symbols has 0.86, and the ARI is 0.37, where Figure 6 is said "
-        "to be high in all metrics (reports/search/clusterings.md)",
+        "256, five seeds; one a task: 0.47), but a bag of symbols has 0.86, and the ARI is 0.37, where the text has "
+        "high values in all metrics (reports/search/clusterings.md)",
     ),
     SilentPoint(
         "families of metacharacters",
