@@ -48,8 +48,8 @@ def matched_f1_score(table: Int[np.ndarray, "K C"]) -> float:
     """Macro F1 after the best one-to-one matching of clusters to classes, in [0, 1].
 
     The matching maximizes this F1, so that the score does not hang on the order of equal choices; a class without a
-    cluster scores 0. Table 1's own numbers fix this reading of "F1": with three classes, ARI 0.872 goes with 0.959 only
-    when matched one to one. Chance is about 1/K and is not subtracted.
+    cluster scores 0. Table 1's own numbers fix this reading of "F1": with three classes, ARI 0.872 goes with 0.959
+    when matched one to one, not by pairs. Chance is about 1/K and is not subtracted.
     """
     f1 = f1_scores(table)
     rows, columns = linear_sum_assignment(f1, maximize=True)
@@ -83,6 +83,8 @@ def merging_score(
     tasks: Int[np.ndarray, " N"], distributions: Int[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]
 ) -> float:
     """How far clusters join a task's distributions rather than any (§3.2), in [-1, 1]; not from the paper.
+
+    Any classes and their parts will do, e.g. mappings, and their distributions, for tasks.
 
     Of the pairs of instances of one task but different distributions, the share in one cluster, less that share of the
     pairs of different tasks: 1 for the tasks themselves, about 0 where whole distributions fall together by chance,

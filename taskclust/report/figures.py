@@ -230,7 +230,7 @@ def by_mapping(records: Sequence[Record]) -> Figure:
         for axis, (score, title) in zip(line, titles.items(), strict=True):
             nulls = {
                 "bag of symbols": [r["by_mapping"][split][score]["bag"] for r in records],
-                "chance": [r["by_mapping"][split][score]["chance"] for r in records],
+                "nothing merged": [r["by_mapping"][split][score]["unmerged"] for r in records],
             }
             _top_layer(axis, records, ("by_mapping", split, score, "states"), nulls)
             axis.set(title=title, ylabel=_NAMES[split])
@@ -245,9 +245,9 @@ def _top_layer(
     mean, low, high = (curve[:, -1] if curve.ndim == 2 else curve for curve in curves)
     axis.plot(epochs, mean, marker=".", label="top layer")
     axis.fill_between(epochs, low, high, alpha=0.15, linewidth=0)
-    for (name, values), style in zip(nulls.items(), ("--", ":"), strict=False):
+    for (name, values), style in zip(nulls.items(), ("--", ":")[: len(nulls)], strict=True):
         axis.axhline(np.mean(np.array(values, dtype=float)), color="grey", linestyle=style, label=name)
-    axis.set_ylim(-0.35, 1.02)  # merging is below nothing where hard examples lie with their originals
+    axis.set_ylim(-0.1, 1.02)
 
 
 def components(records: Sequence[Record]) -> Figure:

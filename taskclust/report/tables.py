@@ -212,7 +212,7 @@ def mapping_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         "untrained": lambda score: score["states"][0],
         "at the end": lambda score: score["states"][-1],
         "null: bag of symbols": lambda score: score["bag"],
-        "null: chance": lambda score: score["chance"],
+        "null: nothing merged": lambda score: score["unmerged"],
     }
     columns = {"F1 by mapping": "f1", "merging of a mapping's distributions": "merging"}
     rows = []

@@ -16,8 +16,7 @@ from tabulate import tabulate
 from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
 from taskclust.data import generate
 from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
-from taskclust.probes.tsne import tsne
-from taskclust.runs.experiments import bag_of_symbols
+from taskclust.runs.experiments import embedded_bag
 from taskclust.runs.store import read_json
 
 Record = dict[str, Any]
@@ -75,22 +74,21 @@ def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record
 def embedded_bags(seed: int) -> dict[str, np.ndarray]:
     """The t-SNE of the paper's data set's bags of symbols, by split, [N, C]."""
     dataset, generator = generate(DataConfig(), seed), torch.Generator().manual_seed(seed)
-    settings = ProbeConfig().tsne_settings()
-    bags = {split: bag_of_symbols(dataset, split)[None] for split in SPLITS}
-    return {split: tsne(bag, generator=generator, **settings).best()[0].numpy() for split, bag in bags.items()}
+    return {split: embedded_bag(dataset, split, ProbeConfig(), generator)[0].numpy() for split in SPLITS}
 
 
 def main(to: str, *paths: str) -> None:
     """Write the tables of the records at ``paths``.
 
     Raises:
-        ConfigError: a record is not of the paper's data set.
+        ConfigError: a record is not of the paper's data set and probe, as the bags are.
     """
     records = [read_json(Path(path)) for path in paths]
-    for record in records:
-        require(
-            record["config"]["data"] == to_dict(DataConfig()), "data", record["config"]["data"], "records of it only"
-        )
+    defaults = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
+    for path, record in zip(paths, records, strict=True):
+        for name, default in defaults.items():
+            mend = f"its {name} is not the paper profile's, which the bags are made with; leave it out"
+            require(record["config"][name] == default, "record", path, mend)
     bags = {seed: embedded_bags(seed) for seed in sorted({record["config"]["seed"] for record in records})}
     text = f"Made by `python -m taskclust.runs.clusterings {to} {' '.join(paths)}`, on t-SNE of the top layer's states."
     others = (

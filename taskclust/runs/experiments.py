@@ -56,7 +56,7 @@ from taskclust.probes.tsne import tsne
 from taskclust.runs.applications import Stage, compare_methods, pretrain
 from taskclust.runs.language import locate, probe_prompts, short_name
 from taskclust.runs.provenance import provenance
-from taskclust.runs.store import Store, is_sealed, read_json, seal, write_json
+from taskclust.runs.store import Store, is_sealed, plain, read_json, seal, write_json
 
 #: Raised by hand when a stage's code changes what it computes, its probes included; part of every key. What it measures
 #: in addition (the scores' "f1_without") raises nothing: records without it stay valid.
@@ -64,8 +64,9 @@ VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretra
             "language": 1}  # fmt: skip
 
 #: Seconds between saves of a training that can be continued.
-CHANCE_DRAWS = 5
 SAVE_EVERY = 60.0
+#: Sets of random places whose scores are averaged: one alone moves an F1 by .03 (standard deviation).
+UNMERGED_DRAWS = 5
 
 Record = dict[str, Any]
 #: A kind of record that one configuration and seed determine; the name of the method that gives it.
@@ -178,7 +179,7 @@ class Runner:
         self._set_up()
         record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
         if "by_mapping" not in record:  # made before it was
-            record |= _from_data(record, config, generate(config.data, config.seed))
+            record |= plain(_from_data(record, config, generate(config.data, config.seed)))
         return record
 
     def pretraining(self, config: PretrainingConfig) -> Record:
@@ -444,6 +445,11 @@ def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
     return torch.as_tensor(counts)
 
 
+def embedded_bag(dataset: Dataset, split: str, probe: ProbeConfig, generator: torch.Generator) -> torch.Tensor:
+    """The t-SNE of the bags of symbols, as the states' is, [1, N, C]."""
+    return tsne(bag_of_symbols(dataset, split)[None], generator=generator, **probe.tsne_settings()).best()
+
+
 def _bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
     bag = bag_of_symbols(dataset, split)[None]
     scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
@@ -458,23 +464,23 @@ def _from_data(record: Record, config: ExperimentConfig, dataset: Dataset) -> Re
         layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution;
         ``by_mapping``: by split the same, and matched F1, of clusters as many as mappings: :func:`_by_mapping`.
     """
-    bags = {split: bag_of_symbols(dataset, split)[None] for split in ("train", *SPLITS)}
-    near = _neighbors(bags["validation"], bags["train"], dataset, config.probe)
+    unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
+    near = _neighbors(unseen, seen, dataset, config.probe)
     generator = torch.Generator().manual_seed(config.seed)
 
     def with_bag(split: str) -> torch.Tensor:
-        bag = tsne(bags[split], generator=generator, **config.probe.tsne_settings()).best()
-        return torch.cat([torch.tensor(record["scores"][split]["top_embedding"]), bag])
+        states = torch.tensor(record["scores"][split]["top_embedding"])
+        return torch.cat([states, embedded_bag(dataset, split, config.probe, generator)])
 
     tasks, distributions = (dataset.validation.labels(name) for name in ("task", "distribution"))
-    unseen = with_bag("validation")
-    found = _clusters(unseen, tasks, config.probe, generator)
+    validation = with_bag("validation")
+    found = _clusters(validation, tasks, config.probe, generator)
     *states, of_bag = [merging_score(tasks, distributions, clusters) for clusters in found]
     return {
         "bag_knn": {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()},
         "merging": {"states": states, "bag": of_bag},
         "by_mapping": {
-            "validation": _by_mapping(unseen, dataset.validation, config.probe, generator),
+            "validation": _by_mapping(validation, dataset.validation, config.probe, generator),
             "subset": _by_mapping(with_bag("subset"), dataset.subset, config.probe, generator),
         },
     }
@@ -490,14 +496,15 @@ def _by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generato
     """Whether clusters, as many as there are mappings, are mappings whatever the distribution.
 
     No two tasks share a mapping: it is one of a task, and it is an input and an output. ``points`` are the states'
-    embeddings by checkpoint, and last the bag's. The null "chance" is what comes of clustering when each distribution
-    has a random place for each of its mappings, the same for all its instances.
+    embeddings by checkpoint, and last the bag's. The null "unmerged" has a random place for each distribution's each
+    mapping, all told apart and none nearer to its task's: what clusters are worth that join places by chance. States
+    that are codes of input and output alone would score 1: these clusters tell answers, and tasks only by them.
 
     Returns:
-        "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag", "chance".
+        "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag", "unmerged".
     """
     mappings, places = split.labels("mapping"), np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
-    drawn = torch.randn(CHANCE_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
+    drawn = torch.randn(UNMERGED_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
     found = [*_clusters(points, mappings, probe, generator), *_clusters(drawn, mappings, probe, generator)]
     scores = {
         "f1": [matched_f1_score(contingency(mappings, clusters)) for clusters in found],
@@ -505,7 +512,7 @@ def _by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generato
     }
     n = len(points)
     return {
-        name: {"states": values[: n - 1], "bag": values[n - 1], "chance": float(np.mean(values[n:]))}
+        name: {"states": values[: n - 1], "bag": values[n - 1], "unmerged": float(np.mean(values[n:]))}
         for name, values in scores.items()
     }
 

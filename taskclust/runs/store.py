@@ -115,7 +115,7 @@ class Store:
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain JSON; NaN becomes null, so that every reader can read it."""
-    path.write_text(json.dumps(_plain(value), allow_nan=False))
+    path.write_text(json.dumps(plain(value), allow_nan=False))
 
 
 def read_json(path: Path) -> Any:
@@ -123,11 +123,12 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as it is read again: of JSON's types, with None for NaN."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float) and math.isnan(value):
         return None
     return value

@@ -42,7 +42,7 @@ def record(seed, best_epoch, curves, *, separated, knn, loss, accuracy):
         "merging": {"states": [layers[-1] - curves["f1"][0][-1] for layers in curves["f1"]], "bag": 0.0},
         "by_mapping": {
             key: {
-                name: {"states": [row[-1] for row in curves["f1"]], "bag": 0.2, "chance": 0.4}
+                name: {"states": [row[-1] for row in curves["f1"]], "bag": 0.2, "unmerged": 0.4}
                 for name in ("f1", "merging")
             }
             for key in SPLITS

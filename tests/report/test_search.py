@@ -157,18 +157,20 @@ def test_merging_stands_beside_what_is_learned_of_the_runs_that_measured_it():
 
 def test_clusters_by_mapping_are_those_of_the_end_highest_first():
     def made(name, f1, merging):
-        score = {
-            "f1": {"states": [0.9, f1], "bag": 0.1, "chance": 0.4},
-            "merging": {"states": [0.0, merging], "bag": 0.0, "chance": 0.0},
+        unseen = {
+            "f1": {"states": [0.9, f1], "bag": 0.1, "unmerged": 0.4},
+            "merging": {"states": [0.0, merging], "bag": 0.0, "unmerged": 0.0},
         }
-        return {**run(name, 100, 0.5), "by_mapping": {"validation": score, "subset": score}}
+        subset = {**unseen, "f1": {"states": [0.2, f1 + 0.1], "bag": 0.1, "unmerged": 0.7}}
+        return {**run(name, 100, 0.5), "by_mapping": {"validation": unseen, "subset": subset}}
 
     rows = search.by_mapping_rows([made("less", 0.6, 0.2), run("older", 100, 0.5), made("more", 0.8, None)])
 
     assert [row["setting"] for row in rows] == ["more", "less"]
-    assert [row["F1 by mapping"] for row in rows] == [row["subset"] for row in rows] == ["0.80", "0.60"]
-    assert [row["merging"] for row in rows] == ["–", "0.20"]
-    assert rows[0]["chance's"] == rows[0]["its chance's"] == "0.40"
+    assert [row["F1 by mapping"] for row in rows] == ["0.80", "0.60"]
+    assert [row["subset's F1 by mapping"] for row in rows] == ["0.90", "0.70"]
+    assert [row["merging of a mapping's"] for row in rows] == ["–", "0.20"]
+    assert (rows[0]["nothing merged"], rows[0]["subset, nothing merged"]) == ("0.40", "0.70")
 
 
 def test_runs_that_failed_are_not_counted(tallies):

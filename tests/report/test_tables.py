@@ -244,15 +244,17 @@ def test_clusters_by_mapping_stand_beside_their_nulls_with_what_cannot_be_measur
     records = [perfect_record(seed) for seed in SEEDS]
     for record, late in zip(records, (0.7, 0.8, 0.9, 0.8, 0.8), strict=True):
         validation, subset = (record["by_mapping"][split] for split in ("validation", "subset"))
-        validation["f1"] = {"states": [0.1, late], "bag": 0.2, "chance": 0.45}
-        subset["merging"] = {"states": [None, None], "bag": None, "chance": None}
+        validation["f1"] = {"states": [0.1, late], "bag": 0.2, "unmerged": 0.45}
+        subset["merging"] = {"states": [None, None], "bag": None, "unmerged": None}
 
     rows = mapping_rows([*records, {"failure": "loss nan in epoch 3"}])
 
     assert len(rows) == 8
     found = {(row["set"], row["top layer's states"]): row for row in rows}
-    f1 = {name: found["validation", name]["F1 by mapping"] for name in ("untrained", "at the end", "null: chance")}
-    assert f1 == {"untrained": "0.1", "at the end": "0.8 [0.712, 0.888]", "null: chance": "0.45"}
+    f1 = {
+        name: found["validation", name]["F1 by mapping"] for name in ("untrained", "at the end", "null: nothing merged")
+    }
+    assert f1 == {"untrained": "0.1", "at the end": "0.8 [0.712, 0.888]", "null: nothing merged": "0.45"}
     assert found["subset", "at the end"]["merging of a mapping's distributions"] == "–"
     assert {row["seeds"] for row in rows} == {5}
 

@@ -5,19 +5,20 @@ import json
 import numpy as np
 import pytest
 
-from taskclust.config import ConfigError, DataConfig, to_dict
+from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
 from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.runs import clusterings
 
 TASKS = np.repeat([0, 1, 2], 15)
 APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(size=(45, 3))
+DEFAULTS = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
 
 
 def record(seed, points, norm="after"):
     untrained = np.random.default_rng(4).normal(size=points.shape)
     part = {"top_embedding": [untrained.tolist(), points.tolist()]}
     return {
-        "config": {"seed": seed, "model": {"width": 32, "norm": norm}, "data": to_dict(DataConfig())},
+        "config": {"seed": seed, "model": {"width": 32, "norm": norm}, **DEFAULTS},
         "scores": {"validation": part, "subset": part},
         "identities": {"validation": {"task": TASKS.tolist()}, "subset": {"task": TASKS[::-1].tolist()}},
     }
@@ -91,11 +92,12 @@ def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
     assert "clusters a task" in text
 
 
-def test_records_of_another_data_set_have_no_bag_here(tmp_path):
+@pytest.mark.parametrize(("name", "field"), [("data", "n_tasks"), ("probe", "perplexity")])
+def test_records_of_other_data_or_another_probe_have_no_bag_here(tmp_path, name, field):
     other = record(0, APART)
-    other["config"]["data"]["n_tasks"] = 20
-    path = tmp_path / "record.json"
+    other["config"] = {**other["config"], name: {**DEFAULTS[name], field: 20}}
+    path = tmp_path / "other.json"
     path.write_text(json.dumps(other))
 
-    with pytest.raises(ConfigError, match="data"):
+    with pytest.raises(ConfigError, match=f"other.json.*its {name}"):
         clusterings.main(str(tmp_path / "table.md"), str(path))

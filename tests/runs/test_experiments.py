@@ -633,22 +633,35 @@ def test_clusters_by_mapping_are_those_of_the_top_layers_embeddings(record, spli
     assert len(record["by_mapping"][split]["f1"]["states"]) == len(record["epochs"]["tsne"])
     assert found["f1"]["states"][0] == pytest.approx(1)
     assert found["f1"]["states"][1] < 0.6
-    assert found["f1"]["bag"] < 1
 
 
-def test_by_mapping_chance_is_what_places_that_know_no_task_get():
-    """Each distribution has a place for each of its mappings, drawn anew here: twice as many places as clusters."""
+def test_codes_of_input_and_output_alone_are_clusters_by_mapping():
+    data = generate(DataConfig(), 0)
+    part, rng = data.validation, np.random.default_rng(0)
+    codes = (rng.normal(size=(data.config.vocab_size, 50))[part.labels(name)] for name in ("input", "output"))
+
+    found = experiments._by_mapping(
+        torch.as_tensor(sum(codes))[None], part, CONFIG.probe, torch.Generator().manual_seed(0)
+    )
+
+    assert found["f1"]["bag"] == pytest.approx(1)  # the last of the points are the bag's
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_by_mapping_unmerged_is_what_places_that_know_no_task_get(split):
+    """Each distribution has a place for each of its mappings, drawn anew here: more places than clusters."""
     data = generate(DataConfig(), 0)
 
-    found = experiments._from_data(planted(data, "task"), CONFIG, data)["by_mapping"]["validation"]
+    found = experiments._from_data(planted(data, "task"), CONFIG, data)["by_mapping"][split]
 
     rng = np.random.default_rng(1)
-    places = np.unique(data.validation.labels("distribution_mapping"), return_inverse=True)[1]
-    mappings = data.validation.labels("mapping")
+    places = np.unique(data.splits[split].labels("distribution_mapping"), return_inverse=True)[1]
+    mappings = data.splits[split].labels("mapping")
     points = rng.normal(size=(places.max() + 1, 30))[places]
     clusters = KMeans(len(np.unique(mappings)), n_init=10, random_state=0).fit_predict(points)
-    assert found["f1"]["chance"] == pytest.approx(matched_f1_score(contingency(mappings, clusters)), abs=0.08)
-    assert abs(found["merging"]["chance"]) < 0.05
+    assert found["f1"]["bag"] < 0.4  # by distribution: it reads every input alike
+    assert found["f1"]["unmerged"] == pytest.approx(matched_f1_score(contingency(mappings, clusters)), abs=0.08)
+    assert abs(found["merging"]["unmerged"]) < 0.05
 
 
 @pytest.mark.parametrize("split", SPLITS)
