@@ -125,6 +125,7 @@ COMBINED: dict[str, Changes] = {
         "training.learning_rate": 1e-3,
         "training.warmup_epochs": 10,
     },
+    "input loss 1000": {"training.input_loss_weight": 1000.0},  # the output is as good as not asked for
     "tied, input loss 0": {"model.tied_head": True, "training.input_loss_weight": 0.0},
     "tied, batch 2": {"model.tied_head": True, "training.batch_instructions": 2},
     "tied, learned positions": {"model.tied_head": True, "model.positions": "learned"},
