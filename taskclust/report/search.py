@@ -178,6 +178,7 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
             "merging of a mapping's": unseen["merging"]["states"][-1],
             "subset's F1 by mapping": subset["f1"]["states"][-1],
             "subset, nothing merged": subset["f1"]["unmerged"],
+            "F1 by task at the instruction's end": run.get("end", {}).get("validation", [None, None])[-1],
         }
         rows.append({**about, **{name: "–" if value is None else f"{value:.2f}" for name, value in shown.items()}})
     return sorted(rows, key=lambda row: -float(row["F1 by mapping"]))

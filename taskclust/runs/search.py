@@ -37,7 +37,10 @@ from taskclust.data import generate
 from taskclust.models import Decoder
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import TAKEN_OUT, additive_codes, without
-from taskclust.probes.hidden import hidden_states
+from taskclust.probes.components import instruction_identities
+from taskclust.probes.hidden import HiddenStates, hidden_states
+from taskclust.probes.kmeans import kmeans
+from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
 from taskclust.profiles import vary
@@ -252,17 +255,19 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     Returns:
         By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``without_untrained``: the same of
         the model as it began, the null; ``before_norm``: before the last norm, of a model that has one; ``older``:
-        after t-SNE as scikit-learn's before 1.2; ``barnes_hut``: by scikit-learn's default method. And ``neighbors``:
-        the KNN percentage at other K.
+        after t-SNE as scikit-learn's before 1.2; ``barnes_hut``: by scikit-learn's default method; ``end``: [raw, after
+        t-SNE] of the last instruction token instead. And ``neighbors``: the KNN percentage at other K.
     """
     dataset = generate(config.data, config.seed)
 
-    def tops(epoch: int, *, before_norm: bool = False) -> dict[str, Tensor]:
+    def seen(epoch: int, *, before_norm: bool = False) -> dict[str, HiddenStates]:
         model = Decoder.from_pretrained(checkpoints / f"{epoch:04d}")
         return {
-            name: hidden_states(model, split, before_final_norm=before_norm).input_token[-1]
-            for name, split in dataset.splits.items()
+            name: hidden_states(model, split, before_final_norm=before_norm) for name, split in dataset.splits.items()
         }
+
+    def tops(epoch: int, *, before_norm: bool = False) -> dict[str, Tensor]:
+        return {name: states.input_token[-1] for name, states in seen(epoch, before_norm=before_norm).items()}
 
     def f1(states: Tensor, split: str) -> list[float]:
         part = dataset.splits[split]
@@ -280,9 +285,19 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
             for split in SPLITS
         }
 
-    top = tops(config.training.epochs)
+    last = seen(config.training.epochs)
+    top = {name: states.input_token[-1] for name, states in last.items()}
     found: Changes = {"without": f1_without(top), "without_untrained": f1_without(tops(0))}
     settings = config.probe.tsne_settings()
+    found["end"] = {}
+    for name in SPLITS:
+        generator = torch.Generator().manual_seed(config.seed)
+        states = last[name].instruction_end[-1:]
+        identities = instruction_identities(dataset.splits[name])
+        found["end"][name] = [
+            _short(_task_f1(points, identities["task"], config.probe, generator))
+            for points in (states, tsne(states, generator=generator, **settings).best())
+        ]
     others = {"older": {**settings, "restarts": 1, "older": True}, "barnes_hut": {**settings, "barnes_hut": True}}
     for name, other in others.items():
         found[name] = {}
@@ -299,6 +314,13 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     same = tasks["train"][near] == tasks["validation"][:, None]
     found["neighbors"] = {str(k): _short(float(same[:, :k].float().mean())) for k in NEIGHBORS}
     return found
+
+
+def _task_f1(points: Tensor, tasks: np.ndarray, probe: ProbeConfig, generator: torch.Generator) -> float:
+    """Matched F1 by task of k-means of one set of points, [1, N, D]."""
+    n_tasks = len(np.unique(tasks))
+    clusters = kmeans(points, n_tasks, generator=generator, restarts=probe.kmeans_restarts).labels[0].numpy()
+    return matched_f1_score(contingency(tasks, clusters))
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from taskclust.config import ExperimentConfig, digest
 from taskclust.profiles import vary
@@ -66,10 +68,22 @@ def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(ti
     assert all(0 < f1 <= 1 for found in row["without"].values() for both in found.values() for f1 in both)
     assert set(row["without_untrained"]) == {"validation", "subset"}
     assert row["without_untrained"] != row["without"]
+    assert all(0 < f1 <= 1 for both in row["end"].values() for f1 in both)
     assert set(row["older"]) == set(row["barnes_hut"]) == set(row["before_norm"]) == {"validation", "subset"}
     assert row["before_norm"]["subset"] != [row["subset"][space][-1][-1] for space in ("raw", "tsne")]
     assert list((tmp_path / "trajectory").iterdir()) == []
     assert search.describe(row).startswith(f"best {row['best_epoch']}, accuracy ")
+
+
+def test_states_of_the_instructions_end_are_clustered_by_their_own_tasks():
+    tasks = np.repeat([3, 1, 2], 8)
+    noise, codes = (torch.randn(1, 24, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    apart = 100 * codes[:, torch.as_tensor(tasks)] + noise
+
+    f1 = [search._task_f1(points, tasks, PROBE, torch.Generator().manual_seed(0)) for points in (apart, noise)]
+
+    assert f1[0] == 1
+    assert f1[1] < 0.7
 
 
 def test_a_setting_that_cannot_be_is_a_row_that_says_why(tiny, tmp_path):  # noqa: ARG001
