@@ -32,8 +32,28 @@ _AT_WIDTH_256 = {
     ("plateau-then-rise", "subset"): "most hard examples are not learned",
     ("switch-forgetting", "drops"): "on average every method forgets less than half of what is printed",
 }
+_ANSWERS = (
+    "it learns all, and clusters by what was read and is to be answered: F1 by mapping is 0.7, by task no more than "
+    "the untrained model's"
+)
+#: Three seeds of plain GPT-2 at Table 5's rate.
+_GPT2_AT_WIDTH_256 = {
+    ("cluster-emergence", "validation"): _ANSWERS,
+    ("cluster-emergence", "subset"): _ANSWERS,
+    ("hard-example-separation", "subset"): _ANSWERS,
+    (
+        "inner-structure",
+        "validation-distribution",
+    ): "distributions rule before training (F1 0.6) and give way to inputs, outputs",
+    (
+        "inner-structure",
+        "subset-distribution",
+    ): "what distributions share gives way to inputs and outputs",
+    ("knn-percentage", "validation"): "rises with training and depth, to 0.89",
+}
 
-#: (scale, claim id, cell) -> finding; a scale is "smoke", "llm" or one of the paper's widths, e.g. "paper-768"
+#: (scale, claim id, cell) -> finding; a scale is "smoke", "llm" or one of the paper's widths, e.g. "paper-768",
+#: and what was changed
 QUARANTINE: dict[tuple[str, str, str], Finding] = {
     ("llm", "open-llm-clusters", "SmolLM2-135M-Instruct: task"): Finding(
         "a model of 135 million parameters stays below Table 1's of 6 to 13 billion, and a bag of the prompt's tokens "
@@ -47,5 +67,9 @@ QUARANTINE: dict[tuple[str, str, str], Finding] = {
     **{
         ("paper-256", claim, cell): Finding(reason, "reports/paper-256/verdicts.md")
         for (claim, cell), reason in _AT_WIDTH_256.items()
+    },
+    **{
+        ("paper-256 model=gpt2", claim, cell): Finding(reason, "reports/paper-256-gpt2/verdicts.md")
+        for (claim, cell), reason in _GPT2_AT_WIDTH_256.items()
     },
 }

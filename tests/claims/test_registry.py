@@ -98,7 +98,8 @@ def test_every_cell_that_smoke_runs_asserts_something(claim, part):
 
 
 def test_findings_are_about_cells_that_are_there():
-    scales = ["smoke", *(f"paper-{width}" for width in FEED_FORWARD)]
+    paper = [f"paper-{width}" for width in FEED_FORWARD]
+    scales = ["smoke", *paper, *(f"{scale} model=gpt2" for scale in paper)]
     known = {(scale, claim, cell) for claim, cell in CELLS for scale in scales}
 
     of_models = {key for key in QUARANTINE if key[0] == "llm"}
