@@ -4,6 +4,7 @@
 the embeddings of records, and of k-means with more clusters, beside a bag of symbols.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ CLUSTERS_A_TASK = (1, 2, 3, 5)
 
 
 def clustering_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row for each width, place of the norm and split: the mean over seeds and, in brackets, the highest."""
+    """A row for each model and split: the mean over seeds and, in brackets, the highest."""
     rows = []
     for about, group in _models(records):
         for split in SPLITS:
@@ -63,12 +64,16 @@ def majority_rows(records: Sequence[Record], bags: dict[int, dict[str, np.ndarra
 
 
 def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record]]]:
-    """The records of each width and place of the norm, with what a row says of them."""
-    groups: dict[tuple[int, str], list[Record]] = {}
+    """The records of each model, with what a row says of it."""
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        model = record["config"]["model"]
-        groups.setdefault((model["width"], model["norm"]), []).append(record)
-    return [({"width": w, "norm": norm, "seeds": len(group)}, group) for (w, norm), group in sorted(groups.items())]
+        groups.setdefault(json.dumps(record["config"]["model"], sort_keys=True), []).append(record)
+    found = []
+    for group in groups.values():
+        model = group[0]["config"]["model"]
+        about = {"width": model["width"], "norm": model["norm"], "head": "tied" if model["tied_head"] else "its own"}
+        found.append(({**about, "seeds": len(group)}, group))
+    return sorted(found, key=lambda pair: tuple(pair[0].values()))
 
 
 def embedded_bags(seed: int) -> dict[str, np.ndarray]:

@@ -14,11 +14,11 @@ APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(
 DEFAULTS = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
 
 
-def record(seed, points, norm="after"):
+def record(seed, points, norm="after", *, tied=False):
     untrained = np.random.default_rng(4).normal(size=points.shape)
     part = {"top_embedding": [untrained.tolist(), points.tolist()]}
     return {
-        "config": {"seed": seed, "model": {"width": 32, "norm": norm}, **DEFAULTS},
+        "config": {"seed": seed, "model": {"width": 32, "norm": norm, "tied_head": tied}, **DEFAULTS},
         "scores": {"validation": part, "subset": part},
         "identities": {"validation": {"task": TASKS.tolist()}, "subset": {"task": TASKS[::-1].tolist()}},
     }
@@ -41,6 +41,12 @@ def test_rows_hold_the_mean_and_the_highest_of_a_models_seeds_at_the_last_epoch(
     assert (first["norm"], first["seeds"], first["split"]) == ("after", 2, "validation")
     assert first["Ward"] == f"{(1 + low) / 2:.2f} (1.00)"
     assert (other["norm"], other["seeds"], other["Ward"]) == ("before", 1, "1.00 (1.00)")
+
+
+def test_models_that_differ_are_rows_of_their_own():
+    rows = clusterings.clustering_rows([record(0, APART), record(0, APART, tied=True)])
+
+    assert [(row["head"], row["seeds"]) for row in rows] == [("its own", 1)] * 2 + [("tied", 1)] * 2
 
 
 def test_more_clusters_than_tasks_have_a_high_majority_f1_and_a_low_ari():
