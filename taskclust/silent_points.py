@@ -165,7 +165,7 @@ SILENT_POINTS = (
         "0.2",
         "embeddings, attention weights, both branches",
         "without attention",
-        "GPT-2's; search, width 128: 0.45 everywhere, 0.32 to 0.41 in fewer places; with a tied head, though, 0.59, and "
+        "GPT-2's; search, width 128: 0.45 everywhere, 0.32 to 0.41 in fewer places; but with a tied head 0.59, and "
         "0.72 without attention",
     ),
     SilentPoint(
