@@ -170,6 +170,7 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
         if "by_mapping" not in run:
             continue
         unseen, subset = (run["by_mapping"][split] for split in ("validation", "subset"))
+        end = run.get("end", {split: (None, None) for split in SPLITS})
         about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"]}
         shown = {
             **{name: COLUMNS[name](run) for name in ("accuracy", "hard accuracy", "F1")},
@@ -178,7 +179,9 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
             "merging of a mapping's": unseen["merging"]["states"][-1],
             "subset's F1 by mapping": subset["f1"]["states"][-1],
             "subset, nothing merged": subset["f1"]["unmerged"],
-            "F1 by task at the instruction's end": run.get("end", {}).get("validation", [None, None])[-1],
+            "instruction's end: F1 by task, raw": end["validation"][0],
+            "after t-SNE": end["validation"][1],
+            "subset, raw": end["subset"][0],
         }
         rows.append({**about, **{name: "–" if value is None else f"{value:.2f}" for name, value in shown.items()}})
     return sorted(rows, key=lambda row: -float(row["F1 by mapping"]))
@@ -224,7 +227,8 @@ def main(folder: str) -> None:
     if mapped := by_mapping_rows(runs):
         parts.append(
             "Clusters as many as mappings, an input and its output in one task: F1 by mapping and merging of a "
-            "mapping's distributions, on unseen instructions, and F1 on the subset:\n\n" + markdown(mapped)
+            "mapping's distributions, on unseen instructions, and F1 on the subset; last, clusters of the "
+            "instruction's end, as many as tasks:\n\n" + markdown(mapped)
         )
     if together := correlation_rows(runs):
         parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))

@@ -164,13 +164,18 @@ def test_clusters_by_mapping_are_those_of_the_end_highest_first():
         subset = {**unseen, "f1": {"states": [0.2, f1 + 0.1], "bag": 0.1, "unmerged": 0.7}}
         return {**run(name, 100, 0.5), "by_mapping": {"validation": unseen, "subset": subset}}
 
-    rows = search.by_mapping_rows([made("less", 0.6, 0.2), run("older", 100, 0.5), made("more", 0.8, None)])
+    more = {**made("more", 0.8, None), "end": {"validation": [1.0, 0.7], "subset": [0.5, 0.4]}}
+
+    rows = search.by_mapping_rows([made("less", 0.6, 0.2), run("older", 100, 0.5), more])
 
     assert [row["setting"] for row in rows] == ["more", "less"]
     assert [row["F1 by mapping"] for row in rows] == ["0.80", "0.60"]
     assert [row["subset's F1 by mapping"] for row in rows] == ["0.90", "0.70"]
     assert [row["merging of a mapping's"] for row in rows] == ["–", "0.20"]
-    assert {row["F1 by task at the instruction's end"] for row in rows} == {"–"}  # older than that measurement
+    ends = [
+        [row[name] for name in ("instruction's end: F1 by task, raw", "after t-SNE", "subset, raw")] for row in rows
+    ]
+    assert ends == [["1.00", "0.70", "0.50"], ["–"] * 3]
     assert (rows[0]["nothing merged"], rows[0]["subset, nothing merged"]) == ("0.40", "0.70")
 
 
