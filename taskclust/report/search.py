@@ -170,7 +170,7 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
         if "by_mapping" not in run:
             continue
         unseen, subset = (run["by_mapping"][split] for split in ("validation", "subset"))
-        end = run.get("end", {split: (None, None) for split in SPLITS})
+        end = run.get("end", dict.fromkeys(SPLITS, (None, None)))
         about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"]}
         shown = {
             **{name: COLUMNS[name](run) for name in ("accuracy", "hard accuracy", "F1")},
