@@ -245,7 +245,8 @@ def _top_layer(
     mean, low, high = (curve[:, -1] if curve.ndim == 2 else curve for curve in curves)
     axis.plot(epochs, mean, marker=".", label="top layer")
     axis.fill_between(epochs, low, high, alpha=0.15, linewidth=0)
-    for (name, values), style in zip(nulls.items(), ("--", ":")[: len(nulls)], strict=True):
+    for name, values in nulls.items():
+        style = "--" if name == "bag of symbols" else ":"
         axis.axhline(np.mean(np.array(values, dtype=float)), color="grey", linestyle=style, label=name)
     axis.set_ylim(-0.1, 1.02)
 

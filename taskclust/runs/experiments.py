@@ -474,7 +474,7 @@ def _from_data(record: Record, config: ExperimentConfig, dataset: Dataset) -> Re
 
     tasks, distributions = (dataset.validation.labels(name) for name in ("task", "distribution"))
     validation = with_bag("validation")
-    found = _clusters(validation, tasks, config.probe, generator)
+    found = clusters_as(tasks, validation, config.probe, generator)
     *states, of_bag = [merging_score(tasks, distributions, clusters) for clusters in found]
     return {
         "bag_knn": {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()},
@@ -486,7 +486,7 @@ def _from_data(record: Record, config: ExperimentConfig, dataset: Dataset) -> Re
     }
 
 
-def _clusters(points: torch.Tensor, labels: np.ndarray, probe: ProbeConfig, generator: torch.Generator) -> np.ndarray:
+def clusters_as(labels: np.ndarray, points: torch.Tensor, probe: ProbeConfig, generator: torch.Generator) -> np.ndarray:
     """k-means of each set of points, as many clusters as there are labels, [B, N]."""
     n_classes = len(np.unique(labels))
     return kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.numpy()
@@ -505,7 +505,7 @@ def _by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generato
     """
     mappings, places = split.labels("mapping"), np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
     drawn = torch.randn(UNMERGED_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
-    found = [*_clusters(points, mappings, probe, generator), *_clusters(drawn, mappings, probe, generator)]
+    found = [*clusters_as(mappings, points, probe, generator), *clusters_as(mappings, drawn, probe, generator)]
     scores = {
         "f1": [matched_f1_score(contingency(mappings, clusters)) for clusters in found],
         "merging": [merging_score(mappings, places, clusters) for clusters in found],

@@ -39,12 +39,11 @@ from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import TAKEN_OUT, additive_codes, without
 from taskclust.probes.components import instruction_identities
 from taskclust.probes.hidden import HiddenStates, hidden_states
-from taskclust.probes.kmeans import kmeans
 from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
 from taskclust.profiles import vary
-from taskclust.runs.experiments import Record, Runner
+from taskclust.runs.experiments import Record, Runner, clusters_as
 from taskclust.runs.parallel import end_with_parent
 from taskclust.runs.store import Store
 
@@ -199,7 +198,7 @@ def summarize(record: Record) -> Changes:
             "distribution_mapping": _short(spaces["tsne"]["distribution_mapping"]["f1"]),
             "label_inertia": _short(spaces["raw"]["task"]["label_inertia"]),
             "label_inertia_tsne": _short(spaces["tsne"]["task"]["label_inertia"]),
-            "components": _short(record["components"][split]),
+            "components": {k: _short(v) for k, v in record["components"][split].items() if " and " not in k},
             "end_task": _short(record["instruction_end_components"][split]["task"]),
         }
     row["merging"], row["by_mapping"] = _short(record["merging"]), _short(record["by_mapping"])
@@ -318,9 +317,7 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
 
 def _task_f1(points: Tensor, tasks: np.ndarray, probe: ProbeConfig, generator: torch.Generator) -> float:
     """Matched F1 by task of k-means of one set of points, [1, N, D]."""
-    n_tasks = len(np.unique(tasks))
-    clusters = kmeans(points, n_tasks, generator=generator, restarts=probe.kmeans_restarts).labels[0].numpy()
-    return matched_f1_score(contingency(tasks, clusters))
+    return matched_f1_score(contingency(tasks, clusters_as(tasks, points, probe, generator)[0]))
 
 
 def main() -> None:
@@ -362,7 +359,7 @@ def main() -> None:
                     print(f"{name} seed {seed}: {type(error).__name__}: {error}", flush=True)  # noqa: T201 - its log
                     continue
                 with options.rows.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                    file.write(json.dumps(row, separators=(",", ":")) + "\n")
                 print(f"{name} seed {seed}: {describe(row)}", flush=True)  # noqa: T201 - its log
 
 
