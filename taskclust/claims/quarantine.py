@@ -33,8 +33,8 @@ _AT_WIDTH_256 = {
     ("switch-forgetting", "drops"): "on average every method forgets less than half of what is printed",
 }
 _ANSWERS = (
-    "it learns nearly all, and clusters by what was read and is to be answered: F1 by mapping is 0.7, by task no more than "
-    "the untrained model's"
+    "it learns nearly all, and clusters by what was read and is to be answered: F1 by mapping is 0.7, by task no more "
+    "than the untrained model's"
 )
 #: Three seeds of plain GPT-2 at Table 5's rate.
 _GPT2_AT_WIDTH_256 = {
