@@ -243,6 +243,7 @@ def test_labels_of_different_length_or_none_raise(true, pred, message):
 # --- merging
 
 
+@settings(deadline=None)
 @given(label_pairs())
 def test_merging_is_what_counting_pairs_one_by_one_gives(pair):
     distributions, clusters = pair
