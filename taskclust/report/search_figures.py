@@ -18,6 +18,7 @@ MOVED_BY_DATA = {
     "data.regex.max_repeats": "repeats of a group, at most",
     "data.regex.max_length": "symbols of an instruction, at most",
 }
+_STYLES = {128: "-", 256: "--"}
 _SPLITS = {"validation": "unseen instructions", "subset": "hard examples with their originals"}
 
 
@@ -43,9 +44,13 @@ def search_figures(runs: Sequence[Row]) -> dict[str, Figure]:
 
 def codes_over_epochs(runs: Sequence[Row]) -> Figure:
     """Which code keeps k-means from tasks, and when: shares of the top layer's variance, F1 and accuracy by epoch."""
-    figure = Figure(figsize=(3.2 * len(runs), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
-    for axis, run in zip(axes, runs, strict=True):
+    columns = min(4, len(runs))
+    rows = -(-len(runs) // columns)
+    figure = Figure(figsize=(3.2 * columns, 0.4 + 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axis in axes.flat[len(runs) :]:
+        axis.remove()
+    for axis, run in zip(axes.flat, runs, strict=False):
         for code in CODES:
             share = [layers[-1] for layers in run["validation"]["components"][code]]
             axis.plot(run["epochs"], share, color=_COLORS[code], marker=".", label=f"{code} code")
@@ -53,8 +58,9 @@ def codes_over_epochs(runs: Sequence[Row]) -> Figure:
         axis.plot(run["accuracy"]["validation"], color="grey", linestyle=":", label="accuracy")
         axis.set(xlabel="epoch", ylim=(-0.1, 1.02))
         axis.set_title(_name(run), fontsize="small")
-    axes[0].set_ylabel("share of variance, top layer")
-    axes[0].legend(fontsize="x-small")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share of variance, top layer")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="small")
     figure.suptitle("Unseen instructions")
     return figure
 
@@ -75,29 +81,34 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
         axis.set(title=_SPLITS[split], xlabel="task F1 after t-SNE", xlim=(0, 1), yticks=places)
         axis.set_yticklabels([_name(run) for run in ordered], fontsize="x-small")
         axis.axvline(0.9, color="grey", linewidth=0.5)
+        axis.margins(y=0.01)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="x-small")
     return figure
 
 
 def moved_by_data(runs: Sequence[Row]) -> Figure:
-    """How distributions a task and lengths of instructions move task F1, over the epochs: one setting, seed a line."""
-    figure = Figure(figsize=(3.6 * len(MOVED_BY_DATA), 3.4), layout="constrained")
+    """How distributions a task and lengths of instructions move task F1: a color an amount, a line a run."""
+    figure = Figure(figsize=(3.6 * len(MOVED_BY_DATA), 4), layout="constrained")
     axes = figure.subplots(1, len(MOVED_BY_DATA), sharey=True)
     for axis, (field, question) in zip(axes, MOVED_BY_DATA.items(), strict=True):
         changed = [run for run in runs if _only_change(run) == field]
         widths = {run["width"] for run in changed}
         as_usual = [run for run in runs if run["setting"] == "start" and run["width"] in widths]
-        for runs_so, style in ((as_usual, "k.-"), (changed, ".-")):
-            for run in runs_so:
-                f1 = [layers[-1] for layers in run["validation"]["tsne"]]
-                label = f"{_amount(run, field)} (width {run['width']}, seed {run['seed']})"
-                axis.plot(run["epochs"], f1, style, label=label)
+        amounts = sorted({_amount(run, field) for run in changed})
+        colors = {"as usual": "black"} | {amount: f"C{i}" for i, amount in enumerate(amounts)}
+        for run in as_usual + changed:
+            f1 = [layers[-1] for layers in run["validation"]["tsne"]]
+            amount = _amount(run, field)
+            drawn = {line.get_label() for line in axis.lines}
+            label = f"_{amount}" if amount in drawn else amount  # matplotlib leaves labels with "_" out of legends
+            axis.plot(run["epochs"], f1, _STYLES.get(run["width"], ":"), marker=".", color=colors[amount], label=label)
         axis.set(xlabel="epoch", ylim=(0, 1.02))
         axis.set_title(question, fontsize="small")
         axis.axhline(0.9, color="grey", linewidth=0.5)
         if changed:
-            axis.legend(fontsize="xx-small")
+            axis.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0].set_ylabel("task F1 after t-SNE, unseen instructions")
+    figure.suptitle("Solid: width 128; dashed: width 256", fontsize="small")
     return figure
 
 

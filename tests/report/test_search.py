@@ -282,7 +282,7 @@ def test_codes_over_epochs_are_of_the_start_and_of_gpt2():
 
 
 def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
-    totals = [[[5, 5], [5, 15], [10, 32]], []]
+    totals = [[[5, 5], [5, 15], [10, 32]], [], [[5, 10], [5, 10], [10, 32]]]
     changed = [{**run("fewer", 100, 0.7), "changes": {"data.distribution_totals": value}} for value in totals]
     others = [
         {**run("start", 101, 0.5), "changes": {}},
@@ -294,13 +294,13 @@ def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
     distributions, repeats, length = search_figures([*others, *changed])["moved-by-data"].axes
 
     assert [line.get_label() for line in distributions.lines[:-1]] == [
-        "as usual (width 256, seed 101)",
-        "2 (width 256, seed 100)",
-        "drawn freely (width 256, seed 100)",
+        "as usual",
+        "2",
+        "drawn freely",
+        "_2",  # one entry of the legend for all lines of an amount
     ]
+    first, again = distributions.lines[1], distributions.lines[3]
+    assert first.get_color() == again.get_color()
     assert_close(np.array([line.get_ydata() for line in distributions.lines[:3]]), [[0.2, 0.5], [0.2, 0.7], [0.2, 0.7]])
-    assert [line.get_label() for line in repeats.lines[:-1]] == [
-        "as usual (width 256, seed 101)",
-        "5 (width 256, seed 100)",
-    ]
+    assert [line.get_label() for line in repeats.lines[:-1]] == ["as usual", "5"]
     assert len(length.lines) == 1
