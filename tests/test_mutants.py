@@ -16,7 +16,7 @@ import torch
 from taskclust.data import functions, synthetic
 from taskclust.models import batches, decoder, precision, training
 from taskclust.probes import clusters, hidden, kmeans, metrics, tsne
-from taskclust.runs import experiments, store
+from taskclust.runs import experiments, probing, store
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -160,14 +160,14 @@ def unmatched_f1(patch):
 
 
 def kmeans_on_the_wrong_split(patch):
-    original, read = experiments.hidden_states, []
+    original, read = probing.hidden_states, []
 
     def states(model, split, **kwargs):
         found = original(model, split, **kwargs)
         read.append(found)
         return found._replace(input_token=read[0].input_token[:, : split.n_instances])
 
-    patch.setattr(experiments, "hidden_states", states)
+    patch.setattr(probing, "hidden_states", states)
 
 
 def kmeans_without_plus_plus(patch):
@@ -179,14 +179,14 @@ def kmeans_without_plus_plus(patch):
 
 
 def neighbors_find_themselves(patch):
-    original = experiments.neighborhood
+    original = probing.neighborhood
 
     def with_itself(queries, references, **kwargs):
         for name in ("tasks", "outputs"):
             kwargs[f"reference_{name}"] = torch.cat([kwargs[f"reference_{name}"], kwargs[f"query_{name}"]])
         return original(queries, torch.cat([references, queries], dim=1), **kwargs)
 
-    patch.setattr(experiments, "neighborhood", with_itself)
+    patch.setattr(probing, "neighborhood", with_itself)
 
 
 def one_embedding_for_all_layers(patch):

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
 from taskclust.data import generate
 from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
-from taskclust.runs.experiments import embedded_bag
+from taskclust.runs.probing import embedded_bag
 from taskclust.runs.store import read_json
 
 Record = dict[str, Any]

@@ -32,12 +32,11 @@ from taskclust.config import (
     LanguageConfig,
     ModelConfig,
     PretrainingConfig,
-    ProbeConfig,
     TrainingConfig,
     digest,
     to_dict,
 )
-from taskclust.data import Dataset, Split, generate
+from taskclust.data import Dataset, generate
 from taskclust.data.natural import natural_tasks
 from taskclust.data.natural import prompts as instances
 from taskclust.models import Decoder, Trainer, TrainingDiverged
@@ -45,16 +44,9 @@ from taskclust.models.decoder import decoder_config
 from taskclust.models.language import open_language_model
 from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import precisions
-from taskclust.probes.clusters import cluster_scores
-from taskclust.probes.codes import task_f1_without
-from taskclust.probes.components import instance_identities, instruction_identities, variance_components
-from taskclust.probes.hidden import HiddenStates, hidden_states
-from taskclust.probes.kmeans import kmeans
-from taskclust.probes.metrics import contingency, matched_f1_score, merging_score
-from taskclust.probes.neighbors import Neighborhood, neighborhood
-from taskclust.probes.tsne import tsne
 from taskclust.runs.applications import Stage, compare_methods, pretrain
 from taskclust.runs.language import locate, probe_prompts, short_name
+from taskclust.runs.probing import bag_scores, measures_from_data, probe_checkpoint
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, plain, read_json, seal, write_json
 
@@ -65,8 +57,6 @@ VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretra
 
 #: Seconds between saves of a training that can be continued.
 SAVE_EVERY = 60.0
-#: Sets of random places whose scores are averaged: one alone moves an F1 by .03 (standard deviation).
-UNMERGED_DRAWS = 5
 
 Record = dict[str, Any]
 #: A kind of record that one configuration and seed determine; the name of the method that gives it.
@@ -179,7 +169,9 @@ class Runner:
         self._set_up()
         record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
         if "by_mapping" not in record:  # made before it was
-            record |= plain(_from_data(record, config, generate(config.data, config.seed)))
+            record |= plain(
+                measures_from_data(record, generate(config.data, config.seed), config.probe, seed=config.seed)
+            )
         return record
 
     def pretraining(self, config: PretrainingConfig) -> Record:
@@ -368,11 +360,11 @@ class Runner:
             },
             "epochs": {"raw": epochs, "tsne": with_tsne},
             **_stack(rows),
-            "bag_of_symbols": {split: _bag_scores(dataset, split, config.probe) for split in SPLITS},
+            "bag_of_symbols": {split: bag_scores(dataset, split, config.probe) for split in SPLITS},
             "provenance": provenance(self.device),
             "training_provenance": training["provenance"],
         }
-        record |= _from_data(record, config, dataset)
+        record |= measures_from_data(record, dataset, config.probe, seed=config.seed)
         record["seconds"] = {"train": training["seconds"], "probe": time.monotonic() - started}
         write_json(folder / "record.json", record)
 
@@ -380,141 +372,6 @@ class Runner:
         label = f"{verb} width {config.model.width} seed {config.seed}"
         return tqdm(desc=label, total=total, initial=initial, position=self.bar + line, leave=False,
                     disable=None if self.show_progress else True)  # fmt: skip
-
-
-def probe_checkpoint(
-    model: Decoder, dataset: Dataset, probe: ProbeConfig, *, with_tsne: bool = True, seed: int = 0
-) -> Record:
-    """All probes of one model: cluster scores, without codes too, variance components, nearest neighbours.
-
-    Args:
-        model: the model; it is evaluated in float32.
-        dataset: what to read.
-        probe: the settings.
-        with_tsne: cluster embeddings too.
-        seed: of k-means and of t-SNE's restarts.
-    """
-    states = {
-        name: hidden_states(model, split, before_final_norm=probe.before_final_norm)
-        for name, split in dataset.splits.items()
-    }
-    row: Record = {"scores": {}, "components": {}, "instruction_end_components": {}}
-    for name in SPLITS:
-        split = dataset.splits[name]
-        seen: HiddenStates = states[name]
-        row["scores"][name] = cluster_scores(seen.input_token, split, probe, with_tsne=with_tsne, seed=seed)
-        row["components"][name] = variance_components(seen.input_token, instance_identities(split))
-        row["instruction_end_components"][name] = variance_components(
-            seen.instruction_end, instruction_identities(split)
-        )
-
-    # k-means starts anew here: "nothing" and the raw scores above may differ by their starts
-    top = {name: seen.input_token[-1] for name, seen in states.items()}
-    row["f1_without"] = task_f1_without(top, dataset, restarts=probe.kmeans_restarts, seed=seed)
-
-    near = _neighbors(states["validation"].input_token, states["train"].input_token, dataset, probe)
-    row["knn"] = {"percentage": near.percentage.tolist(), "accuracy": near.accuracy.tolist()}
-    return row
-
-
-def _neighbors(unseen: torch.Tensor, seen: torch.Tensor, dataset: Dataset, probe: ProbeConfig) -> Neighborhood:
-    """KNN percentage and accuracy of features of the validation set, [L, Q, D], among the training set's."""
-
-    def ids(split: Split, name: str) -> torch.Tensor:
-        return torch.as_tensor(split.labels(name), device=unseen.device)
-
-    return neighborhood(
-        unseen,
-        seen,
-        query_tasks=ids(dataset.validation, "task"),
-        query_outputs=ids(dataset.validation, "output"),
-        reference_tasks=ids(dataset.train, "task"),
-        reference_outputs=ids(dataset.train, "output"),
-        k=probe.neighbors,
-    )
-
-
-def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
-    """Counts of each symbol read, [N, V]: what an instance looks like without its order: a null."""
-    part = dataset.splits[split]
-    counts = np.zeros((part.n_instances, dataset.config.vocab_size), dtype=np.float32)
-    read = np.repeat(part.instructions, part.inputs.shape[1], axis=0)
-    np.add.at(counts, (np.arange(len(read))[:, None], read), 1)
-    counts[:, 0] = 0  # padding is not read
-    counts[np.arange(len(read)), part.inputs.ravel()] += 1
-    return torch.as_tensor(counts)
-
-
-def embedded_bag(dataset: Dataset, split: str, probe: ProbeConfig, generator: torch.Generator) -> torch.Tensor:
-    """The t-SNE of the bags of symbols, as the states' is, [1, N, C]."""
-    return tsne(bag_of_symbols(dataset, split)[None], generator=generator, **probe.tsne_settings()).best()
-
-
-def _bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
-    bag = bag_of_symbols(dataset, split)[None]
-    scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
-    return {space: scores[space] for space in ("raw", "tsne")}
-
-
-def _from_data(record: Record, config: ExperimentConfig, dataset: Dataset) -> Record:
-    """What is measured of a record without its models: the nearest bags of symbols, and how far distributions merge.
-
-    Returns:
-        ``bag_knn``: KNN percentage and accuracy of bags; ``merging``: by checkpoint with t-SNE, "states" of the top
-        layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution;
-        ``by_mapping``: by split the same, and matched F1, of clusters as many as mappings: :func:`_by_mapping`.
-    """
-    unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
-    near = _neighbors(unseen, seen, dataset, config.probe)
-    generator = torch.Generator().manual_seed(config.seed)
-
-    def with_bag(split: str) -> torch.Tensor:
-        states = torch.tensor(record["scores"][split]["top_embedding"])
-        return torch.cat([states, embedded_bag(dataset, split, config.probe, generator)])
-
-    tasks, distributions = (dataset.validation.labels(name) for name in ("task", "distribution"))
-    validation = with_bag("validation")
-    found = clusters_as(tasks, validation, config.probe, generator)
-    *states, of_bag = [merging_score(tasks, distributions, clusters) for clusters in found]
-    return {
-        "bag_knn": {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()},
-        "merging": {"states": states, "bag": of_bag},
-        "by_mapping": {
-            "validation": _by_mapping(validation, dataset.validation, config.probe, generator),
-            "subset": _by_mapping(with_bag("subset"), dataset.subset, config.probe, generator),
-        },
-    }
-
-
-def clusters_as(labels: np.ndarray, points: torch.Tensor, probe: ProbeConfig, generator: torch.Generator) -> np.ndarray:
-    """k-means of each set of points, as many clusters as there are labels, [B, N]."""
-    n_classes = len(np.unique(labels))
-    return kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.numpy()
-
-
-def _by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generator: torch.Generator) -> Record:
-    """Whether clusters, as many as there are mappings, are mappings whatever the distribution.
-
-    No two tasks share a mapping: it is one of a task, and it is an input and an output. ``points`` are the states'
-    embeddings by checkpoint, and last the bag's. The null "unmerged" has a random place for each distribution's each
-    mapping, all told apart and none nearer to its task's: what clusters are worth that join places by chance. States
-    that are codes of input and output alone would score 1: these clusters tell answers, and tasks only by them.
-
-    Returns:
-        "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag", "unmerged".
-    """
-    mappings, places = split.labels("mapping"), np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
-    drawn = torch.randn(UNMERGED_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
-    found = [*clusters_as(mappings, points, probe, generator), *clusters_as(mappings, drawn, probe, generator)]
-    scores = {
-        "f1": [matched_f1_score(contingency(mappings, clusters)) for clusters in found],
-        "merging": [merging_score(mappings, places, clusters) for clusters in found],
-    }
-    n = len(points)
-    return {
-        name: {"states": values[: n - 1], "bag": values[n - 1], "unmerged": float(np.mean(values[n:]))}
-        for name, values in scores.items()
-    }
 
 
 def describe(dataset: Dataset) -> Record:

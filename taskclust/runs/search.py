@@ -43,8 +43,9 @@ from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
 from taskclust.profiles import vary
-from taskclust.runs.experiments import Record, Runner, clusters_as
+from taskclust.runs.experiments import Record, Runner
 from taskclust.runs.parallel import end_with_parent
+from taskclust.runs.probing import clusters_as
 from taskclust.runs.store import Store
 
 Changes = dict[str, Any]

@@ -8,13 +8,11 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.cluster import KMeans
 
 from taskclust.config import (
     FEED_FORWARD,
@@ -29,11 +27,10 @@ from taskclust.config import (
     TrainingConfig,
     to_dict,
 )
-from taskclust.data import PAD, Dataset, generate
+from taskclust.data import PAD, generate
 from taskclust.models import Trainer
-from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.runs import Runner, Store, experiments
-from taskclust.runs.experiments import bag_of_symbols, count_parameters, describe, load_progress, save_progress
+from taskclust.runs.experiments import count_parameters, describe, load_progress, save_progress
 from taskclust.runs.store import CorruptRecordWarning, is_sealed, read_json, seal, write_json
 
 ROOT = Path(__file__).parents[2]
@@ -590,92 +587,9 @@ def test_older_records_get_what_hangs_on_the_data_and_the_embeddings_alone(recor
     seal(path)
 
     assert Runner(store).scores(CONFIG) == record
-
-
-def test_neighbours_of_bags_of_symbols_are_the_nearest(record):
-    data = generate(CONFIG.data, CONFIG.seed)
-    unseen, seen = (bag_of_symbols(data, split).double() for split in ("validation", "train"))
-    near = torch.cdist(unseen, seen).argsort(stable=True)[:, : CONFIG.probe.neighbors].numpy()
-    same = data.train.labels("task")[near] == data.validation.labels("task")[:, None]
-
-    assert record["bag_knn"]["percentage"] == pytest.approx(same.mean(), abs=0.1)  # equals may fall otherwise
-    assert 0 < record["bag_knn"]["accuracy"] < 1
-
-
-def planted(data: Dataset, label: str) -> dict[str, Any]:
-    """A record whose first checkpoint's top layer has a place for each of the labels and whose last has noise alone."""
-    rng = np.random.default_rng(0)
-    scores = {}
-    for name in SPLITS:
-        labels = np.unique(data.splits[name].labels(label), return_inverse=True)[1]
-        points = rng.normal(size=(2, len(labels), 3))
-        points[0] += 1000 * rng.normal(size=(labels.max() + 1, 3))[labels]
-        scores[name] = {"top_embedding": points.tolist()}
-    return {"scores": scores}
-
-
-def test_merging_is_that_of_the_top_layers_embeddings(record):
-    data = generate(CONFIG.data, CONFIG.seed)
-
-    merging = experiments._from_data(planted(data, "task"), CONFIG, data)["merging"]
-
-    assert len(record["merging"]["states"]) == len(record["epochs"]["tsne"])
-    assert merging["states"][0] == pytest.approx(1)
-    assert abs(merging["states"][1]) < 0.5
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_clusters_by_mapping_are_those_of_the_top_layers_embeddings(record, split):
-    data = generate(CONFIG.data, CONFIG.seed)
-
-    found = experiments._from_data(planted(data, "mapping"), CONFIG, data)["by_mapping"][split]
-
-    assert len(record["by_mapping"][split]["f1"]["states"]) == len(record["epochs"]["tsne"])
-    assert found["f1"]["states"][0] == pytest.approx(1)
-    assert found["f1"]["states"][1] < 0.6
-
-
-def test_codes_of_input_and_output_alone_are_clusters_by_mapping():
-    data = generate(DataConfig(), 0)
-    part, rng = data.validation, np.random.default_rng(0)
-    codes = (rng.normal(size=(data.config.vocab_size, 50))[part.labels(name)] for name in ("input", "output"))
-
-    found = experiments._by_mapping(
-        torch.as_tensor(sum(codes))[None], part, CONFIG.probe, torch.Generator().manual_seed(0)
-    )
-
-    assert found["f1"]["bag"] == pytest.approx(1)  # the last of the points are the bag's
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_by_mapping_unmerged_is_what_places_that_know_no_task_get(split):
-    """Each distribution has a place for each of its mappings, drawn anew here: more places than clusters."""
-    data = generate(DataConfig(), 0)
-
-    found = experiments._from_data(planted(data, "task"), CONFIG, data)["by_mapping"][split]
-
-    rng = np.random.default_rng(1)
-    places = np.unique(data.splits[split].labels("distribution_mapping"), return_inverse=True)[1]
-    mappings = data.splits[split].labels("mapping")
-    points = rng.normal(size=(places.max() + 1, 30))[places]
-    clusters = KMeans(len(np.unique(mappings)), n_init=10, random_state=0).fit_predict(points)
-    assert found["f1"]["bag"] < 0.4  # by distribution: it reads every input alike
-    assert found["f1"]["unmerged"] == pytest.approx(matched_f1_score(contingency(mappings, clusters)), abs=0.08)
-    assert abs(found["merging"]["unmerged"]) < 0.05
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_bag_of_symbols_counts_what_an_instance_reads(dataset, split):
-    part = dataset.splits[split]
-
-    found = bag_of_symbols(dataset, split)
-
-    expected = np.zeros((part.n_instances, DATA.vocab_size))
-    for instance in range(part.n_instances):
-        row, j = divmod(instance, DATA.n_mappings)
-        for symbol in [*part.instructions[row, : part.lengths[row]], part.inputs[row, j]]:
-            expected[instance, symbol] += 1
-    assert found.tolist() == expected.tolist()
+    n = len(record["epochs"]["tsne"])
+    assert len(record["merging"]["states"]) == n
+    assert all(len(record["by_mapping"][split]["f1"]["states"]) == n for split in SPLITS)
 
 
 def test_the_papers_models_have_the_parameters_of_table_8():
