@@ -35,10 +35,12 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
     "F1 at the best epoch": _top("validation", "tsne", _at_best),
     "F1": _top("validation", "tsne"),
     "spread of starts": lambda row: _top("validation", "tsne_high")(row) - _top("validation", "tsne_low")(row),
+    "bag's F1": lambda row: row["bag"]["validation"],
     "F1 raw": _top("validation", "raw"),
     "ARI": _top("validation", "ari"),
     "F1 by distribution": _top("validation", "distribution"),
     "F1 subset": _top("subset", "tsne"),
+    "bag's F1 subset": lambda row: row["bag"]["subset"],
     "F1 subset raw": _top("subset", "raw"),
     "hard apart": _top("subset", "hard_separated"),
     "KNN": lambda row: row["knn"][-1][-1],
@@ -213,7 +215,8 @@ def main(folder: str) -> None:
     text = (
         f"Made by `python -m taskclust.report.search {folder}` from {len(runs)} runs of {len(rows)} settings "
         "(`python -m taskclust.runs.search`).\n\nMeans over seeds; the last checkpoint and the top layer unless said "
-        "otherwise; F1 is by task, on unseen instructions, after t-SNE. Seeds 100 to 104 choose and judge nothing.\n\n"
+        "otherwise; F1 is by task, on unseen instructions, after t-SNE; the bag's, a null, is that of the symbols "
+        "read, without a model. Seeds 100 to 104 choose and judge nothing.\n\n"
     )
     for name, figure in search_figures(runs).items():
         figure.savefig(Path(folder) / f"{name}.png", dpi=110)

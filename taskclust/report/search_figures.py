@@ -87,7 +87,7 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
 
 
 def moved_by_data(runs: Sequence[Row]) -> Figure:
-    """How distributions a task and lengths of instructions move task F1: a color an amount, a line a run."""
+    """How distributions a task and lengths of instructions move task F1 and a bag's: a color an amount."""
     figure = Figure(figsize=(3.6 * len(MOVED_BY_DATA), 4), layout="constrained")
     axes = figure.subplots(1, len(MOVED_BY_DATA), sharey=True)
     for axis, (field, question) in zip(axes, MOVED_BY_DATA.items(), strict=True):
@@ -101,14 +101,20 @@ def moved_by_data(runs: Sequence[Row]) -> Figure:
             amount = _amount(run, field)
             drawn = {line.get_label() for line in axis.lines}
             label = f"_{amount}" if amount in drawn else amount  # matplotlib leaves labels with "_" out of legends
-            axis.plot(run["epochs"], f1, _STYLES.get(run["width"], ":"), marker=".", color=colors[amount], label=label)
+            axis.plot(run["epochs"], f1, _STYLES.get(run["width"], "-."), marker=".", color=colors[amount], label=label)
+        for amount, color in colors.items():
+            bags = {
+                run["seed"]: run["bag"]["validation"] for run in as_usual + changed if _amount(run, field) == amount
+            }
+            if bags:
+                axis.axhline(np.mean(list(bags.values())), color=color, linestyle=":", linewidth=1)
         axis.set(xlabel="epoch", ylim=(0, 1.02))
         axis.set_title(question, fontsize="small")
         axis.axhline(0.9, color="grey", linewidth=0.5)
         if changed:
             axis.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0].set_ylabel("task F1 after t-SNE, unseen instructions")
-    figure.suptitle("Solid: width 128; dashed: width 256", fontsize="small")
+    figure.suptitle("Solid: width 128; dashed: width 256; dotted: a bag of symbols, no model", fontsize="small")
     return figure
 
 

@@ -186,6 +186,7 @@ def summarize(record: Record) -> Changes:
             name: [_short(h[f"{name}_accuracy"]) for h in history] for name in ("validation", "subset", "hard")
         },
         "knn": _short(record["knn"]["percentage"]),
+        "bag": {split: _short(record["bag_of_symbols"][split]["tsne"]["task"]["f1"][0]) for split in SPLITS},
     }
     for split in SPLITS:
         spaces = record["scores"][split]

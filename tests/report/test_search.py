@@ -30,6 +30,7 @@ def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
         "epochs": [0, 5],
         "accuracy": {"validation": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5], "hard": [0.0, 0.25]},  # one an epoch
         "knn": curve,
+        "bag": {"validation": 0.43, "subset": 0.54},
         "validation": split,
         "subset": {**split, "tsne": [[0.1, 0.2], [0.1, subset]]},
     }
@@ -41,6 +42,7 @@ def test_a_setting_has_one_row_of_means_over_its_seeds():
     assert (row["setting"], row["runs"], row["F1"], row["best epoch"]) == ("start", 2, "0.60", "5")
     assert (row["accuracy"], row["hard accuracy"], row["spread of starts"]) == ("0.50", "0.25", "0.05")
     assert row["task at the instruction's end"] == "0.60"
+    assert (row["bag's F1"], row["bag's F1 subset"]) == ("0.43", "0.54")
 
 
 def test_a_setting_has_a_row_of_its_own_at_each_width():
@@ -284,6 +286,7 @@ def test_codes_over_epochs_are_of_the_start_and_of_gpt2():
 def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
     totals = [[[5, 5], [5, 15], [10, 32]], [], [[5, 10], [5, 10], [10, 32]]]
     changed = [{**run("fewer", 100, 0.7), "changes": {"data.distribution_totals": value}} for value in totals]
+    changed[2] |= {"seed": 101, "bag": {"validation": 0.63, "subset": 0.5}}
     others = [
         {**run("start", 101, 0.5), "changes": {}},
         {**run("start", 101, 0.6, width=128), "changes": {}},  # a width at which nothing was changed
@@ -293,7 +296,7 @@ def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
 
     distributions, repeats, length = search_figures([*others, *changed])["moved-by-data"].axes
 
-    assert [line.get_label() for line in distributions.lines[:-1]] == [
+    assert [line.get_label() for line in distributions.lines[:4]] == [
         "as usual",
         "2",
         "drawn freely",
@@ -302,5 +305,9 @@ def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
     first, again = distributions.lines[1], distributions.lines[3]
     assert first.get_color() == again.get_color()
     assert_close(np.array([line.get_ydata() for line in distributions.lines[:3]]), [[0.2, 0.5], [0.2, 0.7], [0.2, 0.7]])
-    assert [line.get_label() for line in repeats.lines[:-1]] == ["as usual", "5"]
-    assert len(length.lines) == 1
+    bags = distributions.lines[4:-1]  # one an amount, in its color
+    assert {line.get_linestyle() for line in bags} == {":"}
+    assert [line.get_color() for line in bags] == ["black", first.get_color(), distributions.lines[2].get_color()]
+    assert [line.get_ydata()[0] for line in bags] == pytest.approx([0.43, 0.53, 0.43])
+    assert [line.get_label() for line in repeats.lines[:2]] == ["as usual", "5"]
+    assert len(length.lines) == 1  # that at 0.9

@@ -62,6 +62,7 @@ def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(ti
     for split in ("validation", "subset"):
         expected = record["scores"][split]["tsne"]["task"]["f1"]
         assert row[split]["tsne"] == [[round(v, 3) for v in layer] for layer in expected]
+        assert row["bag"][split] == round(record["bag_of_symbols"][split]["tsne"]["task"]["f1"][0], 3)
     late = row["by_mapping"]["subset"]["f1"]["states"][-1]
     assert late == round(record["by_mapping"]["subset"]["f1"]["states"][-1], 3)
     assert set(row["without"]["subset"]) == {"input", "output", "input and output", "distribution"}
