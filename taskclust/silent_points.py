@@ -124,8 +124,8 @@ SILENT_POINTS = (
         "before, as GPT-2",
         "after: layers order cleanly, 0.79; before: 0.37 at equal accuracy; the search: GPT-2 0.31, after 0.54 "
         "(width 256, two seeds); norm alone before 0.53, after 0.45 (width 128); at the paper's scale, width 256, "
-        "GPT-2 learns more and sooner (hard examples 0.98 to 1.00 for 0.40) and ends at 0.34 for 0.48 by task, at 0.72 "
-        "for 0.50 by mapping (three seeds, five); at 768 0.37 for 0.44 and 0.77 for 0.53 (one seed each)",
+        "GPT-2 learns more and sooner (hard examples 0.98 to 1.00 for 0.40) and ends at 0.33 for 0.48 by task, at 0.71 "
+        "for 0.50 by mapping (five seeds each); at 768 0.37 for 0.44 and 0.77 for 0.53 (one seed each)",
     ),
     SilentPoint(
         "positions",

@@ -36,11 +36,17 @@ _ANSWERS = (
     "it learns nearly all, and clusters by what was read and is to be answered: F1 by mapping is 0.7, by task no more "
     "than the untrained model's"
 )
-#: Three seeds of plain GPT-2 at Table 5's rate.
+_NO_CHANGE = (
+    "F1 rises with the layer, but the top layer's ends where the untrained model's was, so that layer 0's change is not "
+    "small beside it"
+)
+#: Five seeds of plain GPT-2 at Table 5's rate.
 _GPT2_AT_WIDTH_256 = {
     ("cluster-emergence", "validation"): _ANSWERS,
     ("cluster-emergence", "subset"): _ANSWERS,
     ("hard-example-separation", "subset"): _ANSWERS,
+    ("layer-ordering", "validation"): _NO_CHANGE,
+    ("layer-ordering", "subset"): _NO_CHANGE,
     (
         "inner-structure",
         "validation-distribution",
