@@ -37,7 +37,7 @@ _ANSWERS = (
     "than the untrained model's"
 )
 _NO_CHANGE = (
-    "F1 rises with the layer, but the top layer's ends where the untrained model's was, so that layer 0's change is not "
+    "F1 rises with the layer, but the top layer's ends no higher than before training, so that layer 0's change is not "
     "small beside it"
 )
 #: Five seeds of plain GPT-2 at Table 5's rate.
