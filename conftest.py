@@ -284,6 +284,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = metafunc.config.stash[SESSION]
     name, width, n = session.profile.name, session.profile.width, len(session.profile.seeds)
     whole = profiles.smoke() if width is None else profiles.paper(width)  # a finding is about all of it
+    whole = replace(whole, experiment=profiles.changed(whole.experiment, session.profile.changes))
     kind = claim.needs if claim.needs in TRAINED else "scores"
     is_whole = set(session.profile.configs(kind)) == set(whole.configs(kind))
     parameters = []

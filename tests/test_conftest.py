@@ -409,6 +409,8 @@ def test_recompute_makes_the_record_anew(run, tmp_path):
     ("paper-256", [], "1 failed, 3 passed"),
     ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a finding is about all seeds
     ("paper-256", ["--epochs", "5"], "1 xpassed"),  # and about the whole schedule
+    ("paper-256 model=gpt2", ["--set", "model=gpt2"], "1 failed, 3 passed"),
+    ("paper-256", ["--set", "model=gpt2"], "4 passed"),
     ("paper-768", [], "4 passed"),
     ("paper", [], "4 passed"),
 ])  # fmt: skip
@@ -420,7 +422,7 @@ def test_a_finding_belongs_to_its_width(run, root_conftest, monkeypatch, tmp_pat
                     "--device", "cpu", *more)  # fmt: skip
 
     assert expected in output
-    assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (found_at == "paper-256")
+    assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (expected != "4 passed")
 
 
 def test_a_finding_says_nothing_of_another_setting(run, root_conftest, monkeypatch, tmp_path):

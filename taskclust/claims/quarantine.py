@@ -36,6 +36,10 @@ _ANSWERS = (
     "it learns nearly all, and clusters by what was read and is to be answered: F1 by mapping is 0.7, by task no more "
     "than the untrained model's"
 )
+_HARD_ANSWERS = (
+    "it learns nearly all hard examples, and clusters them by distribution and mapping (F1 0.95); with a cluster "
+    "a task a tenth of them are apart from their originals"
+)
 _NO_CHANGE = (
     "F1 rises with the layer, but the top layer's ends no higher than before training, so that layer 0's change is not "
     "small beside it"
@@ -43,8 +47,8 @@ _NO_CHANGE = (
 #: Five seeds of plain GPT-2 at Table 5's rate.
 _GPT2_AT_WIDTH_256 = {
     ("cluster-emergence", "validation"): _ANSWERS,
-    ("cluster-emergence", "subset"): _ANSWERS,
-    ("hard-example-separation", "subset"): _ANSWERS,
+    ("cluster-emergence", "subset"): _HARD_ANSWERS,
+    ("hard-example-separation", "subset"): _HARD_ANSWERS,
     ("layer-ordering", "validation"): _NO_CHANGE,
     ("layer-ordering", "subset"): _NO_CHANGE,
     (

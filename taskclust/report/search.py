@@ -1,6 +1,7 @@
 """The search of silent points as a table, best setting first: ``python -m taskclust.report.search reports/search``."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from taskclust.report.search_figures import search_figures
 from taskclust.report.tables import markdown
 
 Row = dict[str, Any]
+_NO_BAG = dict.fromkeys(SPLITS, math.nan)  # of rows made before it was kept
 _COMPONENTS = ("task", "distribution", "input", "output")
 
 
@@ -35,12 +37,12 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
     "F1 at the best epoch": _top("validation", "tsne", _at_best),
     "F1": _top("validation", "tsne"),
     "spread of starts": lambda row: _top("validation", "tsne_high")(row) - _top("validation", "tsne_low")(row),
-    "bag's F1": lambda row: row["bag"]["validation"],
+    "bag's F1": lambda row: row.get("bag", _NO_BAG)["validation"],
     "F1 raw": _top("validation", "raw"),
     "ARI": _top("validation", "ari"),
     "F1 by distribution": _top("validation", "distribution"),
     "F1 subset": _top("subset", "tsne"),
-    "bag's F1 subset": lambda row: row["bag"]["subset"],
+    "bag's F1 subset": lambda row: row.get("bag", _NO_BAG)["subset"],
     "F1 subset raw": _top("subset", "raw"),
     "hard apart": _top("subset", "hard_separated"),
     "KNN": lambda row: row["knn"][-1][-1],
@@ -50,7 +52,7 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
 
 
 def read(path: Path) -> list[Row]:
-    """The search's rows; of two of one setting and seed the later, which has all that is measured today."""
+    """The search's rows; of two of one setting and seed the later. Some were made before all was measured."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return list({(row["key"], row["seed"]): row for row in rows}.values())
 
@@ -172,7 +174,7 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
         if "by_mapping" not in run:
             continue
         unseen, subset = (run["by_mapping"][split] for split in ("validation", "subset"))
-        end = run.get("end", dict.fromkeys(SPLITS, (None, None)))
+        end, bag = (run.get(name, dict.fromkeys(SPLITS, (None, None))) for name in ("end", "end_bag"))
         about = {"setting": run["setting"], "width": run["width"], "seed": run["seed"]}
         shown = {
             **{name: COLUMNS[name](run) for name in ("accuracy", "hard accuracy", "F1")},
@@ -184,6 +186,9 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
             "instruction's end: F1 by task, raw": end["validation"][0],
             "after t-SNE": end["validation"][1],
             "subset, raw": end["subset"][0],
+            "a bag of the instruction, raw": bag["validation"][0],
+            "the bag after t-SNE": bag["validation"][1],
+            "the bag, subset, raw": bag["subset"][0],
         }
         rows.append({**about, **{name: "–" if value is None else f"{value:.2f}" for name, value in shown.items()}})
     return sorted(rows, key=lambda row: -float(row["F1 by mapping"]))
@@ -231,7 +236,7 @@ def main(folder: str) -> None:
         parts.append(
             "Clusters as many as mappings, an input and its output in one task: F1 by mapping and merging of a "
             "mapping's distributions, on unseen instructions, and F1 on the subset; last, clusters of the "
-            "instruction's end, as many as tasks:\n\n" + markdown(mapped)
+            f"instruction's end, as many as tasks. {len(mapped)} of the runs measured it:\n\n" + markdown(mapped)
         )
     if together := correlation_rows(runs):
         parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))

@@ -18,7 +18,7 @@ MOVED_BY_DATA = {
     "data.regex.max_repeats": "repeats of a group, at most",
     "data.regex.max_length": "symbols of an instruction, at most",
 }
-_STYLES = {128: "-", 256: "--"}
+_STYLES = {128: ("-", "solid"), 256: ("--", "dashed")}
 _SPLITS = {"validation": "unseen instructions", "subset": "hard examples with their originals"}
 
 
@@ -91,7 +91,7 @@ def moved_by_data(runs: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(3.6 * len(MOVED_BY_DATA), 4), layout="constrained")
     axes = figure.subplots(1, len(MOVED_BY_DATA), sharey=True)
     for axis, (field, question) in zip(axes, MOVED_BY_DATA.items(), strict=True):
-        changed = [run for run in runs if _only_change(run) == field]
+        changed = [run for run in runs if _only_change(run) == field and run["width"] in _STYLES]
         widths = {run["width"] for run in changed}
         as_usual = [run for run in runs if run["setting"] == "start" and run["width"] in widths]
         amounts = sorted({_amount(run, field) for run in changed})
@@ -101,11 +101,10 @@ def moved_by_data(runs: Sequence[Row]) -> Figure:
             amount = _amount(run, field)
             drawn = {line.get_label() for line in axis.lines}
             label = f"_{amount}" if amount in drawn else amount  # matplotlib leaves labels with "_" out of legends
-            axis.plot(run["epochs"], f1, _STYLES.get(run["width"], "-."), marker=".", color=colors[amount], label=label)
+            axis.plot(run["epochs"], f1, _STYLES[run["width"]][0], marker=".", color=colors[amount], label=label)
         for amount, color in colors.items():
-            bags = {
-                run["seed"]: run["bag"]["validation"] for run in as_usual + changed if _amount(run, field) == amount
-            }
+            of_amount = [run for run in as_usual + changed if _amount(run, field) == amount]
+            bags = {run["seed"]: run["bag"]["validation"] for run in of_amount if "bag" in run}  # whatever the width
             if bags:
                 axis.axhline(np.mean(list(bags.values())), color=color, linestyle=":", linewidth=1)
         axis.set(xlabel="epoch", ylim=(0, 1.02))
@@ -114,7 +113,8 @@ def moved_by_data(runs: Sequence[Row]) -> Figure:
         if changed:
             axis.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0].set_ylabel("task F1 after t-SNE, unseen instructions")
-    figure.suptitle("Solid: width 128; dashed: width 256; dotted: a bag of symbols, no model", fontsize="small")
+    styles = "; ".join(f"{style}: width {width}" for width, (_, style) in _STYLES.items())
+    figure.suptitle(f"{styles}; dotted: a bag of symbols, no model", fontsize="small")
     return figure
 
 

@@ -67,11 +67,15 @@ def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record
     """The records of each model, with what a row says of it."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(json.dumps(record["config"]["model"], sort_keys=True), []).append(record)
+        training = {**record["config"]["training"], "precision": None}  # a seed is one in either
+        groups.setdefault(json.dumps([record["config"]["model"], training], sort_keys=True), []).append(record)
     found = []
     for group in groups.values():
+        seeds = [record["config"]["seed"] for record in group]
+        require(len(set(seeds)) == len(seeds), "seed", seeds, "two records are of one seed and setting; leave one out")
         model = group[0]["config"]["model"]
         about = {"width": model["width"], "norm": model["norm"], "head": "tied" if model["tied_head"] else "its own"}
+        about["dropout in the attention"] = "yes" if "attention" in model["dropout_at"] else "no"
         found.append(({**about, "seeds": len(group)}, group))
     return sorted(found, key=lambda pair: tuple(pair[0].values()))
 
@@ -86,14 +90,18 @@ def main(to: str, *paths: str) -> None:
     """Write the tables of the records at ``paths``.
 
     Raises:
-        ConfigError: a record is not of the paper's data set and probe, as the bags are.
+        ConfigError: a record is of a training that failed, or not of the paper's data set and probe, as the bags are.
     """
     records = [read_json(Path(path)) for path in paths]
     defaults = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
     for path, record in zip(paths, records, strict=True):
+        require(
+            not record["failure"], f"{path}: failure", record["failure"], "there is no end to cluster; leave it out"
+        )
         for name, default in defaults.items():
-            mend = f"its {name} is not the paper profile's, which the bags are made with; leave it out"
-            require(record["config"][name] == default, "record", path, mend)
+            for field, value in record["config"][name].items():
+                mend = f"the paper profile's, which the bags are made with, is {default[field]}; leave the record out"
+                require(value == default[field], f"{path}: {name}.{field}", value, mend)
     bags = {seed: embedded_bags(seed) for seed in sorted({record["config"]["seed"] for record in records})}
     text = f"Made by `python -m taskclust.runs.clusterings {to} {' '.join(paths)}`, on t-SNE of the top layer's states."
     others = (

@@ -1,4 +1,4 @@
-"""``config -> record``: the one place that puts data, models and probes together.
+"""``config -> record``: the one place that puts data, models and a checkpoint's probes (runs/probing.py) together.
 
 Two kinds of record follow from an experiment: its *trajectory* (the training run: history and checkpoints) and its
 *scores* (every probe of every checkpoint). Change the probe and only the scores are computed anew.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from taskclust.config import SPLITS, ProbeConfig
-from taskclust.data import Dataset, Split
+from taskclust.data import PAD, Dataset, Split
 from taskclust.models import Decoder
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import task_f1_without
@@ -75,15 +75,21 @@ def _neighbors(unseen: torch.Tensor, seen: torch.Tensor, dataset: Dataset, probe
     )
 
 
+def bag_of_instructions(dataset: Dataset, split: str) -> torch.Tensor:
+    """Counts of each symbol of each instruction, [R, V]: what it looks like without its order."""
+    read = dataset.splits[split].instructions
+    counts = np.zeros((len(read), dataset.config.vocab_size), dtype=np.float32)
+    np.add.at(counts, (np.arange(len(read))[:, None], read), 1)
+    counts[:, PAD] = 0  # padding is not read
+    return torch.as_tensor(counts)
+
+
 def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
     """Counts of each symbol read, [N, V]: what an instance looks like without its order: a null."""
-    part = dataset.splits[split]
-    counts = np.zeros((part.n_instances, dataset.config.vocab_size), dtype=np.float32)
-    read = np.repeat(part.instructions, part.inputs.shape[1], axis=0)
-    np.add.at(counts, (np.arange(len(read))[:, None], read), 1)
-    counts[:, 0] = 0  # padding is not read
-    counts[np.arange(len(read)), part.inputs.ravel()] += 1
-    return torch.as_tensor(counts)
+    inputs = torch.as_tensor(dataset.splits[split].inputs)
+    counts = bag_of_instructions(dataset, split).repeat_interleave(inputs.shape[1], dim=0)
+    counts[torch.arange(len(counts)), inputs.flatten()] += 1
+    return counts
 
 
 def embedded_bag(dataset: Dataset, split: str, probe: ProbeConfig, generator: torch.Generator) -> torch.Tensor:
@@ -131,7 +137,7 @@ def measures_from_data(record: Record, dataset: Dataset, probe: ProbeConfig, *, 
 def clusters_as(labels: np.ndarray, points: torch.Tensor, probe: ProbeConfig, generator: torch.Generator) -> np.ndarray:
     """k-means of each set of points, as many clusters as there are labels, [B, N]."""
     n_classes = len(np.unique(labels))
-    return kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.numpy()
+    return kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.cpu().numpy()
 
 
 def by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generator: torch.Generator) -> Record:

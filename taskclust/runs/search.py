@@ -33,7 +33,7 @@ from taskclust.config import (
     TrainingConfig,
     digest,
 )
-from taskclust.data import generate
+from taskclust.data import Dataset, generate
 from taskclust.models import Decoder
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import TAKEN_OUT, additive_codes, without
@@ -45,7 +45,7 @@ from taskclust.probes.tsne import tsne
 from taskclust.profiles import vary
 from taskclust.runs.experiments import Record, Runner
 from taskclust.runs.parallel import end_with_parent
-from taskclust.runs.probing import clusters_as
+from taskclust.runs.probing import bag_of_instructions, clusters_as
 from taskclust.runs.store import Store
 
 Changes = dict[str, Any]
@@ -257,7 +257,8 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
         By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``without_untrained``: the same of
         the model as it began, the null; ``before_norm``: before the last norm, of a model that has one; ``older``:
         after t-SNE as scikit-learn's before 1.2; ``barnes_hut``: by scikit-learn's default method; ``end``: [raw, after
-        t-SNE] of the last instruction token instead. And ``neighbors``: the KNN percentage at other K.
+        t-SNE] of the last instruction token instead, ``end_bag`` of the instruction's symbols. And ``neighbors``: the
+        KNN percentage at other K.
     """
     dataset = generate(config.data, config.seed)
 
@@ -290,15 +291,10 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     top = {name: states.input_token[-1] for name, states in last.items()}
     found: Changes = {"without": f1_without(top), "without_untrained": f1_without(tops(0))}
     settings = config.probe.tsne_settings()
-    found["end"] = {}
-    for name in SPLITS:
-        generator = torch.Generator().manual_seed(config.seed)
-        states = last[name].instruction_end[-1:]
-        identities = instruction_identities(dataset.splits[name])
-        found["end"][name] = [
-            _short(_task_f1(points, identities["task"], config.probe, generator))
-            for points in (states, tsne(states, generator=generator, **settings).best())
-        ]
+    found |= {
+        "end": {split: end_f1(last[split].instruction_end[-1], dataset, split, config) for split in SPLITS},
+        "end_bag": {split: end_f1(bag_of_instructions(dataset, split), dataset, split, config) for split in SPLITS},
+    }
     others = {"older": {**settings, "restarts": 1, "older": True}, "barnes_hut": {**settings, "barnes_hut": True}}
     for name, other in others.items():
         found[name] = {}
@@ -315,6 +311,14 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     same = tasks["train"][near] == tasks["validation"][:, None]
     found["neighbors"] = {str(k): _short(float(same[:, :k].float().mean())) for k in NEIGHBORS}
     return found
+
+
+def end_f1(points: Tensor, dataset: Dataset, split: str, config: ExperimentConfig) -> list[float]:
+    """Matched F1 by task of a split's instructions, a point each, [R, D]: of the points and of their t-SNE."""
+    tasks = instruction_identities(dataset.splits[split])["task"]
+    generator = torch.Generator().manual_seed(config.seed)
+    embedded = tsne(points[None], generator=generator, **config.probe.tsne_settings()).best()
+    return [_short(_task_f1(x, tasks, config.probe, generator)) for x in (points[None], embedded)]
 
 
 def _task_f1(points: Tensor, tasks: np.ndarray, probe: ProbeConfig, generator: torch.Generator) -> float:

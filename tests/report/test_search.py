@@ -45,6 +45,17 @@ def test_a_setting_has_one_row_of_means_over_its_seeds():
     assert (row["bag's F1"], row["bag's F1 subset"]) == ("0.43", "0.54")
 
 
+def test_a_row_made_before_bags_were_kept_has_none():
+    old = run("start", 100, 0.5)
+    del old["bag"]
+
+    (row,) = search.setting_rows([old])
+    _, repeats, _ = search_figures([old, {**old, "changes": {"data.regex.max_repeats": 5}}])["moved-by-data"].axes
+
+    assert (row["F1"], row["bag's F1"]) == ("0.50", "nan")
+    assert ":" not in [line.get_linestyle() for line in repeats.lines]
+
+
 def test_a_setting_has_a_row_of_its_own_at_each_width():
     rows = search.setting_rows([run("start", 100, 0.5), run("start", 100, 0.7, width=128)])
 

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
+from taskclust.data import generate
 from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.runs import clusterings
 
@@ -14,11 +16,13 @@ APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(
 DEFAULTS = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
 
 
-def record(seed, points, norm="after", *, tied=False):
+def record(seed, points, norm="after", *, tied=False, precision="float32"):
+    model = {"width": 32, "norm": norm, "tied_head": tied, "dropout_at": ["attention"]}
     untrained = np.random.default_rng(4).normal(size=points.shape)
     part = {"top_embedding": [untrained.tolist(), points.tolist()]}
     return {
-        "config": {"seed": seed, "model": {"width": 32, "norm": norm, "tied_head": tied}, **DEFAULTS},
+        "failure": None,
+        "config": {"seed": seed, "model": model, "training": {"epochs": 2, "precision": precision}, **DEFAULTS},
         "scores": {"validation": part, "subset": part},
         "identities": {"validation": {"task": TASKS.tolist()}, "subset": {"task": TASKS[::-1].tolist()}},
     }
@@ -47,6 +51,14 @@ def test_models_that_differ_are_rows_of_their_own():
     rows = clusterings.clustering_rows([record(0, APART), record(0, APART, tied=True)])
 
     assert [(row["head"], row["seeds"]) for row in rows] == [("its own", 1)] * 2 + [("tied", 1)] * 2
+
+
+def test_seeds_of_either_precision_stand_together_and_one_seed_counts_once():
+    (row, _) = clusterings.clustering_rows([record(0, APART), record(1, APART, precision="bfloat16")])
+    assert row["seeds"] == 2
+
+    with pytest.raises(ConfigError, match=r"seed=\[0, 0\]"):
+        clusterings.clustering_rows([record(0, APART), record(0, APART, precision="bfloat16")])
 
 
 def test_more_clusters_than_tasks_have_a_high_majority_f1_and_a_low_ari():
@@ -79,10 +91,19 @@ def test_rows_of_more_clusters_compare_the_first_and_the_last_epoch_and_the_bag(
     assert float(rows[0]["untrained"].split()[0]) < 0.7
 
 
-def test_bags_are_those_of_the_seeds_data_set():
-    bags = clusterings.embedded_bags(0)
+def test_bags_are_those_of_the_seeds_data_set(monkeypatch):
+    seen = {}
 
-    assert {split: len(points) for split, points in bags.items()} == {"validation": 315, "subset": 180}
+    def embedded(dataset, split, *_):
+        seen[split] = dataset.splits[split].instructions
+        return torch.zeros(1, 2, 3)
+
+    monkeypatch.setattr(clusterings, "embedded_bag", embedded)
+
+    clusterings.embedded_bags(3)
+
+    for split in ("validation", "subset"):
+        assert np.array_equal(seen[split], generate(DataConfig(), 3).splits[split].instructions)
 
 
 def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
@@ -105,5 +126,13 @@ def test_records_of_other_data_or_another_probe_have_no_bag_here(tmp_path, name,
     path = tmp_path / "other.json"
     path.write_text(json.dumps(other))
 
-    with pytest.raises(ConfigError, match=f"other.json.*its {name}"):
+    with pytest.raises(ConfigError, match=rf"other.json: {name}.{field}=20: .* leave the record out"):
+        clusterings.main(str(tmp_path / "table.md"), str(path))
+
+
+def test_a_training_that_failed_has_no_end_to_cluster(tmp_path):
+    path = tmp_path / "failed.json"
+    path.write_text(json.dumps({**record(0, APART), "failure": "the loss is no number"}))
+
+    with pytest.raises(ConfigError, match=r"failed.json: failure='the loss is no number'"):
         clusterings.main(str(tmp_path / "table.md"), str(path))

@@ -10,6 +10,12 @@ import pytest
 import torch
 
 from taskclust.config import ExperimentConfig, digest
+from taskclust.data import generate
+from taskclust.models import Decoder
+from taskclust.probes.components import instruction_identities
+from taskclust.probes.hidden import hidden_states
+from taskclust.probes.kmeans import kmeans
+from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.profiles import vary
 from taskclust.runs import Runner, Store, search
 from tests.runs.test_probing import DATA, MODEL, PROBE
@@ -85,6 +91,25 @@ def test_states_of_the_instructions_end_are_clustered_by_their_own_tasks():
 
     assert f1[0] == 1
     assert f1[1] < 0.7
+
+
+def test_the_instructions_end_is_that_of_the_top_layer_raw_and_after_tsne(tiny, tmp_path):
+    config = replace(tiny, seed=100)
+    checkpoints = Runner(Store(tmp_path)).trajectory(config) / "checkpoints"
+    dataset = generate(config.data, config.seed)
+    model = Decoder.from_pretrained(checkpoints / f"{config.training.epochs:04d}")
+
+    found = search.probe_otherwise(config, checkpoints)
+
+    for split in ("validation", "subset"):
+        states = hidden_states(model, dataset.splits[split]).instruction_end[-1]
+        tasks = instruction_identities(dataset.splits[split])["task"]
+        raw, embedded = search.end_f1(states, dataset, split, config)
+        assert found["end"][split] == [raw, embedded]
+        again = kmeans(states[None], len(set(tasks)), generator=torch.Generator().manual_seed(1), restarts=50)
+        assert raw == pytest.approx(matched_f1_score(contingency(tasks, again.labels[0].numpy())), abs=0.15)
+        bag = search.bag_of_instructions(dataset, split)
+        assert found["end_bag"][split] == search.end_f1(bag, dataset, split, config)
 
 
 def test_a_setting_that_cannot_be_is_a_row_that_says_why(tiny, tmp_path):  # noqa: ARG001
