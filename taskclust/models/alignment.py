@@ -389,9 +389,10 @@ def align(
             raise ConfigError(f"{name}: an instance has no response; give the tokens that are wanted")
     model.requires_grad_(False)
     ours, theirs = read(model, source), read(model, others)
-    switch = train_switch(*switch_examples(ours, theirs), config, generator)
     head = copy_head(model).float()  # both are trained in float32, whatever the model's precision
+    # before the switch, whose kind draws more or less: so equal generators give switches of both kinds one head
     train_head(head, ours, config, generator, read(model, validation) if validation else None)
+    switch = train_switch(*switch_examples(ours, theirs), config, generator)
     return assemble(model, head, switch)
 
 

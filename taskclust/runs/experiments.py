@@ -52,7 +52,7 @@ from taskclust.runs.store import Store, is_sealed, plain, read_json, seal, write
 
 #: Raised by hand when a stage's code changes what it computes, its probes included; part of every key. What it measures
 #: in addition (the scores' "f1_without") raises nothing: records without it stay valid.
-VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretraining": 2, "alignment": 1,
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretraining": 2, "alignment": 2,
             "language": 1}  # fmt: skip
 
 #: Seconds between saves of a training that can be continued.

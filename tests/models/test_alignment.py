@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -182,6 +183,17 @@ def test_same_generator_same_model():
 
     assert all(torch.equal(t, second.state_dict()[name]) for name, t in first.state_dict().items())
     assert not torch.equal(first.switch[0].weight, other.switch[0].weight)
+
+
+def test_switches_of_both_kinds_have_one_new_head():
+    """So that what the kinds forget differs by the switch alone."""
+    linear, mlp = (
+        align(llama(), SOURCE, OTHERS, generator=generator(), config=replace(QUICK, kind=kind, batch_instances=4))
+        for kind in ("linear", "mlp")
+    )
+
+    assert torch.equal(linear.new_head.weight, mlp.new_head.weight)
+    assert not torch.equal(linear.new_head.weight, linear.base.lm_head.weight)
 
 
 def test_global_generator_has_no_part_in_it():
