@@ -300,8 +300,8 @@ SILENT_POINTS = (
         "switch network: rate, epochs, batch",
         "not given",
         "AdamW at 1e-3, 100 epochs, batches of 32; ReLU; its own loss, to the end, so that the choice of the head's "
-        "epoch has no say in it; the new head likewise, on states without dropout, which head tuning has, and in "
-        "batches drawn for each kind of switch by itself",
+        "epoch has no say in it; the new head likewise, on states without dropout, which head tuning has, and "
+        "in the same batches for both kinds of switch",
         "20 epochs, as in the authors' later work on more instances",
         "none",
     ),
