@@ -146,7 +146,7 @@ def by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generator
     No two tasks share a mapping: it is one of a task, and it is an input and an output. ``points`` are the states'
     embeddings by checkpoint, and last the bag's. The null "unmerged" has a random place for each distribution's each
     mapping, all told apart and none nearer to its task's: what clusters are worth that join places by chance. States
-    that are codes of input and output alone would score 1: these clusters tell answers, and tasks only by them.
+    that are codes of input and output alone would score 1, so these clusters need tell no tasks.
 
     Returns:
         "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag", "unmerged".
