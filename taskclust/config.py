@@ -350,10 +350,10 @@ class ProbeConfig:
     iterations: int = 2_000  # "Number of iterations"
     #: silent: 2 is scikit-learn's choice for 3 components; 1 is the original t-SNE's
     degrees_of_freedom: float = 2.0
-    tsne_restarts: int = 3  # silent: the embedding of lowest divergence is kept
-    #: checkpoints at which t-SNE is run as well: all, or the first, the middle, the best and the last
+    tsne_restarts: int = 10  # silent: a score is the mean over starts
+    #: checkpoints at which t-SNE is run as well: all, or the first, the best and the last
     tsne_at: Literal["all", "few"] = "all"
-    kmeans_restarts: int = 10  # silent: the clustering of lowest inertia is kept
+    kmeans_restarts: int = 50  # silent: the clustering of lowest inertia is kept
     neighbors: int = 10  # silent: K
     before_final_norm: bool = False  # silent: layer 6 before or after the last norm of a norm-before model
 
@@ -463,7 +463,7 @@ class LanguageConfig:
     n_expressions: int = 50  # "generate 50 different expressions" of each task's description
     n_pairs: int = 10  # "we only use ten of those selected task mappings for each task"
     #: Table 6's values; of 8,000 points one start of t-SNE takes minutes a layer
-    probe: ProbeConfig = field(default_factory=lambda: ProbeConfig(tsne_restarts=1))
+    probe: ProbeConfig = field(default_factory=lambda: ProbeConfig(tsne_restarts=1, kmeans_restarts=10))
     resamples: int = 200  # of the instructions, for intervals
     twin_every: int = 5  # of the randomly initialised twin every so many layers are probed: they differ little
     seed: int = 0

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from taskclust.config import LanguageConfig, ProbeConfig
 from taskclust.data.natural import Prompt, natural_tasks, prompts, read_pairs, read_prompts
 from taskclust.models.language import LanguageModel, require_causal
+from taskclust.probes.tsne import EXACT_POINTS
 from taskclust.report.figures import over_layers, picture
 from taskclust.report.tables import layer_rows, plain
 from taskclust.runs.language import probe_prompts
@@ -69,7 +70,8 @@ def probe(
         model: any Hugging Face causal language model, on any device.
         tokenizer: its tokenizer; a pad token is not needed.
         prompts: what to read; see :func:`taskclust.data.natural.read_prompts`.
-        probe: settings of t-SNE and k-means; Table 6's values with one start of t-SNE by default.
+        probe: settings of t-SNE and k-means; by default Table 6's values, with ten starts of t-SNE, or one of more than
+            3,000 prompts, where a start takes minutes a layer.
         resamples: of the instructions, for 95 % intervals.
         seed: of everything drawn.
         name: how to call the model in figures.
@@ -78,7 +80,8 @@ def probe(
         ConfigError: a model that looks ahead, a prompt longer than its context, prompts of one task only, as many
             prompts as t-SNE's perplexity or fewer.
     """
-    config = LanguageConfig(probe=probe or ProbeConfig(tsne_restarts=1), resamples=resamples, seed=seed)
+    few = ProbeConfig() if len(prompts) <= EXACT_POINTS else LanguageConfig().probe
+    config = LanguageConfig(probe=probe or few, resamples=resamples, seed=seed)
     was_training = model.training
     try:
         require_causal(model.eval(), name)

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "runs": {"config", "profiles", "data", "models", "probes"},
     "claims": {"config"},
     "report": {"config", "claims", "silent_points"},
-    "language": {"config", "data", "models", "runs", "report"},
+    "language": {"config", "data", "models", "probes", "runs", "report"},
 }
 HOMES = {"torch": {"models", "probes", "runs"}, "sklearn": {"probes"}, "matplotlib": {"report"}}
 
@@ -59,7 +59,14 @@ def test_every_source_file_belongs_to_a_layer():
     assert every == {f for layer in MAY_IMPORT for f in files(layer)}
 
 
-@pytest.mark.parametrize("folder", ["taskclust", "benchmarks", "tests"])
+@pytest.mark.parametrize("folder", ["taskclust", "benchmarks"])
+def test_the_package_and_its_claims_import_no_study(folder):
+    found = {f for f in (ROOT / folder).rglob("*.py") if any(m.split(".")[0] == "studies" for m in imports(f))}
+
+    assert found == set()
+
+
+@pytest.mark.parametrize("folder", ["taskclust", "benchmarks", "studies", "tests"])
 def test_nothing_imports_conftest(folder):
     found = {f for f in (ROOT / folder).rglob("*.py") if "conftest" in ".".join(imports(f)).split(".")}
 

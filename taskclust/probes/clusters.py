@@ -1,4 +1,7 @@
-"""Cluster a split's states by every identity, with and without t-SNE, at every layer of one checkpoint (§3.2)."""
+"""Cluster a split's states by every identity, with and without t-SNE, at every layer of one checkpoint (§3.2).
+
+Shapes: L layers, R starts of t-SNE, N instances, D and C dimensions of states and of embeddings.
+"""
 
 from typing import Any
 
@@ -10,11 +13,16 @@ from torch import Tensor
 from taskclust.config import LABELS, METRICS, ProbeConfig
 from taskclust.data import Split
 from taskclust.probes.kmeans import kmeans, partition_inertia
-from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency, matched_f1_score
+from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency, matched_f1_score, merging_score
 from taskclust.probes.tsne import tsne
 
-#: ``scores[space][label][metric]`` is one number a layer; "f1_low" and "f1_high" are the extremes over t-SNE restarts.
+#: ``scores[space][label][metric]`` is one number per layer; with t-SNE it is the mean over starts.
 Scores = dict[str, dict[str, dict[str, list[float]]]]
+
+#: Identities that several distributions share, and what they are divided into.
+PARTS = {"task": "distribution", "mapping": "distribution_mapping"}
+#: What is kept of every start.
+OF_EACH_START = (*METRICS, "hard_separated", "merging")
 
 
 def cluster_scores(
@@ -22,17 +30,21 @@ def cluster_scores(
 ) -> dict[str, Any]:
     """Score k-means of the states against the split's identities.
 
-    The number of clusters is the number of classes. Of several t-SNE starts the embedding of lowest divergence is
-    scored; of several k-means starts the clustering of lowest inertia.
+    The number of clusters is the number of classes. Of several k-means starts the clustering of lowest inertia is
+    scored. A score after t-SNE is the mean over its starts, which is what one run of the paper's procedure gives in
+    expectation: starts end in different optima, whose divergence says nothing about the score.
 
     Returns:
-        :data:`Scores` with space "raw" and, ``with_tsne``, "tsne", plus ``divergence`` [L][R] of the t-SNE restarts
-        and ``top_embedding`` [N][C], the picture of the top layer.
-        Beside the metrics stand "label_inertia", what the labels' own partition costs relative to the clustering kept
+        :data:`Scores` with space "raw" and, ``with_tsne``, "tsne". ``starts[label][metric]`` [L][R] holds each start's
+        score, ``divergence`` [L][R] (nats) each start's, ``mapping[metric]`` [R] the top layer's scores with as many
+        clusters as mappings, and ``top_embedding`` [N][C] the top layer's start whose F1 by task is nearest the mean,
+        for pictures.
+        Beside the metrics are "label_inertia", what the labels' own partition costs relative to the clustering kept
         (above 1 k-means rightly prefers what it found, below 1 it missed a better partition); "inertia_spread", how
-        much more the worst of its starts costs than the best; the null "shuffled_..." (the same clusters against
-        permuted labels) and, where there are hard examples, "hard_separated": the share of hard instances that fall in
-        another cluster than the original they were made from.
+        much more the worst of its starts costs than the best; the negative control "shuffled_..." (the same clusters
+        against permuted labels); by task "merging", see :func:`taskclust.probes.metrics.merging_score`, and, where
+        there are hard examples, "hard_separated": the share of hard instances that fall in another cluster than the
+        original they were made from.
 
     Raises:
         ConfigError: one class only, a perplexity that is not below N, states that are not finite.
@@ -41,17 +53,25 @@ def cluster_scores(
     result: dict[str, Any] = {"raw": {name: _scores(states, split, name, probe, generator) for name in LABELS}}
     if with_tsne:
         embedding = tsne(states, generator=generator, **probe.tsne_settings())
-        best = embedding.kept().tolist()
-        result["tsne"] = {}
+        L, R = embedding.divergence.shape
+        points = embedding.points.flatten(0, 1)
+        result |= {"tsne": {}, "starts": {}}
         for name in LABELS:
-            every = _scores(embedding.points.flatten(0, 1), split, name, probe, generator)
-            table = {metric: np.array(values).reshape(embedding.divergence.shape) for metric, values in every.items()}
-            kept = {m: [float(row[r]) for row, r in zip(t, best, strict=True)] for m, t in table.items()}
-            spread = {"f1_low": table["f1"].min(axis=1).tolist(), "f1_high": table["f1"].max(axis=1).tolist()}
-            result["tsne"][name] = {**kept, **spread}
+            scores = _scores(points, split, name, probe, generator)
+            by_start = {metric: np.reshape(values, (L, R)) for metric, values in scores.items()}
+            result["tsne"][name] = {metric: values.mean(axis=1).tolist() for metric, values in by_start.items()}
+            result["starts"][name] = {m: by_start[m].round(4).tolist() for m in OF_EACH_START if m in by_start}
+        of_mapping = _scores(embedding.points[-1], split, "mapping", probe, generator)
+        result["mapping"] = {metric: of_mapping[metric] for metric in ("f1", "merging")}
         result["divergence"] = embedding.divergence.tolist()
-        result["top_embedding"] = embedding.best()[-1].cpu().numpy().round(2).tolist()
+        typical = nearest_mean(result["starts"]["task"]["f1"][-1])
+        result["top_embedding"] = embedding.points[-1, typical].cpu().numpy().round(2).tolist()
     return result
+
+
+def nearest_mean(scores: list[float]) -> int:
+    """The start whose score is nearest the mean of all: the typical one, for pictures; the first of equals."""
+    return int(np.abs(np.array(scores) - np.mean(scores)).argmin())
 
 
 def _scores(
@@ -73,6 +93,9 @@ def _scores(
     shuffled = [contingency(labels[order], row) for row in found]
     scores["shuffled_ari"] = [adjusted_rand_score(table) for table in shuffled]
     scores["shuffled_f1"] = [matched_f1_score(table) for table in shuffled]
+    if label in PARTS:
+        parts = split.labels(PARTS[label])
+        scores["merging"] = [merging_score(labels, parts, row) for row in found]
     if label == "task" and split.is_hard.any():
         hard, original = split.hard_pairs()
         scores["hard_separated"] = (found[:, hard] != found[:, original]).mean(axis=1).tolist()

@@ -11,12 +11,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
 from taskclust.config import METRICS, SPACES, ProbeConfig
+from taskclust.probes.clusters import nearest_mean
 from taskclust.probes.kmeans import kmeans
-from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency, f1_scores
+from taskclust.probes.metrics import (
+    Agreement,
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    agreement,
+    contingency,
+    f1_scores,
+    matched_f1_score,
+)
 from taskclust.probes.tsne import EXACT_POINTS, tsne
 
 Labels = Int[np.ndarray, " N"]
@@ -32,29 +40,30 @@ def probe_layer(
         identities: their labels by name, "task" among them; the number of clusters is the number of classes. A label
             of more classes than half the prompts says nothing of clusters and is left out.
         probe: settings of t-SNE and k-means.
-        seed: of k-means and of t-SNE's restarts.
+        seed: of k-means and of t-SNE's starts.
 
     Returns:
-        ``clusters[space][label]``, one number a prompt, space "raw" or "tsne"; ``divergence``, one a restart of t-SNE;
-        ``embedding`` [N][C]; ``tsne_method``.
+        ``clusters[space][label]`` [S][N], space "raw" (S is 1) or "tsne" (S is R, a clustering per start);
+        ``divergence`` [R]; ``embedding`` [N][C], the start whose F1 by task is nearest the mean; ``tsne_method``.
 
     Raises:
         ConfigError: a perplexity that is not below N.
     """
     generator = torch.Generator().manual_seed(seed)
     embedding = tsne(states[None], generator=generator, **probe.tsne_settings())
-    clusters: dict[str, dict[str, list[int]]] = {}
-    for space, points in (("raw", states[None]), ("tsne", embedding.best())):
+    clusters: dict[str, dict[str, list[list[int]]]] = {}
+    for space, points in (("raw", states[None]), ("tsne", embedding.points[0])):
         clusters[space] = {}
         for label, classes in identities.items():
             n_classes = len(np.unique(classes))
             if label == "task" or 2 * n_classes <= len(classes):
                 kept = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)
-                clusters[space][label] = kept.labels[0].tolist()
+                clusters[space][label] = kept.labels.tolist()
+    f1 = [matched_f1_score(contingency(identities["task"], np.array(row))) for row in clusters["tsne"]["task"]]
     return {
         "clusters": clusters,
         "divergence": embedding.divergence[0].tolist(),
-        "embedding": embedding.best()[0].cpu().numpy().round(2).tolist(),
+        "embedding": embedding.points[0, nearest_mean(f1)].cpu().numpy().round(2).tolist(),
         "tsne_method": "exact" if len(states) <= EXACT_POINTS else "Barnes-Hut (scikit-learn)",
     }
 
@@ -77,24 +86,34 @@ def score_layers(
         seed: of the draws.
 
     Returns:
-        ``scores[space][label][metric]``, one number a layer; ``best_layer[space]``, which has the highest F1 by task;
-        ``interval[space][label][metric]``, at that layer, the ends of 95 % of the resamples, the clustering being
-        given; ``resampled_f1[space][label]``, each draw; ``divergence`` [L1][R]; ``embedding`` of the best layer;
-        ``tsne_method``.
+        ``scores[space][label][metric]``, one number per layer, after t-SNE the mean over its starts, and
+        ``starts[label][metric]`` [L1][R], each start's; ``best_layer[space]``, which has the highest F1 by task;
+        ``interval[space][label][metric]``, at that layer, the ends of 95 % of the resamples, the clusterings being
+        given; ``resampled_f1[space][label]``, each draw, a mean over starts; ``divergence`` [L1][R]; ``embedding`` of
+        the best layer; ``tsne_method``.
     """
     units = list(zip(identities["distribution"].tolist(), instructions, strict=True))
     result: dict[str, Any] = {"scores": {}, "best_layer": {}, "interval": {}, "resampled_f1": {}}
     for space in SPACES:
         labels = list(layers[0]["clusters"][space])
         found = {label: [np.array(layer["clusters"][space][label]) for layer in layers] for label in labels}
-        table = {label: [agreement(identities[label], row) for row in rows] for label, rows in found.items()}
-        result["scores"][space] = {
-            label: {metric: [float(getattr(row, metric)) for row in rows] for metric in METRICS}
-            for label, rows in table.items()
+        by_start = {
+            label: _by_start([[agreement(identities[label], row) for row in rows] for rows in clusterings])
+            for label, clusterings in found.items()
         }
+        result["scores"][space] = {
+            label: {metric: values.mean(axis=1).tolist() for metric, values in table.items()}
+            for label, table in by_start.items()
+        }
+        if space == "tsne":
+            result["starts"] = {
+                label: {metric: values.round(4).tolist() for metric, values in table.items()}
+                for label, table in by_start.items()
+            }
         best = result["best_layer"][space] = int(np.argmax(result["scores"][space]["task"]["f1"]))
         draws = {
-            label: resample(identities[label], rows[best], units, resamples, seed) for label, rows in found.items()
+            label: _mean_draws([resample(identities[label], row, units, resamples, seed) for row in clusterings[best]])
+            for label, clusterings in found.items()
         }
         result["interval"][space] = {
             label: {metric: np.percentile(values, (2.5, 97.5)).tolist() for metric, values in drawn.items()}
@@ -107,6 +126,16 @@ def score_layers(
         "embedding": layers[result["best_layer"]["tsne"]]["embedding"],
         "tsne_method": layers[0]["tsne_method"],
     }
+
+
+def _by_start(layers: Sequence[Sequence[Agreement]]) -> dict[str, np.ndarray]:
+    """Each metric's values, [L1, S]."""
+    return {metric: np.array([[getattr(row, metric) for row in rows] for rows in layers]) for metric in METRICS}
+
+
+def _mean_draws(starts: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Draw by draw the mean over clusterings, whose draws are of the same units."""
+    return {metric: np.mean([drawn[metric] for drawn in starts], axis=0).tolist() for metric in starts[0]}
 
 
 def resample(
@@ -142,7 +171,7 @@ def resample(
         np.add.at(table, (classes[rows], clusters[rows]), 1)
         drawn["f1"].append(float(f1_scores(table)[matched].sum() / np.count_nonzero(table.sum(axis=1))))
         drawn["ari"].append(adjusted_rand_score(table))
-        drawn["ami"].append(float(adjusted_mutual_info_score(classes[rows], clusters[rows])))
+        drawn["ami"].append(adjusted_mutual_info_score(contingency(classes[rows], clusters[rows])))
     return drawn
 
 

@@ -23,6 +23,7 @@ from taskclust.report.tables import (
     mapping_rows,
     markdown,
     size_rows,
+    start_rows,
     tuning_rows,
     verdict_rows,
 )
@@ -109,6 +110,7 @@ def write_report(
         "Table 2: alignment": alignment_rows(alignment),
         "Figure 5b in numbers: validation accuracy during tuning": tuning_rows(pretraining),
         "Clusters by mapping, an input and its output in one task (not in the paper)": mapping_rows(scores),
+        "Starts of t-SNE: F1 of the top layer at the end (not in the paper)": start_rows(scores),
         "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
         "Table 8: parameters": count_rows(parameters) if parameters else [],
     }

@@ -224,6 +224,35 @@ def mapping_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def start_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far the top layer's F1 at the end depends on the start of t-SNE, one row a split and identity.
+
+    Records of version 5 hold one embedding, that of lowest divergence among three starts, and their rows say so.
+    """
+    records = [record for record in records if not record["failure"]]
+    rows = []
+    for split in SPLITS if records else ():
+        scores = [record["scores"][split] for record in records]
+        for label in LABELS:
+            means = [float(part["tsne"][label]["f1"][-1][-1]) for part in scores]
+            of_seeds = _deviation(means)
+            row = {"set": split, "clusters by": label, "F1": _with_interval(means), "seeds": len(records)}
+            row |= {"starts": "1, of lowest divergence among 3", "deviation of seeds": number(of_seeds)}
+            if all("starts" in part for part in scores):
+                starts = [part["starts"][label]["f1"][-1][-1] for part in scores]
+                of_starts = math.sqrt(sum(_deviation(part) ** 2 for part in starts) / len(starts))
+                share = of_starts**2 / len(starts[0]) / of_seeds**2 if of_seeds else math.nan
+                row |= {"starts": str(len(starts[0])), "deviation of starts": number(of_starts)}
+                row["starts' part of the seeds' variance"] = number(share)
+            rows.append(row)
+    return rows
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Standard deviation of the sample; NaN of one value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
 def _with_interval(values: Sequence[float]) -> str:
     """The mean over seeds with its 95 % interval, where there is one and it has a width."""
     mean, low, high = map(number, (sum(values) / len(values), *interval(values)))

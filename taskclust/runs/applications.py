@@ -53,7 +53,7 @@ def pretrain(config: PretrainingConfig, train: Train, device: str) -> Record:
 
     Returns:
         ``pretraining`` and ``tuning``: each arm's ``history`` and ``best_epoch``; ``scores``, ``epochs``: of the
-        trigger's states during identity pre-training, shaped as an experiment's.
+        trigger's states during identity pre-training, shaped as an experiment's, with each start's.
     """
     dataset = generate(config.data, config.seed)
     record: Record = {"config": to_dict(config), "failure": None, "pretraining": {}, "tuning": {}, "seconds": {}}
@@ -83,18 +83,17 @@ def probe_identities(checkpoints: Path, dataset: Dataset, config: PretrainingCon
     """Cluster the states of the trigger, which predicts the identity as the input token predicts the output."""
     marked = identity_dataset(dataset)
     epochs = sorted(int(path.name) for path in checkpoints.iterdir())
-    few = config.probe.tsne_at == "few"
-    with_tsne = sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}) if few else epochs
-    scores: Record = {split: {"raw": [], "tsne": []} for split in SPLITS}
+    with_tsne = [epochs[0], epochs[-1]] if config.probe.tsne_at == "few" else epochs
+    scores: Record = {split: {"raw": [], "tsne": [], "starts": []} for split in SPLITS}
     for epoch in epochs:
         model = Decoder.from_pretrained(checkpoints / f"{epoch:04d}").to(device)
         for name in SPLITS:
             split = marked.splits[name]
             states = hidden_states(model, split, before_final_norm=config.probe.before_final_norm).input_token
             found = cluster_scores(states, split, config.probe, with_tsne=epoch in with_tsne, seed=config.seed)
-            for space in ("raw", "tsne"):
-                if space in found:
-                    scores[name][space].append(found[space])
+            for part, rows in scores[name].items():
+                if part in found:
+                    rows.append(found[part])
     return {
         "epochs": {"raw": epochs, "tsne": with_tsne},
         "scores": {name: {space: _turn(rows) for space, rows in part.items()} for name, part in scores.items()},

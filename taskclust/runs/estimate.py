@@ -86,7 +86,7 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
     steps = -(-instructions // config.training.batch_instructions)
     training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
     checkpoints = len(config.training.checkpoints) + 1
-    embedded = 4 if config.probe.tsne_at == "few" else checkpoints
+    embedded = 3 if config.probe.tsne_at == "few" else checkpoints
     iterations = config.probe.tsne_restarts * config.probe.iterations
     problems = embedded * (config.model.layers + 1)
     probing = (

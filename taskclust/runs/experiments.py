@@ -32,6 +32,7 @@ from taskclust.config import (
     LanguageConfig,
     ModelConfig,
     PretrainingConfig,
+    ProbeConfig,
     TrainingConfig,
     digest,
     to_dict,
@@ -46,14 +47,21 @@ from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import precisions
 from taskclust.runs.applications import Stage, compare_methods, pretrain
 from taskclust.runs.language import locate, probe_prompts, short_name
-from taskclust.runs.probing import bag_scores, measures_from_data, probe_checkpoint
+from taskclust.runs.probing import bag_scores, beside_bags, measures_from_data, probe_checkpoint
 from taskclust.runs.provenance import provenance
 from taskclust.runs.store import Store, is_sealed, plain, read_json, seal, write_json
 
 #: Raised by hand when a stage's code changes what it computes, its probes included; part of every key. What it measures
 #: in addition (the scores' "f1_without") raises nothing: records without it stay valid.
-VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 5, "parameters": 1, "pretraining": 2, "alignment": 2,
+VERSIONS = {"dataset": 1, "trajectory": 1, "scores": 6, "parameters": 1, "pretraining": 3, "alignment": 2,
             "language": 1}  # fmt: skip
+
+#: By kind, the version before scores were means over t-SNE starts, and what the default probe was then. A stored record
+#: of it answers where its models are not stored, so that they cannot be probed again; it has no "starts".
+OLDER: dict[str, tuple[int, dict[str, Any]]] = {
+    "scores": (5, {"tsne_restarts": 3, "kmeans_restarts": 10}),
+    "pretraining": (2, {"tsne_restarts": 3, "kmeans_restarts": 10}),
+}
 
 #: Seconds between saves of a training that can be continued.
 SAVE_EVERY = 60.0
@@ -132,9 +140,28 @@ class Runner:
         return self._key(kind, self.resolve(config, kind))
 
     def _key(self, kind: Kind, config: AnyConfig) -> str:
+        """The current key, or that of an older record where it alone answers: see :data:`OLDER`."""
+        current = self._current_key(kind, config)
+        older = None if self.recompute else self._older_key(kind, config)
+        is_older = older is not None and self.store.path(kind, older).exists()
+        return older if older and is_older and not self.store.path(kind, current).exists() else current
+
+    def _current_key(self, kind: Kind, config: AnyConfig) -> str:
         if isinstance(config, ExperimentConfig):
             return self.keys(config)[kind]
         return digest(VERSIONS[kind], VERSIONS["trajectory"], config)
+
+    def _older_key(self, kind: Kind, config: AnyConfig) -> str | None:
+        """The key that the record had before; None where it has none or its models are stored."""
+        if isinstance(config, AlignmentConfig) or kind not in OLDER or not _has_default_starts(config):
+            return None
+        version, before = OLDER[kind]
+        probe = replace(config.probe, **before)
+        if isinstance(config, PretrainingConfig):
+            return digest(version, VERSIONS["trajectory"], replace(config, probe=probe))
+        trained = self.keys(config)["trajectory"]
+        is_trained = self.store.path("trajectory", trained).exists()
+        return None if is_trained else digest(version, trained, probe)
 
     def is_stored(self, config: AnyConfig, kind: Kind = "scores") -> bool:
         """Would the method of that name answer from the store?"""
@@ -167,11 +194,10 @@ class Runner:
         """
         config = self.resolve(config)
         self._set_up()
-        record = self._read("scores", self.keys(config)["scores"], lambda folder: self._probe(config, folder))
+        record = self._read("scores", self._key("scores", config), lambda folder: self._probe(config, folder))
         if "by_mapping" not in record:  # made before it was
-            record |= plain(
-                measures_from_data(record, generate(config.data, config.seed), config.probe, seed=config.seed)
-            )
+            probe = replace(config.probe, **OLDER["scores"][1])
+            record |= plain(measures_from_data(record, generate(config.data, config.seed), probe, seed=config.seed))
         return record
 
     def pretraining(self, config: PretrainingConfig) -> Record:
@@ -343,7 +369,7 @@ class Runner:
         started = time.monotonic()
         with_tsne = epochs
         if config.probe.tsne_at == "few":
-            with_tsne = sorted({epochs[0], epochs[len(epochs) // 2], training["best_epoch"], epochs[-1]})
+            with_tsne = sorted({epochs[0], training["best_epoch"], epochs[-1]})
         rows, bar = [], self._bar(config, "probe", len(epochs))
         for epoch in epochs:
             model = Decoder.from_pretrained(trained / "checkpoints" / f"{epoch:04d}").to(self.device)
@@ -364,7 +390,7 @@ class Runner:
             "provenance": provenance(self.device),
             "training_provenance": training["provenance"],
         }
-        record |= measures_from_data(record, dataset, config.probe, seed=config.seed)
+        record |= beside_bags(record, dataset, config.probe, seed=config.seed)
         record["seconds"] = {"train": training["seconds"], "probe": time.monotonic() - started}
         write_json(folder / "record.json", record)
 
@@ -372,6 +398,13 @@ class Runner:
         label = f"{verb} width {config.model.width} seed {config.seed}"
         return tqdm(desc=label, total=total, initial=initial, position=self.bar + line, leave=False,
                     disable=None if self.show_progress else True)  # fmt: skip
+
+
+def _has_default_starts(config: ExperimentConfig | PretrainingConfig) -> bool:
+    """Are t-SNE and k-means started as often as by default? Elsewhere the number was asked for."""
+    default = ProbeConfig()
+    names = ("tsne_restarts", "kmeans_restarts")
+    return all(getattr(config.probe, name) == getattr(default, name) for name in names)
 
 
 def describe(dataset: Dataset) -> Record:

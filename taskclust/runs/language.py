@@ -86,7 +86,7 @@ def probe_prompts(
         layers = []
         for number, layer in zip(tqdm(numbers[name], f"probe {name}", disable=not show_progress), states, strict=True):
             made = partial(probe_layer, layer, labels, config.probe, seed=1_000 * config.seed + number)
-            layers.append(_kept(keep and keep / f"{name}-{number}.json", made))
+            layers.append(_kept(keep and keep / f"{name}-layer-{number}.json", made))
         scored = score_layers(layers, labels, instructions, resamples=config.resamples, seed=config.seed)
         found[name] = {"layers": list(numbers[name]), **scored}
         seconds[f"probe {name}"] = time.monotonic() - begun

@@ -93,27 +93,60 @@ def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
 
 
 def embedded_bag(dataset: Dataset, split: str, probe: ProbeConfig, generator: torch.Generator) -> torch.Tensor:
-    """The t-SNE of the bags of symbols, as the states' is, [1, N, C]."""
+    """The t-SNE of the bags of symbols as records of version 5 have the states', of lowest divergence, [1, N, C]."""
     return tsne(bag_of_symbols(dataset, split)[None], generator=generator, **probe.tsne_settings()).best()
 
 
 def bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> Record:
-    """Cluster scores of the bags of symbols, raw and after t-SNE, as the states' are."""
+    """Cluster scores of the bags of symbols, raw, after t-SNE, of each start and by mapping, as the states' are."""
     bag = bag_of_symbols(dataset, split)[None]
     scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
-    return {space: scores[space] for space in ("raw", "tsne")}
+    return {part: scores[part] for part in ("raw", "tsne", "starts", "mapping")}
 
 
-def measures_from_data(record: Record, dataset: Dataset, probe: ProbeConfig, *, seed: int = 0) -> Record:
-    """What is measured of a record without its models: the nearest bags of symbols, and how far distributions merge.
+def bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> Record:
+    """KNN percentage and accuracy of the bags of symbols, fractions."""
+    unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
+    near = _neighbors(unseen, seen, dataset, probe)
+    return {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()}
+
+
+def beside_bags(record: Record, dataset: Dataset, probe: ProbeConfig, *, seed: int = 0) -> Record:
+    """How far distributions share clusters, of the states and of bags of symbols: means over the starts of t-SNE.
+
+    Args:
+        record: with ``scores`` by checkpoint, and ``bag_of_symbols`` as :func:`bag_scores` gives it.
+        dataset: what was read.
+        probe: the settings.
+        seed: of the places of "unmerged".
 
     Returns:
         ``bag_knn``: KNN percentage and accuracy of bags; ``merging``: by checkpoint with t-SNE, "states" of the top
         layer, and the "bag"'s one number, of unseen instructions; NaN where every task has one distribution;
         ``by_mapping``: by split the same, and matched F1, of clusters as many as mappings: :func:`by_mapping`.
     """
-    unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
-    near = _neighbors(unseen, seen, dataset, probe)
+    generator = torch.Generator().manual_seed(seed)
+    states, bags = record["scores"], record["bag_of_symbols"]
+    by_mapping: Record = {}
+    for split in SPLITS:
+        chance = unmerged(dataset.splits[split], probe, generator)
+        by_mapping[split] = {
+            score: {
+                "states": np.mean(states[split]["mapping"][score], axis=1).tolist(),
+                "bag": float(np.mean(bags[split]["mapping"][score])),
+                "unmerged": chance[score],
+            }
+            for score in ("f1", "merging")
+        }
+    merging = {
+        "states": [layers[-1] for layers in states["validation"]["tsne"]["task"]["merging"]],
+        "bag": bags["validation"]["tsne"]["task"]["merging"][0],
+    }
+    return {"bag_knn": bag_neighbors(dataset, probe), "merging": merging, "by_mapping": by_mapping}
+
+
+def measures_from_data(record: Record, dataset: Dataset, probe: ProbeConfig, *, seed: int = 0) -> Record:
+    """:func:`beside_bags` for a record of version 5 that lacks it, from the one embedding it has per checkpoint."""
     generator = torch.Generator().manual_seed(seed)
 
     def with_bag(split: str) -> torch.Tensor:
@@ -125,7 +158,7 @@ def measures_from_data(record: Record, dataset: Dataset, probe: ProbeConfig, *, 
     found = clusters_as(tasks, validation, probe, generator)
     *states, of_bag = [merging_score(tasks, distributions, clusters) for clusters in found]
     return {
-        "bag_knn": {"percentage": near.percentage.item(), "accuracy": near.accuracy.item()},
+        "bag_knn": bag_neighbors(dataset, probe),
         "merging": {"states": states, "bag": of_bag},
         "by_mapping": {
             "validation": by_mapping(validation, dataset.validation, probe, generator),
@@ -144,22 +177,39 @@ def by_mapping(points: torch.Tensor, split: Split, probe: ProbeConfig, generator
     """Whether clusters, as many as there are mappings, are mappings whatever the distribution.
 
     No two tasks share a mapping: it is one of a task, and it is an input and an output. ``points`` are the states'
-    embeddings by checkpoint, and last the bag's. The null "unmerged" has a random place for each distribution's each
-    mapping, all told apart and none nearer to its task's: what clusters are worth that join places by chance. States
-    that are codes of input and output alone would score 1, so these clusters need tell no tasks.
+    embeddings by checkpoint, and last the bag's. States that are codes of input and output alone would score 1, so
+    these clusters need tell no tasks.
 
     Returns:
-        "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag", "unmerged".
+        "f1", matched, and "merging" of a mapping's distributions, each with "states" by checkpoint, "bag" and what
+        :func:`unmerged` places have.
     """
-    mappings, places = split.labels("mapping"), np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
-    drawn = torch.randn(UNMERGED_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
-    found = [*clusters_as(mappings, points, probe, generator), *clusters_as(mappings, drawn, probe, generator)]
-    scores = {
-        "f1": [matched_f1_score(contingency(mappings, clusters)) for clusters in found],
-        "merging": [merging_score(mappings, places, clusters) for clusters in found],
-    }
-    n = len(points)
+    *states, bag = _mapping_scores(clusters_as(split.labels("mapping"), points, probe, generator), split)
+    chance = unmerged(split, probe, generator)
     return {
-        name: {"states": values[: n - 1], "bag": values[n - 1], "unmerged": float(np.mean(values[n:]))}
-        for name, values in scores.items()
+        score: {"states": [row[score] for row in states], "bag": bag[score], "unmerged": chance[score]}
+        for score in ("f1", "merging")
     }
+
+
+def unmerged(split: Split, probe: ProbeConfig, generator: torch.Generator) -> dict[str, float]:
+    """The same two scores of random places, one for each distribution's each mapping: a negative control.
+
+    All places are told apart and none is nearer to its task's: what clusters are worth that join places by chance.
+    """
+    places = np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
+    drawn = torch.randn(UNMERGED_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
+    rows = _mapping_scores(clusters_as(split.labels("mapping"), drawn, probe, generator), split)
+    return {score: float(np.mean([row[score] for row in rows])) for score in ("f1", "merging")}
+
+
+def _mapping_scores(found: np.ndarray, split: Split) -> list[dict[str, float]]:
+    """Matched F1 by mapping and merging of a mapping's distributions, of each clustering."""
+    mappings, places = (split.labels(name) for name in ("mapping", "distribution_mapping"))
+    return [
+        {
+            "f1": matched_f1_score(contingency(mappings, clusters)),
+            "merging": merging_score(mappings, places, clusters),
+        }
+        for clusters in found
+    ]

@@ -23,6 +23,7 @@ def provenance(device: str) -> dict[str, str | int | bool | None]:
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
         "bfloat16": native_bfloat16(device),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
     }

@@ -124,21 +124,26 @@ def test_without_tsne_only_the_raw_states_are_scored(dataset):
     assert set(score([codes(dataset.subset.labels("task"))], dataset.subset)) == {"raw"}
 
 
-def test_with_tsne_both_spaces_and_the_divergences_are_there(dataset):
+def test_with_tsne_both_spaces_and_each_start_are_there(dataset):
     split = dataset.subset
 
     scores = score([codes(split.labels("task"), seed=s) for s in range(2)], split, with_tsne=True)
 
     common = {*METRICS, "shuffled_ari", "shuffled_f1", "label_inertia", "inertia_spread"}
-    assert set(scores) == {"raw", "tsne", "divergence", "top_embedding"}
+    assert set(scores) == {"raw", "tsne", "starts", "mapping", "divergence", "top_embedding"}
     assert np.shape(scores["top_embedding"]) == (split.n_instances, PROBE.components)
     assert np.shape(scores["divergence"]) == (2, PROBE.tsne_restarts)
+    assert {metric: len(values) for metric, values in scores["mapping"].items()} == {
+        "f1": PROBE.tsne_restarts,
+        "merging": PROBE.tsne_restarts,
+    }
     for name in LABELS:
-        extra = {"hard_separated"} if name == "task" else set()
-        assert set(scores["raw"][name]) == common | extra
-        assert set(scores["tsne"][name]) == common | extra | {"f1_low", "f1_high"}
+        extra = {"hard_separated", "merging"} if name == "task" else set()
+        assert set(scores["raw"][name]) == set(scores["tsne"][name]) == common | extra
+        assert set(scores["starts"][name]) == {*METRICS} | extra
         assert all(len(values) == 2 for values in scores["tsne"][name].values())
         assert all(type(v) is float for values in scores["tsne"][name].values() for v in values)
+        assert all(np.shape(v) == (2, PROBE.tsne_restarts) for v in scores["starts"][name].values())
 
 
 def test_inertia_says_whether_the_states_or_the_clustering_are_to_blame(dataset):
@@ -158,19 +163,49 @@ def test_split_without_hard_examples_has_no_share_of_separated_ones(dataset):
     assert "hard_separated" not in score([codes(split.labels("task"))], split)["raw"]["task"]
 
 
-def test_scored_embedding_is_that_of_lowest_divergence_not_of_best_score(dataset, monkeypatch):
-    """Of two planted restarts the one of lower divergence is noise, the other the perfect code."""
+def test_a_score_is_the_mean_over_starts_whatever_their_divergence(dataset, monkeypatch):
+    """Of three planted starts one is the perfect code, the lowest in divergence is noise, and so is the third."""
     split = dataset.subset
-    perfect, noise = codes(split.labels("task")), codes(np.arange(split.n_instances))
-    planted = Embedding(torch.stack([perfect, noise])[None], torch.tensor([[2.0, 1.0]]))
+    perfect, *noise = codes(split.labels("task")), *(codes(np.arange(split.n_instances), seed=s) for s in (1, 2))
+    planted = Embedding(torch.stack([perfect, *noise])[None], torch.tensor([[2.0, 1.0, 3.0]]))
     monkeypatch.setattr(module, "tsne", lambda *_, **__: planted)
 
-    scores = score([perfect], split, with_tsne=True)["tsne"]["task"]
+    scores = score([perfect], split, with_tsne=True)
 
-    assert scores["f1"] == scores["f1_low"]
-    assert scores["f1"][0] < 0.8
-    assert scores["f1_high"] == pytest.approx([1.0])
-    assert scores["ari"][0] < 0.5
+    for metric in (*METRICS, "merging", "hard_separated"):
+        of_each = scores["starts"]["task"][metric][0]
+        assert scores["tsne"]["task"][metric] == pytest.approx([fmean(of_each)], abs=1e-4)
+    assert scores["starts"]["task"]["f1"][0][0] == 1
+    assert scores["tsne"]["task"]["f1"][0] < 0.9
+
+
+def test_the_picture_is_of_the_start_nearest_the_mean(dataset, monkeypatch):
+    split = dataset.subset
+    perfect, noise = codes(split.labels("task")), codes(np.arange(split.n_instances))
+    is_perfect = np.random.default_rng(0).random(split.n_instances) < 0.6
+    middling = torch.where(torch.as_tensor(is_perfect)[:, None], perfect, noise)
+    planted = Embedding(torch.stack([perfect, noise, middling])[None], torch.zeros(1, 3))
+    monkeypatch.setattr(module, "tsne", lambda *_, **__: planted)
+
+    scores = score([perfect], split, with_tsne=True)
+
+    f1 = scores["starts"]["task"]["f1"][0]
+    assert f1[1] < f1[2] < f1[0] == 1
+    assert_close(scores["top_embedding"], middling.numpy().round(2), atol=0.01)
+
+
+@pytest.mark.parametrize("code", ["task", "distribution"])
+def test_merging_and_clusters_by_mapping_are_those_of_the_codes(dataset, code, monkeypatch):
+    split = dataset.validation
+    states = codes(split.labels(code)) if code == "task" else codes(split.labels("distribution_mapping"))
+    planted = Embedding(states[None, None], torch.zeros(1, 1))
+    monkeypatch.setattr(module, "tsne", lambda *_, **__: planted)
+
+    scores = score([states], split, with_tsne=True)
+
+    merging = scores["tsne"]["task"]["merging"][0]
+    assert (merging == pytest.approx(1)) if code == "task" else (merging < 0.5)
+    assert scores["mapping"]["f1"][0] < 1
 
 
 def test_same_seed_gives_the_same_scores(dataset):

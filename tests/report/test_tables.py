@@ -7,6 +7,7 @@ import pytest
 
 from taskclust.claims import CLAIMS, QUARANTINE, judge
 from taskclust.claims.quarantine import Finding
+from taskclust.config import LABELS, SPLITS
 from taskclust.report import plain, verdict_rows
 from taskclust.report.tables import (
     band,
@@ -17,6 +18,7 @@ from taskclust.report.tables import (
     markdown,
     number,
     size_rows,
+    start_rows,
     verdict_word,
 )
 from tests.claims.records import SEEDS, dead_record, perfect_record, world
@@ -261,3 +263,33 @@ def test_clusters_by_mapping_stand_beside_their_nulls_with_what_cannot_be_measur
 
 def test_without_records_there_are_no_clusters_by_mapping():
     assert mapping_rows([]) == []
+
+
+def with_starts(seed, *starts):
+    """A perfect record whose last F1 by task is the mean of these."""
+    made = perfect_record(seed)
+    for split in SPLITS:
+        scores = made["scores"][split]
+        scores["tsne"] = {label: {"f1": [[0.1, sum(starts) / len(starts)]]} for label in LABELS}
+        scores["starts"] = {label: {"f1": [[[0.1] * len(starts), list(starts)]]} for label in LABELS}
+    return made
+
+
+def test_starts_are_worth_their_share_of_the_seeds_variance():
+    """Two starts 0.1 apart deviate by 0.0707, so their mean by 0.05; the seeds' means are 0.2 apart: 0.1414."""
+    row, *others = start_rows([with_starts(0, 0.5, 0.6), with_starts(1, 0.7, 0.8)])
+
+    assert row["set"] == "validation"
+    assert row["clusters by"] == "task"
+    assert row["starts"] == "2"
+    assert row["deviation of starts"] == "0.071"
+    assert row["deviation of seeds"] == "0.141"
+    assert row["starts' part of the seeds' variance"] == "0.125"
+    assert len(others) == 5
+
+
+def test_records_of_before_say_that_they_have_one_start():
+    rows = start_rows([with_starts(0, 0.5, 0.6), perfect_record(1)])
+
+    assert {row["starts"] for row in rows} == {"1, of lowest divergence among 3"}
+    assert all("deviation of starts" not in row for row in rows)

@@ -25,6 +25,7 @@ from taskclust.config import (
     ProbeConfig,
     RegexConfig,
     TrainingConfig,
+    digest,
     to_dict,
 )
 from taskclust.data import PAD, generate
@@ -60,6 +61,8 @@ CONFIG = ExperimentConfig(
     probe=ProbeConfig(perplexity=5, iterations=20, tsne_restarts=2, kmeans_restarts=3, neighbors=5),
     seed=3,  # its best epoch is none of the checkpoints
 )
+#: With as many starts as by default, as version 5 had records of.
+BY_DEFAULT = replace(CONFIG, probe=replace(CONFIG.probe, tsne_restarts=10, kmeans_restarts=50))
 LONG = replace(CONFIG, training=replace(CONFIG.training, epochs=40, schedule_epochs=40, checkpoints=(0, 3, 40)))
 
 
@@ -155,6 +158,16 @@ def test_every_score_is_a_number_an_epoch_and_layer(record):
                 assert {np.shape(values) for values in scores.values()} == {(5, LAYERS + 1)}
 
 
+def test_every_starts_score_is_kept_and_the_score_is_their_mean(record):
+    for split in SPLITS:
+        scores = record["scores"][split]
+        for label in LABELS:
+            for metric in METRICS:
+                starts = np.array(scores["starts"][label][metric])
+                assert starts.shape == (5, LAYERS + 1, CONFIG.probe.tsne_restarts)
+                np.testing.assert_allclose(scores["tsne"][label][metric], starts.mean(axis=-1), atol=1e-4)
+
+
 def test_embeddings_have_a_divergence_a_restart_and_the_top_layer_is_kept(record, dataset):
     for split in SPLITS:
         scores = record["scores"][split]
@@ -181,8 +194,10 @@ def test_identities_are_those_of_the_instances(record, dataset):
 
 def test_bag_of_symbols_is_scored_once_for_each_label_as_states_are(record):
     for split in SPLITS:
-        assert record["bag_of_symbols"][split].keys() == {"raw", "tsne"}
-        for scores in record["bag_of_symbols"][split].values():
+        bag = record["bag_of_symbols"][split]
+        assert bag.keys() == {"raw", "tsne", "starts", "mapping"}
+        assert np.shape(bag["starts"]["task"]["f1"]) == (1, CONFIG.probe.tsne_restarts)
+        for scores in (bag["raw"], bag["tsne"]):
             assert scores.keys() == set(LABELS)
             assert all(len(values) == 1 for table in scores.values() for values in table.values())
 
@@ -304,17 +319,17 @@ def test_a_changed_probe_is_computed_from_the_stored_training(record, store):
 
 
 @pytest.mark.usefixtures("without_training")
-def test_few_embeddings_are_those_of_the_first_the_middle_the_best_and_the_last_checkpoint(record, store):
+def test_few_embeddings_are_those_of_the_first_the_best_and_the_last_checkpoint(record, store):
     few = Runner(store).scores(replace(CONFIG, probe=replace(CONFIG.probe, tsne_at="few")))
 
-    first, _, middle, best, last = record["epochs"]["raw"]
-    assert few["epochs"] == {"raw": record["epochs"]["raw"], "tsne": [first, middle, best, last]}
+    first, *_, best, last = record["epochs"]["raw"]
+    assert few["epochs"] == {"raw": record["epochs"]["raw"], "tsne": [first, best, last]}
     for split in SPLITS:
         some, every = few["scores"][split], record["scores"][split]
         assert some["raw"] == every["raw"]
-        assert some["divergence"] == [every["divergence"][i] for i in (0, 2, 3, 4)]
+        assert some["divergence"] == [every["divergence"][i] for i in (0, 3, 4)]
         for label in LABELS:
-            assert some["tsne"][label]["f1"] == [every["tsne"][label]["f1"][i] for i in (0, 2, 3, 4)]
+            assert some["tsne"][label]["f1"] == [every["tsne"][label]["f1"][i] for i in (0, 3, 4)]
 
 
 def test_recompute_replaces_both_records_by_equal_ones(record, store):
@@ -578,18 +593,58 @@ def test_a_mapping_that_two_tasks_share_is_counted():
     assert describe(dataset)["shared_mappings"] == DATA.n_mappings
 
 
-def test_older_records_get_what_hangs_on_the_data_and_the_embeddings_alone(record, store):
-    path = folder(store, "scores")
-    older = read_json(path / "record.json")
-    for name in ("bag_knn", "merging", "by_mapping"):
-        del older[name]
-    write_json(path / "record.json", older)
+@pytest.fixture
+def older(record, store):
+    """A store that holds what version 5 left of the experiment: one embedding of each checkpoint, and no mapping."""
+    version, before = experiments.OLDER["scores"]
+    trained = Runner(store).keys(BY_DEFAULT)["trajectory"]
+    path = store.path("scores", digest(version, trained, replace(BY_DEFAULT.probe, **before)))
+    path.mkdir(parents=True)
+    left = {name: value for name, value in record.items() if name not in ("bag_knn", "merging", "by_mapping")}
+    left["scores"] = {
+        split: {part: values for part, values in scores.items() if part not in ("starts", "mapping")}
+        for split, scores in record["scores"].items()
+    }
+    write_json(path / "record.json", left)
     seal(path)
+    return store
 
-    assert Runner(store).scores(CONFIG) == record
+
+def test_an_older_record_answers_where_its_models_are_gone(older, record, without_training):  # noqa: ARG001
+    runner = Runner(older)
+    with_models = runner.is_stored(BY_DEFAULT)
+    shutil.rmtree(folder(older, "trajectory"))
+
+    found = runner.scores(BY_DEFAULT)
+
+    assert not with_models, "it would be probed again"
+    assert runner.is_stored(BY_DEFAULT)
+    assert not replace(runner, recompute=True).is_stored(BY_DEFAULT)
+    assert not runner.is_stored(replace(BY_DEFAULT, probe=replace(BY_DEFAULT.probe, tsne_restarts=4)))
+    assert found["scores"]["validation"]["tsne"] == record["scores"]["validation"]["tsne"]
+    assert "starts" not in found["scores"]["validation"]
+
+
+def test_an_older_record_gets_what_depends_on_the_data_and_the_embeddings_only(older, record):
+    shutil.rmtree(folder(older, "trajectory"))
+
+    found = Runner(older).scores(BY_DEFAULT)
+
     n = len(record["epochs"]["tsne"])
-    assert len(record["merging"]["states"]) == n
-    assert all(len(record["by_mapping"][split]["f1"]["states"]) == n for split in SPLITS)
+    assert found["bag_knn"] == record["bag_knn"]
+    assert len(found["merging"]["states"]) == n
+    assert all(len(found["by_mapping"][split]["f1"]["states"]) == n for split in SPLITS)
+
+
+def test_merging_and_clusters_by_mapping_are_means_over_starts(record):
+    starts, mapping = (record["scores"]["validation"][part] for part in ("starts", "mapping"))
+
+    assert record["merging"]["states"] == pytest.approx(np.mean(starts["task"]["merging"], axis=-1)[:, -1], abs=1e-4)
+    for split in SPLITS:
+        for score in ("f1", "merging"):
+            means = np.mean(record["scores"][split]["mapping"][score], axis=-1)
+            assert record["by_mapping"][split][score]["states"] == pytest.approx(means)
+    assert np.shape(mapping["f1"]) == (len(record["epochs"]["tsne"]), CONFIG.probe.tsne_restarts)
 
 
 def test_the_papers_models_have_the_parameters_of_table_8():

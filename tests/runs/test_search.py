@@ -4,6 +4,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,20 @@ def test_runs_that_have_their_row_are_known_by_what_they_were_not_by_their_name(
 
     assert len(set(keys)) == 3
     assert search.done(rows) == {*((key, 100) for key in keys), (keys[0], 102)}
+
+
+def test_committed_rows_are_known_whatever_the_probe_is_now():
+    """How a setting is probed is no part of its key, so no row is run again when the number of starts changes."""
+
+    def tupled(value):
+        return tuple(map(tupled, value)) if isinstance(value, list) else value
+
+    rows = [json.loads(line) for line in (Path(__file__).parents[2] / search.ROWS).read_text().splitlines()]
+
+    assert len(rows) >= 109
+    for row in rows:
+        changes = {path: tupled(value) for path, value in row["changes"].items()}
+        assert search.key(changes, row["width"]) == row["key"], row["setting"]
 
 
 def test_two_names_of_one_setting_have_one_key():
