@@ -108,15 +108,19 @@ def emergence(
 _SURFACE = "what the symbols alone reach shows nothing about the model; the paper does not compare"
 
 
-def _above_bag(split: str, label: str, *, is_asked_of_smoke: bool) -> Check:
-    """The late F1 is above that of the symbols read, without their order and without a model."""
+def _above_bag(split: str, label: str) -> Check:
+    """The late F1 is above that of the symbols read, without their order and without a model.
+
+    Not asserted at smoke scale: of one seed in eight the small model's F1 is below the bag's, so six seeds leave the
+    verdict to rounding. That clusters are more than the symbols is asserted of merging, which has the power for it.
+    """
     return Check(
         name="late f1 less that of a bag of symbols",
         reading=m.above_bag(split, label, "f1"),
         null=m.above_bag(split, label, "f1", epoch=0),
         null_name=UNTRAINED,
         paper=Exceeds(RISE),
-        smoke=Exceeds(RISE) if is_asked_of_smoke else None,
+        smoke=None,
         source="later",
         reason=_SURFACE,
         worst=-1.0,
@@ -407,15 +411,15 @@ _CLAIMS = (
         cells={
             "validation": (
                 *emergence("validation", "task", 0.8, 0.5, "ours", _HIGH),
-                _above_bag("validation", "task", is_asked_of_smoke=True),
+                _above_bag("validation", "task"),
             ),
             "subset": (
                 *emergence("subset", "task", 0.9, None, "text", '"over 0.9 at the late training stage"'),
-                _above_bag("subset", "task", is_asked_of_smoke=False),
+                _above_bag("subset", "task"),
             ),
         },
-        smoke_asserts="the rises (on the subset of ARI and AMI alone) and, on unseen instructions, a late f1 of 0.5, "
-        "above a bag's",
+        smoke_asserts="the rises (on the subset of ARI and AMI alone) and, on unseen instructions, a late f1 of 0.5; "
+        "that it is above a bag's is left to distribution-merging",
     ),
     Claim(
         id="distribution-merging",
@@ -474,7 +478,7 @@ _CLAIMS = (
             f"{split}-{label}": (
                 *emergence(split, label, 0.7, None, "ours", _INNER),
                 # of a mapping's symbols a bag has one, and the untrained model is above it already
-                *([_above_bag(split, label, is_asked_of_smoke=False)] if label == "distribution" else []),
+                *([_above_bag(split, label)] if label == "distribution" else []),
             )
             for split in SPLITS
             for label in ("distribution", "distribution_mapping")

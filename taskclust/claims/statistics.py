@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -45,8 +46,14 @@ def sign_flip(values: Sequence[float]) -> float:
     if len(v) > MOST_EXACT:
         signs = np.random.default_rng(0).choice((1, -1), size=(2**MOST_EXACT, len(v)))
     else:
-        signs = np.array(list(itertools.product((1, -1), repeat=len(v))))
+        signs = _signs(len(v))
     return float((signs @ v >= v.sum() - 1e-12 * np.abs(v).sum()).mean())
+
+
+@cache
+def _signs(n: int) -> np.ndarray:
+    """Every pattern of n signs, [2**n, n]."""
+    return np.array(list(itertools.product((1, -1), repeat=n)))
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
