@@ -1,0 +1,298 @@
+"""How often would the smoke claims be red on a stranger's machine, although nothing is wrong?
+
+Two processors round differently, and training and t-SNE are chaotic: of the same seed they make another run. A *twin*
+is such a run, made here by moving every initial weight by about one part in a million, or by telling the libraries to
+use an older processor's instructions. ``python -m studies.rounding_twins run`` trains and probes the whole smoke
+profile once per twin; ``python -m studies.rounding_twins table`` reads what they measured and estimates, check by
+check, how far the criterion is and how often it would fail.
+
+Shapes: T twins, S seeds.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from taskclust import profiles
+from taskclust.claims import CLAIMS, Check
+from taskclust.claims.statistics import AtLeast, AtMost, Exceeds
+from taskclust.models import Decoder
+from taskclust.runs import Runner, Store
+from taskclust.runs.experiments import RecordKind
+
+#: What makes torch, oneDNN and MKL compute as on other processors, the last one with another number of threads.
+MACHINES: dict[str, dict[str, str]] = {
+    "native": {},
+    "avx2 in torch": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "sse": {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "two threads": {"OMP_NUM_THREADS": "2"},
+}
+#: Relative size of a move: about ten times the spacing of float32 numbers.
+MOVE = 1e-6
+KINDS: tuple[RecordKind, ...] = ("scores", "pretraining", "alignment")
+FOLDER = Path(".taskclust/twins")
+VALUES = Path("reports/twins/values.jsonl")
+#: Draws of the whole command, each with a twin drawn anew for every seed.
+DRAWS = 5_000
+
+Row = dict[str, Any]
+
+
+class Asked(NamedTuple):
+    """A check that the smoke profile asserts."""
+
+    claim: str
+    cell: str
+    kind: RecordKind
+    check: Check
+
+    @property
+    def name(self) -> str:
+        """What it is called in rows."""
+        return f"{self.claim}[{self.cell}] {self.check.name}"
+
+
+def asked() -> list[Asked]:
+    """Every check of a trained model that the smoke profile asserts."""
+    return [
+        Asked(claim.id, cell, kind, check)
+        for claim in CLAIMS.values()
+        for kind in KINDS
+        if claim.needs == kind
+        for cell, checks in claim.cells.items()
+        if cell not in claim.paper_only
+        for check in checks
+        if check.smoke is not None
+    ]
+
+
+# ---------------------------------------------------------------- twins
+
+
+def move_weights(twin: int) -> None:
+    """From now on every new model's weights are drawn as ever, then moved; twin 0 is not moved."""
+    original = Decoder.initialize
+
+    def moved(self: Decoder, generator: torch.Generator) -> Decoder:
+        model = original(self, generator)
+        noise = torch.Generator().manual_seed(twin)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1 + MOVE * torch.randn(parameter.shape, generator=noise))
+        return model
+
+    if twin:
+        Decoder.initialize = moved  # type: ignore[method-assign]
+
+
+def measure(kind: RecordKind, store: Path, threads: int) -> Iterator[Row]:
+    """Run one kind of the smoke profile's runs here: by seed the value of each check and of its control."""
+    runner = Runner(Store(store), threads=threads)
+    checks = [one for one in asked() if one.kind == kind]
+    for config in profiles.smoke().configs(kind):
+        began = time.monotonic()
+        record = getattr(runner, kind)(config)
+        values = {one.name: [float(one.check.reading(record)), float(one.check.null(record))] for one in checks}
+        seconds = round(time.monotonic() - began, 1)
+        yield {"kind": kind, "seed": config.seed, "failure": record["failure"], "seconds": seconds, "values": values}
+
+
+def run_one(kind: RecordKind, machine: str, twin: int, folder: Path, store: Path | None = None) -> None:
+    """Write one twin's rows of a kind; where they are written already, nothing.
+
+    ``store`` may hold the records already, as that of ``pytest benchmarks --store`` under the machine's variables.
+    """
+    name = f"{machine.replace(' ', '-')}-{twin}"
+    to = folder / f"{name}-{kind}.jsonl"
+    if to.exists():
+        return
+    move_weights(twin)
+    about = {"machine": machine, "twin": twin, "instructions": torch.backends.cpu.get_cpu_capability()}
+    threads = int(MACHINES[machine].get("OMP_NUM_THREADS", "1"))
+    rows = [{**about, **row} for row in measure(kind, store or folder / "stores" / name, threads)]
+    partial = to.with_suffix(".new")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial.replace(to)
+
+
+def run(jobs: Sequence[tuple[str, str, int]], workers: int, folder: Path) -> int:
+    """Each kind of each twin in a process of its own, since a library reads what it may use when it starts.
+
+    Args:
+        jobs: kind, machine and twin of each.
+        workers: how many at once.
+        folder: where their rows are kept.
+
+    Returns:
+        How many failed.
+    """
+
+    def one(kind: str, machine: str, twin: int) -> int:
+        command = [sys.executable, "-m", "studies.rounding_twins", "one", kind, machine, str(twin)]
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, **MACHINES[machine]}
+        done = subprocess.run([*command, "--folder", str(folder)], env=environment, check=False)
+        print(f"{kind} {machine} {twin}: exit {done.returncode}", flush=True)  # noqa: T201 - its log
+        return int(done.returncode != 0)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(lambda job: one(*job), jobs))
+
+
+# ---------------------------------------------------------------- table
+
+
+def matrices(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """By check the values and those of the control, [T, S, 2]; of twins that have every seed of the check's kind."""
+    found: dict[str, dict[tuple[str, int], dict[int, Row]]] = {kind: {} for kind in KINDS}
+    for row in rows:
+        found[row["kind"]].setdefault((row["machine"], row["twin"]), {})[row["seed"]] = row
+    seeds = profiles.smoke().seeds
+    whole = {kind: [twin for twin in twins.values() if set(seeds) <= set(twin)] for kind, twins in found.items()}
+    return {
+        one.name: np.array([[twin[seed]["values"][one.name] for seed in seeds] for twin in whole[one.kind]])
+        for one in asked()
+    }
+
+
+def is_red(check: Check, values: Sequence[float], nulls: Sequence[float]) -> bool:
+    """Would the check not pass? As :func:`taskclust.claims.judge` decides."""
+    criterion = check.smoke
+    assert criterion is not None
+    return criterion.judge(values) != "reproduced" or criterion.judge(nulls) == "reproduced"
+
+
+def red_draws(found: Mapping[str, np.ndarray], draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """By check, in which draws of the whole command it is red, [draws].
+
+    On another machine each seed's run is another twin, and seeds know nothing of each other, so a draw takes a twin for
+    every kind and seed, all checks of a kind together. To reach values between and beyond those seen, the values are
+    moved by the kernel of a smoothed bootstrap (Silverman, 1986: 1.06 deviations times T to the power -1/5).
+    """
+    checks = asked()
+    S = len(profiles.smoke().seeds)
+    T = {one.kind: len(found[one.name]) for one in checks}
+    red = {one.name: np.zeros(draws, dtype=bool) for one in checks}
+    width = {name: 1.06 * v[..., 0].std(axis=0, ddof=1) * len(v) ** -0.2 for name, v in found.items()}
+    for draw in range(draws):
+        chosen = {kind: rng.integers(n, size=S) for kind, n in T.items()}
+        for one in checks:
+            values = found[one.name][chosen[one.kind], np.arange(S)]
+            smoothed = values[:, 0] + width[one.name] * rng.standard_normal(S)
+            red[one.name][draw] = is_red(one.check, smoothed.tolist(), values[:, 1].tolist())
+    return red
+
+
+def check_rows(found: Mapping[str, np.ndarray], red: Mapping[str, np.ndarray]) -> list[Row]:
+    """A row per check, the nearest to its criterion first."""
+    rows = []
+    for one in asked():
+        values = found[one.name][..., 0]  # (T, S)
+        twins = float(values.mean(axis=1).std(ddof=1))
+        distance = _distance(one.check, float(values.mean()), twins)
+        rows.append({
+            "claim": f"{one.claim}[{one.cell}]",
+            "check": one.check.name,
+            "criterion": str(one.check.smoke),
+            "mean": f"{values.mean():.3f}",
+            "lowest, highest seed": f"{values.mean(axis=0).min():.3f}, {values.mean(axis=0).max():.3f}",
+            "error of seeds": f"{values.mean(axis=0).std(ddof=1) / np.sqrt(values.shape[1]):.3f}",
+            "error of twins": f"{twins:.3f}",
+            "errors of twins to the criterion": "–" if distance is None else f"{distance:.1f}",
+            "twins red": f"{_red_twins(one.check, found[one.name]).sum()} of {len(values)}",
+            "chance of red": f"{red[one.name].mean():.2%}",
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: float(row["errors of twins to the criterion"].replace("–", "inf")))
+
+
+def _distance(check: Check, mean: float, error: float) -> float | None:
+    """From the mean to the number that it must pass, in errors of twins; None where there is no one number."""
+    criterion = check.smoke
+    if error == 0 or not isinstance(criterion, AtLeast | AtMost | Exceeds):
+        return None
+    bound = criterion.margin if isinstance(criterion, Exceeds) else criterion.bound
+    return (bound - mean if isinstance(criterion, AtMost) else mean - bound) / error
+
+
+def _red_twins(check: Check, values: np.ndarray) -> np.ndarray:
+    """Which twins' own verdict was red, [T]."""
+    return np.array([is_red(check, twin[:, 0].tolist(), twin[:, 1].tolist()) for twin in values])
+
+
+def page(rows: Sequence[Row], command: str) -> str:
+    """The table, and what it says of the whole command."""
+    found = matrices(rows)
+    red = red_draws(found, DRAWS, np.random.default_rng(0))
+    runs: dict[str, int] = {}
+    failed: dict[str, np.ndarray] = {}
+    for one in asked():
+        runs[one.kind] = len(found[one.name])
+        red_twins = _red_twins(one.check, found[one.name])
+        failed[one.kind] = failed.get(one.kind, red_twins) | red_twins
+    machines = {row["machine"]: row["instructions"] for row in rows}
+    whole = float(np.any(list(red.values()), axis=0).mean())
+    counts = ", ".join(f"{n} of {kind} ({np.count_nonzero(failed[kind])} red)" for kind, n in runs.items())
+    verdict = (
+        f"**The chance that a sound build is red on another machine: {whole:.2%}** (at most 0.5 % is allowed), from "
+        f"{DRAWS:,} draws of a twin for every seed."
+    )
+    parts = [
+        f"Made by `{command}` from runs of the smoke profile ({len(profiles.smoke().seeds)} seeds each): {counts}.",
+        f"Instruction sets: {', '.join(f'{name} ({level})' for name, level in machines.items())}.",
+        verdict,
+        tabulate(check_rows(found, red), headers="keys", tablefmt="github", disable_numparse=True),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    runs = verbs.add_parser("run", help="train and probe twins")
+    runs.add_argument("--machines", default="native,avx2 in torch,avx2,sse", help=f"of {', '.join(MACHINES)}")
+    runs.add_argument("--twins", type=int, default=8, help="of each machine (8)")
+    runs.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at once (one per core)")
+    runs.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}, in this order")
+    one = verbs.add_parser("one", help="train and probe one twin here, under this environment")
+    one.add_argument("kind", choices=KINDS)
+    one.add_argument("machine", choices=MACHINES)
+    one.add_argument("twin", type=int)
+    one.add_argument("--store", type=Path, help="read the records of a run of the claims from here")
+    table = verbs.add_parser("table", help="write the table of what was measured")
+    table.add_argument("--values", type=Path, default=VALUES, help=f"where all twins' rows are kept ({VALUES})")
+    for verb in (runs, one, table):
+        verb.add_argument("--folder", type=Path, default=FOLDER, help=f"where twins are kept ({FOLDER})")
+    options = parser.parse_args(arguments)
+    if options.verb == "one":
+        run_one(options.kind, options.machine, options.twin, options.folder, options.store)
+        return 0
+    if options.verb == "run":
+        machines, kinds = options.machines.split(","), options.kinds.split(",")
+        jobs = [(kind, machine, twin) for kind in kinds for twin in range(options.twins) for machine in machines]
+        return run(jobs, options.workers, options.folder)
+    made = sorted(options.folder.glob("*.jsonl"))
+    if made:
+        options.values.parent.mkdir(parents=True, exist_ok=True)
+        options.values.write_text("".join(path.read_text() for path in made))
+    lines = options.values.read_text().splitlines()
+    to = options.values.parent / "twins.md"
+    to.write_text(page([json.loads(line) for line in lines], "python -m studies.rounding_twins table"))
+    print(to.read_text())  # noqa: T201 - the result
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

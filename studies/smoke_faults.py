@@ -1,0 +1,130 @@
+"""Which planted faults turn the smoke claims red? A suite of claims that is never red proves nothing.
+
+``python -m studies.smoke_faults run`` plants each fault of ``tests/test_mutants.py`` that a claim could notice, runs
+the smoke profile's experiments with it and judges them; ``... table`` writes what was red. Faults of the store, of
+resuming and of the starts of k-means and t-SNE are left to the suite: they move no score, or less than seeds differ.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tabulate import tabulate
+
+from taskclust import profiles
+from taskclust.claims import CLAIMS, judge
+from taskclust.runs import Runner, Store
+
+#: Fault -> must the model be trained with it? Otherwise only the probes are.
+FAULTS = {
+    "nothing": False,
+    "shuffled identities": True,
+    "validation instruction in training": True,
+    "hard outputs unchanged": True,
+    "inputs see each other": True,
+    "positions off by one": True,
+    "untrained checkpoint as the last": True,
+    "probe one token off": False,
+    "layers off by one": False,
+    "dropout while probing": False,
+    "unmatched F1": False,
+    "k-means on the wrong split": False,
+    "neighbours find themselves": False,
+    "one embedding for all layers": False,
+}
+FOLDER = Path(".taskclust/faults")
+TABLE = Path("reports/twins/faults.md")
+
+
+def planter(name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """What plants the fault; the suite's module is imported here, for it is no part of the package."""
+    from tests.test_mutants import FAULTS as PLANTED  # noqa: PLC0415
+
+    return {"nothing": lambda _: None, **{fault.name: fault.plant for fault in PLANTED}}[name]
+
+
+def red_cells(store: Path) -> list[str]:
+    """The cells of the smoke profile's claims about data and experiments that are not reproduced, with the verdict."""
+    runner, profile = Runner(Store(store)), profiles.smoke()
+    paper = profiles.paper().experiment
+    records: dict[str, list[dict[str, Any]]] = {
+        "scores": [runner.scores(config) for config in profile.configs("scores")],
+        "dataset": [runner.dataset(paper.data, seed) for seed in profile.seeds],
+    }
+    results = [
+        judge(claim, cell, records[claim.needs], "smoke", profile.seeds)
+        for claim in CLAIMS.values()
+        if claim.needs in records
+        for cell in claim.cells
+        if cell not in claim.paper_only
+    ]
+    return [f"{r.claim}[{r.cell}] {r.verdict}" for r in results if r.verdict != "reproduced"]
+
+
+def run_one(name: str, folder: Path) -> None:
+    """Write the red cells under one fault, or the error that it ends in."""
+    to = folder / f"{name.replace(' ', '-')}.json"
+    if to.exists():
+        return
+    store, sound = folder / "stores" / to.stem, folder / "stores" / "nothing"
+    if not FAULTS[name] and name != "nothing" and not store.exists():
+        shutil.copytree(sound, store, ignore=shutil.ignore_patterns("scores", "unfinished", "locks"))
+    with pytest.MonkeyPatch.context() as patch:
+        planter(name)(patch)
+        try:
+            red = red_cells(store)
+        except Exception as error:  # noqa: BLE001 - an error is red too
+            red = [f"{type(error).__name__}: {error}"]
+    to.write_text(json.dumps(red))
+
+
+def run(workers: int, folder: Path) -> int:
+    """Each fault in a process of its own, the sound run first; how many failed."""
+
+    def one(name: str) -> int:
+        command = [sys.executable, "-m", "studies.smoke_faults", "one", name, "--folder", str(folder)]
+        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+
+    folder.mkdir(parents=True, exist_ok=True)
+    first, *others = FAULTS
+    with ThreadPoolExecutor(workers) as pool:
+        return one(first) + sum(map(bool, pool.map(one, others)))
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """A row per fault that was run: how many cells are red, and which."""
+    found = {name: folder / f"{name.replace(' ', '-')}.json" for name in FAULTS}
+    read = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
+    return [{"fault": name, "red cells": len(red), "which": "; ".join(red)} for name, red in read.items()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("run", "one", "table"))
+    parser.add_argument("fault", nargs="?", choices=FAULTS)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was found is kept ({FOLDER})")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at once (one per core)")
+    options = parser.parse_args(arguments)
+    if options.verb == "one":
+        run_one(options.fault, options.folder)
+    if options.verb == "run":
+        return run(options.workers, options.folder)
+    if options.verb == "table":
+        TABLE.parent.mkdir(parents=True, exist_ok=True)
+        text = tabulate(rows(options.folder), headers="keys", tablefmt="github", disable_numparse=True)
+        TABLE.write_text(f"Made by `python -m studies.smoke_faults table`.\n\n{text}\n")
+        print(text)  # noqa: T201 - the result
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""What is said of twins: a check far from its criterion is never red, one at it is red about half the time."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from studies import rounding_twins as R
+from taskclust.claims import judge
+from taskclust.claims.registry import CLAIMS, Check
+from taskclust.claims.statistics import AtLeast, Exceeds
+from taskclust.config import DataConfig, ModelConfig
+from taskclust.models import Decoder
+from taskclust.profiles import smoke
+from tests.claims.records import SEEDS, dead_record, perfect_record, world
+
+S = len(smoke().seeds)
+
+
+def check(criterion):
+    return Check(
+        name="a score", reading=lambda r: r, null=lambda r: r, null_name="none", paper=criterion, smoke=criterion,
+        source="ours",
+    )  # fmt: skip
+
+
+def rows(value, *, twins=6, spread=0.01, names=None):
+    """Every check's value about ``value``, its control far below."""
+    rng = np.random.default_rng(0)
+    names = names or [one.name for one in R.asked()]
+    return [
+        {
+            "machine": "native", "instructions": "some", "twin": twin, "kind": kind, "seed": seed,
+            "values": {name: [value + spread * rng.standard_normal(), -9.0] for name in names},
+        }
+        for twin in range(twins) for kind in R.KINDS for seed in smoke().seeds
+    ]  # fmt: skip
+
+
+def test_every_check_that_smoke_asserts_of_a_training_is_asked():
+    assert {one.claim for one in R.asked()} == {
+        claim.id
+        for claim in R.CLAIMS.values()
+        if claim.needs in R.KINDS
+        and any(c.smoke for cell, cs in claim.cells.items() for c in cs)
+        and not set(claim.cells) <= claim.paper_only
+    }
+    assert len({one.name for one in R.asked()}) == len(R.asked())
+
+
+@pytest.mark.parametrize("make", [perfect_record, dead_record])
+def test_a_check_is_red_where_its_cell_is(make):
+    """Red as the claim's own judge says, whatever the record."""
+    records = world(make)
+    for claim in CLAIMS.values():
+        for cell, checks in claim.cells.items():
+            if claim.needs == "scores" and cell not in claim.paper_only:
+                asserted = [c for c in checks if c.smoke]
+                red = any(R.is_red(c, [c.reading(r) for r in records], [c.null(r) for r in records]) for c in asserted)
+
+                assert red == (judge(claim, cell, records, "smoke", SEEDS).verdict != "reproduced"), (claim.id, cell)
+
+
+def test_a_check_that_the_control_passes_too_is_red():
+    assert not R.is_red(check(Exceeds(0.05)), [1.0] * 6, [0.0] * 6)
+    assert R.is_red(check(Exceeds(0.05)), [1.0] * 6, [1.0] * 6)
+
+
+def test_what_is_far_from_its_criterion_is_never_red(monkeypatch):
+    monkeypatch.setattr(R, "asked", lambda: [R.Asked("far", "cell", "scores", check(AtLeast(0.5)))])
+    found = R.matrices(rows(0.9, names=["far[cell] a score"]))
+
+    red = R.red_draws(found, 200, np.random.default_rng(0))
+
+    assert found["far[cell] a score"].shape == (6, S, 2)
+    assert red["far[cell] a score"].sum() == 0
+
+
+def test_what_is_at_its_criterion_is_red_in_nearly_every_draw(monkeypatch):
+    """A mean at the bound has its lower end below it: seldom by luck above."""
+    monkeypatch.setattr(R, "asked", lambda: [R.Asked("near", "cell", "scores", check(AtLeast(0.9)))])
+    found = R.matrices(rows(0.9, names=["near[cell] a score"]))
+
+    red = R.red_draws(found, 200, np.random.default_rng(0))["near[cell] a score"]
+    (row,) = R.check_rows(found, {"near[cell] a score": red})
+
+    assert red.mean() > 0.7
+    assert abs(float(row["errors of twins to the criterion"])) < 3
+
+
+def test_a_twin_without_all_its_seeds_is_left_out(monkeypatch):
+    monkeypatch.setattr(R, "asked", lambda: [R.Asked("far", "cell", "scores", check(AtLeast(0.5)))])
+    made = rows(0.9, twins=3, names=["far[cell] a score"])
+
+    found = R.matrices(made[:-1])
+
+    assert found["far[cell] a score"].shape == (2, S, 2)
+
+
+def test_weights_are_moved_by_a_millionth(monkeypatch):
+    monkeypatch.setattr(Decoder, "initialize", Decoder.initialize)  # put back at the end
+    data, model = DataConfig(), ModelConfig(width=32, feed_forward=64, layers=1)
+
+    def drawn(twin):
+        R.move_weights(twin)
+        return dict(Decoder.create(data, model, torch.Generator().manual_seed(0)).named_parameters())
+
+    plain, moved = drawn(0), drawn(3)
+
+    weights = plain["token_embedding.weight"], moved["token_embedding.weight"]
+    relative = (weights[1] / weights[0] - 1).abs().detach()
+    assert torch.equal(*(parts["blocks.0.feed_forward.up.bias"] for parts in (plain, moved)))
+    assert relative.max() < 1e-5
+    assert float(relative.mean()) == pytest.approx(0.8 * R.MOVE, rel=0.2)
+
+
+def test_a_page_says_how_many_twins_were_red_and_writes_a_row_per_check(monkeypatch):
+    monkeypatch.setattr(R, "DRAWS", 20)
+    made = rows(0.5)
+
+    text = R.page(made, "a command")
+
+    assert "6 of scores (" in text
+    assert "6 of alignment (" in text
+    assert text.count("\n| ") == len(R.asked()) + 1
+
+
+def test_a_finished_twin_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(R, "measure", lambda *_: pytest.fail("run again"))
+    (tmp_path / "native-0-scores.jsonl").write_text(json.dumps({"kind": "scores"}))
+
+    R.run_one("scores", "native", 0, tmp_path)
