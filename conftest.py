@@ -51,7 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--expressions", type=int, help="expressions of each natural-language task, 2 to 50 (50)")
     group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    group.addoption("--threads", type=int, default=1, help="threads of one run on a CPU (1)")
+    group.addoption(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of one run on a CPU (1); another number rounds otherwise, but a stored record is served whatever "
+        "made it, and the closing lines say so",
+    )
     group.addoption(
         "--workers", type=int, help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain)"
     )
@@ -419,6 +425,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     )
 
 
+def of_other_threads(session: ClaimSession) -> str:
+    """A line about records that another number of threads made than was asked for; empty where there are none.
+
+    Threads are no part of a record's key, for rounding is no part of a claim: what is stored is served.
+    """
+    made = [
+        record["provenance"]["threads"]
+        for kind in TRAINED
+        for record in session.records.get(kind, [])
+        if session.runner.device == "cpu"
+    ]
+    others = [threads for threads in made if threads != session.runner.threads]
+    if not others:
+        return ""
+    numbers = ", ".join(map(str, sorted(set(others))))
+    return (
+        f"threads: {len(others)} of {len(made)} records were made with {numbers} and are served as they are; "
+        f"--recompute makes them with {session.runner.threads}"
+    )
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Close with the verdicts, or with what would be run."""
     state = config.stash[SESSION]
@@ -439,6 +466,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(plain(language_rows(state.records["language"])))
         page = report_folder(config, state.profile) / "index.html"
         terminalreporter.write_line(f"report: {os.path.relpath(page)}")
+        if line := of_other_threads(state):
+            terminalreporter.write_line(line)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -393,6 +393,19 @@ def test_workers_are_the_processes_that_run_at_once(run, monkeypatch, tmp_path):
     assert asked == [(2, 3)]
 
 
+def test_records_of_another_number_of_threads_are_served_and_named(root_conftest):
+    made = [{"provenance": {"threads": threads}} for threads in (1, 2, 1)]
+
+    def line(device, threads, records):
+        runner = SimpleNamespace(device=device, threads=threads)
+        return root_conftest.of_other_threads(SimpleNamespace(runner=runner, records={"scores": records}))
+
+    assert line("cpu", 2, made) == (
+        "threads: 2 of 3 records were made with 1 and are served as they are; --recompute makes them with 2"
+    )
+    assert line("cpu", 1, made[:1]) == line("cuda", 4, made) == line("cpu", 1, []) == ""
+
+
 def test_recompute_makes_the_record_anew(run, tmp_path):
     report = ["--report", str(tmp_path / "report"), "-k", "parameter"]
     run(*report)
