@@ -68,6 +68,7 @@ def test_claim_says_where_it_stands_what_it_says_and_what_smoke_asserts(claim):
     assert re.search(r"§\d|Table|Figure", claim.where)
     assert claim.sentence.endswith(".")
     assert claim.smoke_asserts
+    assert claim.smoke_power
     assert claim.cells or claim.needs == "language"  # whose cells are models
     assert claim.paper_only <= set(claim.cells)
     assert all(claim.cells.values())

@@ -1,6 +1,8 @@
 """What is said of twins: a check far from its criterion is never red, one at it is red about half the time."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +10,14 @@ import torch
 
 from studies import rounding_twins as R
 from taskclust.claims import judge
-from taskclust.claims.registry import CLAIMS, Check
+from taskclust.claims.registry import CLAIMS, POWER, Check
 from taskclust.claims.statistics import AtLeast, Exceeds
 from taskclust.config import DataConfig, ModelConfig
 from taskclust.models import Decoder
 from taskclust.profiles import smoke
 from tests.claims.records import SEEDS, dead_record, perfect_record, world
 
+ROOT = Path(__file__).parents[2]
 S = len(smoke().seeds)
 
 
@@ -131,3 +134,31 @@ def test_a_finished_twin_is_not_run_again(tmp_path, monkeypatch):
     (tmp_path / "native-0-scores.jsonl").write_text(json.dumps({"kind": "scores"}))
 
     R.run_one("scores", "native", 0, tmp_path)
+
+
+def test_the_committed_twins_are_of_todays_checks_which_none_fails_and_all_pass_by_far():
+    """Change a check, a seed or the smoke profile's size and the twins have to be run again."""
+    rows = [json.loads(line) for line in (ROOT / R.VALUES).read_text().splitlines()]
+
+    found = R.matrices(rows)
+
+    assert min(map(len, found.values())) >= 16
+    assert len({row["machine"] for row in rows}) >= 4
+    for one in R.asked():
+        values = found[one.name]
+        assert not R._red_twins(one.check, values).any(), one.name
+        distance = R._distance(one.check, values[..., 0].mean(), values[..., 0].mean(axis=1).std(ddof=1))
+        assert distance is None or distance > POWER, one.name
+
+
+def test_the_committed_table_is_that_of_the_committed_values():
+    table = (ROOT / R.VALUES).with_name("twins.md").read_text()
+    rows = [json.loads(line) for line in (ROOT / R.VALUES).read_text().splitlines()]
+
+    rate = float(re.search(r"another machine: ([\d.]+)%", table)[1])
+
+    assert rate <= 0.5
+    assert table.count("\n| ") == len(R.asked()) + 1
+    for kind in R.KINDS:
+        n = len({(row["machine"], row["twin"]) for row in rows if row["kind"] == kind})
+        assert f"{n} of {kind} (0 red)" in table
