@@ -310,9 +310,7 @@ FAULTS = [
     Fault(
         "one embedding for all layers", one_embedding_for_all_layers, PROBING + "the_top_layer_has_its_own_embedding"
     ),
-    Fault(
-        "one start scored", one_start_scored, EXPERIMENTS + "every_starts_score_is_kept_and_the_score_is_their_mean"
-    ),
+    Fault("one start scored", one_start_scored, EXPERIMENTS + "every_starts_score_is_kept_and_the_score_is_their_mean"),
     Fault("t-SNE without exaggeration", tsne_without_exaggeration, TSNE + "first_iterations_are_those_of_scikit_learn"),
     Fault("highest divergence kept", highest_divergence_kept, TSNE + "kept_embedding_has_the_lowest_divergence"),
     Fault(

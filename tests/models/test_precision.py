@@ -263,7 +263,11 @@ def test_this_machine_multiplies_at_a_plausible_speed(dtype):
 # ---------------------------------------------------------------- learning
 
 
-def test_bfloat16_learns_within_the_spread_of_float32s_seeds(dataset, experiment):
+def test_bfloat16_learns_what_float32_learns(dataset, experiment):
+    """Of one seed both end at losses 0.001 apart with a deviation of 0.003, of three at a mean of 0.0015.
+
+    Masters that are rounded to bfloat16 too end 0.02 to 0.06 higher.
+    """
     model = {"width": 32, "feed_forward": 64, "dropout": 0.0}
     config = experiment(model=model, epochs=12, schedule_epochs=12, learning_rate=1e-2)
     final = {"float32": [], "bfloat16": []}
@@ -276,7 +280,7 @@ def test_bfloat16_learns_within_the_spread_of_float32s_seeds(dataset, experiment
 
     plain, low = np.array(final["float32"]), np.array(final["bfloat16"])
     assert plain[:, -1].mean() < plain[:, 0].mean() / 2
-    assert abs(low[:, -1].mean() - plain[:, -1].mean()) < np.ptp(plain[:, -1])
+    assert abs((low - plain)[:, -1].mean()) < 0.02
     assert not np.array_equal(low, plain)
 
 

@@ -22,7 +22,10 @@ def dataset():
 
 
 def tiny_model(norm="after", positions="sinusoidal", dropout=0.2):
-    """Weights large enough that every layer does something, and norms that are not the identity."""
+    """Weights large enough that every layer does something, and norms that are not the identity.
+
+    Of this seed no instance's two most likely tokens are so near that rounding could swap them.
+    """
     config = ModelConfig(
         width=16,
         feed_forward=32,
@@ -35,7 +38,7 @@ def tiny_model(norm="after", positions="sinusoidal", dropout=0.2):
         token_std=1.0,
         head_std=1.0,
     )
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(5)
     model = Decoder.create(tiny_data(), config, generator)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -51,18 +54,18 @@ def model(request):
 
 @torch.no_grad()
 def read_alone(model, split):
-    """States [L + 1, N, D] of the inputs, [L + 1, I, D] of the instructions' ends, and the outputs predicted, [N]."""
+    """States [L + 1, N, D] of the inputs, [L + 1, I, D] of the instructions' ends, and the last logits, [N, V]."""
     model.eval()
-    inputs, ends, predicted = [], [], []
+    inputs, ends, logits = [], [], []
     for row, length, symbols in zip(split.instructions, split.lengths, split.inputs, strict=True):
         for x in symbols:
             tokens = torch.tensor([[*row[:length], x]])
             out = model(tokens, output_hidden_states=True)
             states = torch.stack(out.hidden_states)[:, 0]  # (L + 1, T, D)
             inputs.append(states[:, -1])
-            predicted.append(out.logits[0, -1].argmax())
+            logits.append(out.logits[0, -1])
         ends.append(states[:, length - 1])
-    return torch.stack(inputs, dim=1), torch.stack(ends, dim=1), torch.stack(predicted)
+    return torch.stack(inputs, dim=1), torch.stack(ends, dim=1), torch.stack(logits)
 
 
 @pytest.mark.parametrize("name", ["train", "subset", "validation"])
@@ -88,7 +91,10 @@ def test_states_are_one_layer_more_than_blocks_of_every_instance_and_instruction
 
 def test_correct_is_where_the_most_likely_token_is_the_output(model, dataset):
     split = dataset.train
-    _, _, predicted = read_alone(model, split)
+    _, _, logits = read_alone(model, split)
+    first, second = logits.topk(2).values.T
+    assert ((first - second) / logits.std(dim=-1)).min() > 1e-3  # rounding moves logits by a hundredth of that
+    predicted = logits.argmax(dim=-1)
     outputs = torch.tensor(split.outputs.reshape(-1))
     fooled = outputs.clone()
     fooled[::2] = predicted[::2]  # an untrained model is hardly ever right: let half its guesses be

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
@@ -51,29 +51,36 @@ PROBLEMS = {
 # --- against scikit-learn
 
 
+#: Standard deviation, over seeds, of the ratio of two runs' inertias: means over problems of the best of ten starts.
+SPREAD = {"clustered": 0.0045, "structureless": 0.0045, "few-wide": 0.001, "many-clusters": 0.0055}
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_inertia_is_no_worse_than_that_of_scikit_learn(problem):
+    """Means differ by chance, 6 deviations less than once in a million.
+
+    Uniform starts instead of greedy ones cost 4 % more of "clustered" and 57 % more of "many-clusters", Lloyd's
+    algorithm stopped after two iterations 30 %, 10 % of "structureless" and 140 %.
+    """
     make, k = PROBLEMS[problem]
     points = make()
 
     ours = kmeans(points, k, generator=generator(), restarts=10).inertia.amin(dim=1).numpy()
     theirs = np.array([KMeans(k, n_init=10, random_state=0).fit(p.double().numpy()).inertia_ for p in points])
 
-    assert (ours <= theirs * 1.05).all()
-    assert ours.mean() <= theirs.mean() * 1.01
+    assert ours.mean() / theirs.mean() < 1 + 6 * SPREAD[problem]
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_problems_clustered_one_at_a_time_cost_the_same_as_in_a_batch(problem):
+    """From other starts, so by the same bound."""
     make, k = PROBLEMS[problem]
     points = make()
 
     together = kmeans(points, k, generator=generator(0)).inertia.amin(dim=1)
     apart = torch.cat([kmeans(p[None], k, generator=generator(1)).inertia.amin(dim=1) for p in points])
 
-    assert (together <= apart * 1.05).all()
-    assert (apart <= together * 1.05).all()
-    assert_close(together.mean(), apart.mean(), rtol=0.01)
+    assert (together.mean() / apart.mean()).item() == pytest.approx(1, abs=6 * SPREAD[problem])
 
 
 def test_well_separated_clusters_are_found_exactly():
@@ -104,6 +111,10 @@ def test_labels_are_of_the_restart_of_lowest_inertia(points, seed, data):
 @settings(deadline=None, max_examples=40)
 @given(points=point_sets(), seed=st.integers(0, 100), data=st.data())
 def test_every_cluster_of_distinct_points_is_used(points, seed, data):
+    """Distinct in float32, whose squared distances are rounded by a millionth of the largest or less."""
+    squares = torch.cdist(points.double(), points.double()).square()
+    nearest = (squares + torch.eye(points.shape[1]) * squares.amax()).amin()
+    assume(nearest > 1e-5 * squares.amax())
     k = data.draw(st.integers(2, points.shape[1]), label="k")
 
     labels = kmeans(points, k, generator=generator(seed), restarts=2).labels
@@ -121,11 +132,12 @@ def test_partition_costs_its_inertia_by_the_definition():
 
 
 def test_more_restarts_never_cost_more_and_usually_less():
+    """Of ten problems 6 to 10 have a better start than the first of eight (300 seeds); below 3 would be 1 in 70,000."""
     points = structureless(10)
 
     inertia = kmeans(points, 12, generator=generator(), restarts=8).inertia
 
-    assert (inertia.amin(dim=1) < inertia[:, 0]).sum() >= 5
+    assert (inertia.amin(dim=1) < inertia[:, 0]).sum() >= 3
     assert (inertia.std(dim=1) > 0).all(), "restarts differ"
 
 
@@ -243,7 +255,10 @@ def test_different_seeds_start_elsewhere():
 
 
 def assert_one_start_finds_most_clusters():
-    """Twenty separated clusters: their own scatter costs about N * D * spread**2, a missed cluster far more."""
+    """Twenty separated clusters: their own scatter costs about N * D * spread**2, a missed cluster far more.
+
+    Over 100 seeds the mean ratio is 1.02 with a deviation of 0.04, at most 1.2; from uniform starts it is 15 or more.
+    """
     points, labels = clustered(20, n=200, d=10, k=20, spread=0.3)
     best = np.array([inertia_of(*pair) for pair in zip(points, labels, strict=True)])
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score
 
-from taskclust.config import ConfigError, ProbeConfig
+from taskclust.config import METRICS, ConfigError, ProbeConfig
 from taskclust.probes import prompts as P
 from taskclust.probes import tsne as T
 from taskclust.probes.metrics import agreement
 
-PROBE = ProbeConfig(iterations=500, tsne_restarts=1, perplexity=15)
+#: So few iterations that rounding cannot lead t-SNE elsewhere.
+PROBE = ProbeConfig(iterations=20, tsne_restarts=2, perplexity=15)
 #: 2 tasks x 2 distributions x 4 instructions x 3 mappings
 TASK, DISTRIBUTION, INSTRUCTION, MAPPING = (
     part.ravel() for part in np.meshgrid(range(2), range(2), range(4), range(3), indexing="ij")
@@ -26,6 +27,8 @@ IDENTITIES = {
     "distribution_mapping": 6 * TASK + 3 * DISTRIBUTION + MAPPING,
 }
 INSTRUCTIONS = (16 * TASK + 4 * DISTRIBUTION + INSTRUCTION).tolist()
+#: Two clusters each: F1 by task is 1, 3/4 (an instruction of four is astray), 1/2.
+PERFECT, MIDDLING, CROSSED = TASK, np.where(INSTRUCTION == 0, 1 - TASK, TASK), INSTRUCTION % 2
 
 
 def coded(*codes, noise=0.05, seed=0):
@@ -42,41 +45,149 @@ def scored(*layers, identities=IDENTITIES, resamples=20, seed=0, probe=PROBE):
     return P.score_layers(probed, identities, INSTRUCTIONS, resamples=resamples, seed=seed)
 
 
-def test_a_planted_identity_is_found_at_its_layer():
-    """After t-SNE by less: of few points its clusters hang on rounding (five seeds: .92 to .98 and .18 to .44 more)."""
-    noise, task = coded(noise=1.0), coded((TASK, 3.0), noise=0.6)
-    mapping = coded((IDENTITIES["distribution_mapping"], 3.0), noise=0.6)
+def clustered(raw, *starts, name="one"):
+    """What ``probe_layer`` finds at a layer, from clusters by task that are given: of the states, of each start."""
+    clusters = {"raw": {"task": [raw.tolist()]}, "tsne": {"task": [row.tolist() for row in starts]}}
+    return {"clusters": clusters, "divergence": [1.0] * len(starts), "embedding": name, "tsne_method": "exact"}
 
-    found = scored(noise, task, mapping, probe=replace(PROBE, iterations=1000))
 
-    for space, by_task, more_by_mapping in (("raw", 0.95, 0.5), ("tsne", 0.85, 0.1)):
+def scored_clusters(*layers, resamples=20):
+    return P.score_layers(layers, IDENTITIES, INSTRUCTIONS, resamples=resamples, seed=0)
+
+
+@pytest.fixture
+def planted_starts(monkeypatch):
+    """Plant what t-SNE makes of a layer: the same embeddings, a start each, of divergences 0, 1, 2, ..."""
+
+    def plant(*starts):
+        embedding = T.Embedding(torch.stack(starts)[None], torch.arange(len(starts), dtype=torch.float32)[None])
+        monkeypatch.setattr(P, "tsne", lambda *_, **__: embedding)
+
+    return plant
+
+
+def test_a_planted_identity_is_found_at_its_layer(monkeypatch):
+    """In place of t-SNE the states themselves, so that clusters are certain: its own are of other tests.
+
+    The first layer's code is of instruction and mapping, which every task shares: clusters of it have half of each
+    task, and the best of two such has F1 1/2.
+    """
+    monkeypatch.setattr(P, "tsne", lambda states, **_: T.Embedding(states[:, None], torch.zeros(1, 1)))
+    shared, task = coded((3 * INSTRUCTION + MAPPING, 3.0)), coded((TASK, 3.0))
+    mapping = coded((IDENTITIES["distribution_mapping"], 3.0))
+
+    found = scored(shared, task, mapping)
+
+    for space in ("raw", "tsne"):
         table = found["scores"][space]
         assert found["best_layer"][space] == 1
-        assert table["task"]["f1"][1] > by_task
-        assert table["distribution_mapping"]["f1"][2] - table["distribution_mapping"]["f1"][0] > more_by_mapping
-        assert table["task"]["f1"][0] < 0.8
-    assert found["scores"]["raw"]["task"]["ari"][1] == found["scores"]["raw"]["distribution_mapping"]["ari"][2] == 1
+        assert table["task"]["f1"][1] == table["task"]["ari"][1] == pytest.approx(1)
+        assert table["distribution_mapping"]["f1"][2] == table["distribution_mapping"]["ari"][2] == pytest.approx(1)
+        assert table["task"]["f1"][0] < 0.5 + 1e-9
+        assert table["distribution_mapping"]["f1"][0] == pytest.approx(1 / 4)
+
+
+def test_the_settings_of_the_probe_reach_tsne_and_kmeans(monkeypatch):
+    given = {}
+    tsne, kmeans = P.tsne, P.kmeans
+    monkeypatch.setattr(P, "tsne", lambda *args, **kwargs: given.update(tsne=kwargs) or tsne(*args, **kwargs))
+    monkeypatch.setattr(P, "kmeans", lambda *args, **kwargs: given.update(kmeans=kwargs) or kmeans(*args, **kwargs))
+    probe = replace(PROBE, tsne_restarts=3, kmeans_restarts=7, iterations=5)
+
+    found = P.probe_layer(coded((TASK, 3.0)), IDENTITIES, probe, seed=0)
+
+    assert {name: given["tsne"][name] for name in probe.tsne_settings()} == probe.tsne_settings()
+    assert given["kmeans"]["restarts"] == 7
+    assert np.shape(found["divergence"]) == (3,)
+    assert np.shape(found["clusters"]["tsne"]["task"]) == (3, len(TASK))
+    assert np.shape(found["clusters"]["raw"]["task"]) == (1, len(TASK))
+    assert np.shape(found["embedding"]) == (len(TASK), 3)
+
+
+def test_the_states_and_every_start_are_clustered_each_on_its_own(planted_starts):
+    starts = PERFECT, MIDDLING, CROSSED
+    planted_starts(*(coded((labels, 3.0), seed=n) for n, labels in enumerate(starts)))
+
+    found = P.probe_layer(coded((CROSSED, 3.0)), {"task": TASK}, PROBE, seed=0)["clusters"]
+
+    assert [adjusted_rand_score(*pair) for pair in zip(starts, found["tsne"]["task"], strict=True)] == [1, 1, 1]
+    assert [adjusted_rand_score(CROSSED, labels) for labels in found["raw"]["task"]] == [1]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_embedding_of_a_layer_is_the_start_whose_f1_is_nearest_the_mean(planted_starts, place):
+    """Wherever it is and however low the others' divergences."""
+    starts = [coded((labels, 3.0)) for labels in (PERFECT, CROSSED)]
+    starts.insert(place, coded((MIDDLING, 3.0)))
+    planted_starts(*starts)
+
+    found = P.probe_layer(coded((TASK, 3.0)), IDENTITIES, PROBE, seed=0)
+
+    np.testing.assert_allclose(found["embedding"], starts[place], atol=0.006)
+    assert found["divergence"] == [0, 1, 2]
+
+
+def test_a_score_after_tsne_is_the_mean_over_starts():
+    starts = PERFECT, MIDDLING, CROSSED
+
+    found = scored_clusters(clustered(CROSSED, *starts), clustered(PERFECT, CROSSED, CROSSED, CROSSED))
+
+    for metric in METRICS:
+        of_each = [getattr(agreement(TASK, row), metric) for row in starts]
+        assert found["starts"]["task"][metric][0] == pytest.approx(of_each, abs=1e-4)
+        assert found["scores"]["tsne"]["task"][metric][0] == pytest.approx(np.mean(of_each))
+    assert found["scores"]["tsne"]["task"]["f1"] == pytest.approx([3 / 4, 1 / 2])
+    assert found["scores"]["raw"]["task"]["f1"] == pytest.approx([1 / 2, 1])
+    assert found["best_layer"] == {"raw": 1, "tsne": 0}
+
+
+def test_the_best_layer_has_the_highest_mean_and_not_the_highest_start():
+    found = scored_clusters(clustered(PERFECT, PERFECT, CROSSED, CROSSED), clustered(PERFECT, *[MIDDLING] * 3))
+
+    assert found["best_layer"]["tsne"] == 1
+
+
+def test_resampled_draws_are_means_over_starts_of_the_same_instructions():
+    starts = PERFECT, MIDDLING, CROSSED
+
+    found = scored_clusters(clustered(MIDDLING, *starts))
+
+    pairs = list(zip(IDENTITIES["distribution"].tolist(), INSTRUCTIONS, strict=True))
+    draws = [P.resample(TASK, row, pairs, 20, 0) for row in starts]
+    assert found["resampled_f1"]["raw"]["task"] == pytest.approx(draws[1]["f1"])
+    assert found["resampled_f1"]["tsne"]["task"] == pytest.approx(np.mean([drawn["f1"] for drawn in draws], axis=0))
+    for metric in ("f1", "ari", "ami"):
+        ends = np.percentile(np.mean([drawn[metric] for drawn in draws], axis=0), (2.5, 97.5))
+        assert found["interval"]["tsne"]["task"][metric] == pytest.approx(ends)
+    assert len({tuple(drawn["f1"]) for drawn in draws}) == 3
 
 
 def test_scores_are_the_same_for_the_same_seed():
     layers = coded(noise=1.0), coded((TASK, 1.0), noise=0.7)
 
     assert scored(*layers) == scored(*layers)
-    assert scored(*layers)["resampled_f1"] != scored(*layers, seed=1)["resampled_f1"]
 
 
-def test_the_embedding_is_the_best_layers():
-    found = scored(coded(noise=1.0), coded((TASK, 3.0)))
-    points = np.array(found["embedding"])
-    centers = [points[task == TASK].mean(axis=0) for task in (0, 1)]
+def test_another_seed_draws_other_instructions():
+    one, other = (
+        P.score_layers([clustered(MIDDLING, MIDDLING)], IDENTITIES, INSTRUCTIONS, resamples=20, seed=seed)
+        for seed in (0, 1)
+    )
 
-    assert points.shape == (len(TASK), 3)
-    assert np.linalg.norm(centers[0] - centers[1]) > points[TASK == 0].std()
+    assert one["scores"] == other["scores"]
+    assert one["resampled_f1"] != other["resampled_f1"]
+
+
+def test_the_embedding_is_the_best_layers_after_tsne():
+    layers = clustered(PERFECT, CROSSED, name="first"), clustered(CROSSED, PERFECT, name="second")
+
+    assert scored_clusters(*layers)["embedding"] == "second"
+    assert scored_clusters(*layers[::-1])["embedding"] == "second"
 
 
 def test_intervals_hold_the_score_and_shrink_to_it_when_all_agree():
-    found = scored(coded((TASK, 3.0)), resamples=50)
-    mixed = scored(coded((TASK, 0.6), noise=0.5), resamples=200)
+    found = scored_clusters(clustered(PERFECT, PERFECT), resamples=50)
+    mixed = scored_clusters(clustered(MIDDLING, MIDDLING), resamples=200)
 
     assert found["interval"]["raw"]["task"]["f1"] == [1.0, 1.0]
     low, high = mixed["interval"]["raw"]["task"]["f1"]
@@ -132,17 +243,21 @@ def test_units_are_drawn_within_their_stratum():
 
 
 def test_draws_of_two_clusterings_are_paired():
+    """Over 400 seeds the mean of 30 draws is 0.008 below the score, with a deviation of 0.008."""
     clusters = np.where(np.arange(len(TASK)) % 7 == 0, 1 - TASK, TASK)
 
     first, second = (P.resample(TASK, labels, units(INSTRUCTIONS), 30, 3)["f1"] for labels in (clusters, 1 - clusters))
 
     np.testing.assert_allclose(first, second, atol=1e-12)
-    assert np.mean(first) == pytest.approx(agreement(TASK, clusters).f1, abs=0.03)
+    assert np.mean(first) == pytest.approx(agreement(TASK, clusters).f1, abs=0.06)
 
 
 @pytest.mark.parametrize("right", [0.0, 0.5])
 def test_draws_lie_around_the_score_even_of_many_small_classes(right):
-    """Matching anew in every draw would lift F1 of 160 classes far above its own value."""
+    """Matching anew in every draw would lift F1 of 160 classes by 0.07 to 0.13.
+
+    Over 25 seeds the mean of the draws is 0.02 below the score, with a deviation of 0.002.
+    """
     rng = np.random.default_rng(0)
     distribution, instruction, word = (x.ravel() for x in np.meshgrid(range(16), range(3), range(10), indexing="ij"))
     classes = 10 * distribution + word
@@ -150,11 +265,14 @@ def test_draws_lie_around_the_score_even_of_many_small_classes(right):
 
     drawn = P.resample(classes, clusters, units(instruction, distribution), 200, 0)["f1"]
 
-    assert np.mean(drawn) == pytest.approx(agreement(classes, clusters).f1, abs=0.03)
+    assert np.mean(drawn) == pytest.approx(agreement(classes, clusters).f1, abs=0.04)
 
 
 def test_spread_is_that_of_instructions_and_not_of_prompts():
-    """Sixteen instructions, half of them wholly wrong: the spread is that of sixteen draws, not of 160."""
+    """Sixteen instructions, half of them wholly wrong: the spread is that of sixteen draws, not of 160.
+
+    Over 30 seeds it is 9 to 16 times as large, 12 with a deviation of 1.3.
+    """
     task = np.repeat([0, 1], 80)
     wrong = np.repeat(np.arange(16) % 2 == 0, 10)
     predicted = np.where(wrong, 2 + task, task)
@@ -175,9 +293,12 @@ def test_bag_of_tokens_counts():
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked", "many"])
 def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypatch, asked):
+    """Its divergence is the exact one of its embedding within 0.5 %.
+
+    It would be 15 % off with one degree of freedom or a perplexity of 3 or 10.
+    """
     states = torch.stack([coded((TASK, 3.0)), coded((IDENTITIES["distribution"], 3.0), seed=1)])
-    settings = {"perplexity": 5.0, "iterations": 500, "restarts": 2}
-    exact = T.tsne(states, generator=torch.Generator().manual_seed(0), **settings)
+    settings = {"perplexity": 5.0, "iterations": 300, "restarts": 2}
     starts, made = [], []
 
     def spied(*args, **kwargs):
@@ -191,14 +312,17 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
 
     found = T.tsne(states, generator=torch.Generator().manual_seed(0), barnes_hut=asked, **settings)
 
-    assert found.points.shape == exact.points.shape == (2, 2, len(TASK), 3)
+    assert found.points.shape == (2, 2, len(TASK), 3)
+    assert {(one.method, one.perplexity, one.max_iter, one.n_components) for one in made} == {("barnes_hut", 5, 300, 3)}
     assert not torch.equal(found.points[:, 0], found.points[:, 1])
     np.testing.assert_array_equal(starts[0], T.pca_start(states, 3)[0])
     np.testing.assert_array_equal(starts[2], T.pca_start(states, 3)[1])
     assert 0 < np.abs(starts[1] - starts[0]).max() < 1e-4
     np.testing.assert_array_equal(found.points.flatten(0, 1), [one.embedding_ for one in made])
     np.testing.assert_allclose(found.divergence.flatten(), [one.kl_divergence_ for one in made], rtol=1e-6)
-    assert abs(found.divergence.mean() - exact.divergence.mean()) < 0.3 * exact.divergence.mean()
+    affinity = T.joint_probabilities(states, 5.0).repeat_interleave(2, dim=0)
+    exact = T._descend(affinity, found.points.flatten(0, 1), 0, 2.0)[1]
+    np.testing.assert_allclose(found.divergence.flatten(), exact, rtol=0.05)
 
 
 @pytest.mark.parametrize(

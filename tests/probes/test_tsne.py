@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import squareform
-from scipy.stats import mannwhitneyu
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, _t_sne, trustworthiness
 
@@ -279,26 +278,32 @@ def embedding(problems):
 
 @pytest.mark.parametrize("number", range(3))
 def test_embeddings_in_the_plane_are_as_good_as_those_of_scikit_learn(problems, planar, number):
+    """Means of ten starts and of four differ by 2 %, 0.04 % in trustworthiness: the bounds are 6 deviations away.
+
+    Half the perplexity has five times the divergence, two degrees of freedom fifty times.
+    """
     points = problems[number]
 
     runs = sklearn_embeddings(points, components=2, n=4)
 
-    theirs = np.array([run.kl_divergence_ for run in runs])
-    assert_close(planar.divergence[number], np.full(3, theirs.mean()), rtol=0.15)
-    assert planar.divergence[number].min() <= theirs.max()
-    ours = trustworthiness(points.numpy(), planar.best()[number].numpy())
-    assert_close(ours, np.mean([trustworthiness(points.numpy(), run.embedding_) for run in runs]), rtol=0.01)
+    theirs = np.mean([run.kl_divergence_ for run in runs])
+    assert planar.divergence[number].mean().item() == pytest.approx(theirs, rel=0.13)
+    ours = np.mean([trustworthiness(points.numpy(), start.numpy()) for start in planar.points[number]])
+    assert ours == pytest.approx(np.mean([trustworthiness(points.numpy(), run.embedding_) for run in runs]), rel=0.01)
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_divergences_in_three_dimensions_are_distributed_as_those_of_scikit_learn(problems, embedding, number):
-    runs = sklearn_embeddings(problems[number], components=3, n=10)
+def test_divergences_in_three_dimensions_are_distributed_as_those_of_scikit_learn(problems, embedding):
+    """Starts end far apart, so means are compared: 5 standard errors (60 degrees of freedom), once in 200,000.
 
-    theirs = np.array([run.kl_divergence_ for run in runs])
+    No exaggeration or 50 iterations of it, one degree of freedom, half the perplexity or 300 iterations are 9 to 19
+    standard errors away.
+    """
+    theirs = [[run.kl_divergence_ for run in sklearn_embeddings(points, components=3, n=10)] for points in problems]
 
-    ours = embedding.divergence[number].numpy()
-    assert mannwhitneyu(ours, theirs).pvalue > 1e-3
-    assert abs(ours.mean() - theirs.mean()) < 1.5 * theirs.std(ddof=1)
+    both = embedding.divergence.numpy(), np.array(theirs)
+    difference = np.mean(both[0].mean(axis=1) - both[1].mean(axis=1))
+    error = np.sqrt(sum(np.mean(x.var(axis=1, ddof=1)) / x.shape[1] for x in both) / len(problems))
+    assert abs(difference) < 5 * error
 
 
 def test_kept_embedding_has_the_lowest_divergence(embedding):

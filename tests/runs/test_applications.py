@@ -113,8 +113,10 @@ def test_no_pretraining_is_the_plain_training(pretrained):
 
     recorded = {arm: [row["loss"] for row in pretrained["tuning"][arm]["history"]][1:] for arm in ARMS}
 
-    assert recorded["none"] == [row["loss"] for row in trainer.history][1:]
-    assert recorded["none"] not in (recorded["instruction"], recorded["shuffled"])
+    plain = pytest.approx([row["loss"] for row in trainer.history][1:], rel=1e-4)
+    assert recorded["none"] == plain
+    assert recorded["instruction"] != plain
+    assert recorded["shuffled"] != plain
 
 
 def test_clusters_are_probed_at_every_checkpoint_and_split(pretrained):

@@ -43,11 +43,14 @@ def test_measured_shares_are_means_without_what_is_below_nothing():
     )
 
 
-def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without():
-    f1 = planted.task_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=1), [0])
+def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without(monkeypatch):
+    """After t-SNE F1 without a task's code is 0.3 to 0.4, deviating by 0.03 over 18 starts; with it, 1 of each."""
+    monkeypatch.setattr(planted, "TASK_SHARES", (0.0, 0.7))
 
-    assert f1.shape == (1, len(planted.TASK_SHARES), 2)
-    assert f1[0, 0].max() < 0.5
+    f1 = planted.task_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=2, kmeans_restarts=10), [0])
+
+    assert f1.shape == (1, 2, 2)
+    assert f1[0, 0].max() < 0.6
     assert f1[0, -1].min() > 0.9
 
 
