@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers as tf
 
+from taskclust import language
 from taskclust.config import ConfigError, ProbeConfig
 from taskclust.language import Prompt, probe
 from tests.helpers import small_tokenizer
@@ -28,6 +29,17 @@ def model_of(kind=tf.GPT2LMHeadModel, config=None):
 @pytest.fixture(scope="module")
 def found():
     return probe(model_of(), small_tokenizer(), PROMPTS, name="mine", **QUICK)
+
+
+@pytest.mark.parametrize(("most", "starts"), [(len(PROMPTS), 10), (len(PROMPTS) - 1, 1)], ids=["few", "many"])
+def test_few_prompts_have_ten_starts_of_tsne_by_default_and_many_have_one(monkeypatch, most, starts):
+    given = []
+    monkeypatch.setattr(language, "EXACT_POINTS", most)
+    monkeypatch.setattr(language, "probe_prompts", lambda *args: given.append(args) or {})
+
+    probe(model_of(), small_tokenizer(), PROMPTS)
+
+    assert given[0][2].probe.tsne_restarts == starts
 
 
 def test_it_prints_a_row_a_layer_and_a_null(found):

@@ -44,7 +44,7 @@ def pretraining(**changes):
         model=MODEL,
         pretraining=training(3, checkpoints=(0, 3)),
         training=training(3),
-        probe=ProbeConfig(perplexity=2, iterations=60, tsne_restarts=1, kmeans_restarts=2),
+        probe=ProbeConfig(perplexity=2, iterations=60, tsne_restarts=2, kmeans_restarts=2),
         **changes,
     )
 
@@ -121,7 +121,10 @@ def test_no_pretraining_is_the_plain_training(pretrained):
 
 def test_clusters_are_probed_at_every_checkpoint_and_split(pretrained):
     assert pretrained["epochs"] == {"raw": [0, 3], "tsne": [0, 3]}
-    assert {len(pretrained["scores"][split]["tsne"]["task"]["ari"]) for split in SPLITS} == {2}
+    for split in SPLITS:
+        of_each = pretrained["scores"][split]["starts"]["task"]["ari"]
+        assert np.shape(of_each) == (2, MODEL.layers + 1, 2)
+        assert pretrained["scores"][split]["tsne"]["task"]["ari"] == pytest.approx(np.mean(of_each, axis=-1), abs=1e-4)
 
 
 def test_methods_are_the_four_of_table_2_and_each_switch_has_its_null(aligned):
