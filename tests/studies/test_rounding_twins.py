@@ -96,7 +96,7 @@ def test_a_twin_without_all_its_seeds_is_left_out(monkeypatch):
     monkeypatch.setattr(R, "asked", lambda: [R.Asked("far", "cell", "scores", check(AtLeast(0.5)))])
     made = rows(0.9, twins=3, names=["far[cell] a score"])
 
-    found = R.matrices(made[:-1])
+    found = R.matrices(made[1:])  # of "scores", the kind that comes first
 
     assert found["far[cell] a score"].shape == (2, S, 2)
 
@@ -142,7 +142,7 @@ def test_the_committed_twins_are_of_todays_checks_which_none_fails_and_all_pass_
 
     found = R.matrices(rows)
 
-    assert min(map(len, found.values())) >= 16
+    assert min(map(len, found.values())) >= 8
     assert len({row["machine"] for row in rows}) >= 4
     for one in R.asked():
         values = found[one.name]
