@@ -31,10 +31,10 @@ from taskclust.models import Decoder
 from taskclust.runs import Runner, Store
 from taskclust.runs.experiments import RecordKind
 
-#: What makes torch, oneDNN and MKL compute as on other processors, the last one with another number of threads.
+#: What makes torch, oneDNN and MKL compute as on other processors, the last one with another number of threads. To the
+#: bit alike are AVX-512 with and without bfloat16, and AVX2 in torch alone and in all three: each pair is one machine.
 MACHINES: dict[str, dict[str, str]] = {
     "native": {},
-    "avx2 in torch": {"ATEN_CPU_CAPABILITY": "avx2"},
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "sse": {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
     "two threads": {"OMP_NUM_THREADS": "2"},
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     runs = verbs.add_parser("run", help="train and probe twins")
-    runs.add_argument("--machines", default="native,avx2 in torch,avx2,sse", help=f"of {', '.join(MACHINES)}")
+    runs.add_argument("--machines", default=",".join(MACHINES), help=f"of {', '.join(MACHINES)}")
     runs.add_argument("--twins", type=int, default=8, help="of each machine (8)")
     runs.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at once (one per core)")
     runs.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}, in this order")
