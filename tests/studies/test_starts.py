@@ -1,0 +1,36 @@
+"""The deviation of starts is read off the range of three, and their part of the variance off the seeds'."""
+
+import numpy as np
+import pytest
+
+from studies.starts import RANGE_OF_THREE, deviation_of_starts, rows
+from taskclust.config import LABELS, SPLITS
+
+
+def record(end, spread):
+    table = {"f1": [[0.1, end]] * 3, "f1_low": [[0.1, end - spread / 2]] * 3, "f1_high": [[0.1, end + spread / 2]] * 3}
+    config = {"data": {}, "model": {"width": 256, "norm": "after"}}
+    return {"config": config, "scores": {split: {"tsne": dict.fromkeys(LABELS, table)} for split in SPLITS}}
+
+
+def test_three_normal_values_range_over_so_many_deviations():
+    drawn = np.random.default_rng(0).normal(size=(100_000, 3))
+
+    assert np.ptp(drawn, axis=1).mean() == pytest.approx(RANGE_OF_THREE, abs=0.02)
+
+
+def test_a_range_is_a_deviation():
+    assert deviation_of_starts(record(0.5, 0.1693), "validation", "task") == pytest.approx(0.1)
+
+
+def test_starts_have_their_part_of_the_seeds_variance():
+    """Seeds at 0.4 and 0.6 deviate by 0.141, starts by 0.1: a half for one start, a twentieth for ten."""
+    row, *others = rows([record(0.4, 0.1693), record(0.6, 0.1693)])
+
+    assert (row["deviation of starts"], row["deviation of seeds"]) == ("0.100", "0.141")
+    assert (row["part of 1 starts"], row["part of 10 starts"]) == ("0.50", "0.05")
+    assert len(others) == 5
+
+
+def test_a_model_of_one_seed_has_no_row():
+    assert rows([record(0.4, 0.1)]) == []
