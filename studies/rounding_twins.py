@@ -154,6 +154,17 @@ def run(jobs: Sequence[tuple[str, str, int]], workers: int, folder: Path) -> int
 # ---------------------------------------------------------------- table
 
 
+def gather(values: Path, folder: Path) -> list[Row]:
+    """Add the twins of ``folder`` to those that ``values`` keeps, the new one for the old of the same name."""
+    kept = values.read_text().splitlines() if values.exists() else []
+    made = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in (*kept, *made)]
+    newest = {(row["kind"], row["machine"], row["twin"], row["seed"]): row for row in rows}
+    values.parent.mkdir(parents=True, exist_ok=True)
+    values.write_text("".join(json.dumps(row) + "\n" for row in newest.values()))
+    return list(newest.values())
+
+
 def matrices(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """By check the values and those of the control, [T, S, 2]; of twins that have every seed of the check's kind."""
     found: dict[str, dict[tuple[str, int], dict[int, Row]]] = {kind: {} for kind in KINDS}
@@ -283,13 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machines, kinds = options.machines.split(","), options.kinds.split(",")
         jobs = [(kind, machine, twin) for kind in kinds for twin in range(options.twins) for machine in machines]
         return run(jobs, options.workers, options.folder)
-    made = sorted(options.folder.glob("*.jsonl"))
-    if made:
-        options.values.parent.mkdir(parents=True, exist_ok=True)
-        options.values.write_text("".join(path.read_text() for path in made))
-    lines = options.values.read_text().splitlines()
+    rows = gather(options.values, options.folder)
     to = options.values.parent / "twins.md"
-    to.write_text(page([json.loads(line) for line in lines], "python -m studies.rounding_twins table"))
+    to.write_text(page(rows, "python -m studies.rounding_twins table"))
     print(to.read_text())  # noqa: T201 - the result
     return 0
 

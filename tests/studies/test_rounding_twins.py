@@ -129,6 +129,23 @@ def test_a_page_says_how_many_twins_were_red_and_writes_a_row_per_check(monkeypa
     assert text.count("\n| ") == len(R.asked()) + 1
 
 
+def test_new_twins_are_added_to_those_kept(tmp_path):
+    def row(twin, value):
+        return {"kind": "scores", "machine": "native", "twin": twin, "seed": 0, "values": value}
+
+    values, folder = tmp_path / "kept" / "values.jsonl", tmp_path / "new"
+    folder.mkdir()
+    (folder / "a-scores.jsonl").write_text(json.dumps(row(0, 1)) + "\n" + json.dumps(row(1, 1)) + "\n")
+    first = R.gather(values, folder)
+    (folder / "a-scores.jsonl").write_text(json.dumps(row(1, 2)) + "\n")
+
+    again = R.gather(values, folder)
+
+    assert first == [row(0, 1), row(1, 1)]
+    assert again == [row(0, 1), row(1, 2)]
+    assert [json.loads(line) for line in values.read_text().splitlines()] == again
+
+
 def test_a_finished_twin_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr(R, "measure", lambda *_: pytest.fail("run again"))
     (tmp_path / "native-0-scores.jsonl").write_text(json.dumps({"kind": "scores"}))
