@@ -38,7 +38,7 @@ def same_weights(first, second):
 
 @pytest.mark.parametrize("norm", ["before", "after"])
 def test_a_tiny_data_set_is_learned_by_heart(dataset, experiment, norm):
-    """Over 20 seeds all of it is, from at most 0.2, and the loss falls to 0.042 of itself (deviation 0.001)."""
+    """In 31 runs all of it is, from 0.2 at most, and the loss falls to 0.042 of itself, with a deviation of 0.001."""
     model = {"width": 32, "feed_forward": 64, "heads": 4, "dropout": 0.0, "norm": norm}
     config = experiment(model=model, epochs=120, schedule_epochs=120, learning_rate=5e-3, batch_instructions=4)
     trainer = Trainer(config, dataset)
