@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 LAYERS = 6  # Table 5
 HEADS = 8  # Table 5
@@ -33,6 +33,7 @@ PRINTED_CLUSTERS: dict[str, dict[str, tuple[float, float, float]]] = {
     )
 }
 
+T = TypeVar("T")
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LABELS = ("task", "distribution", "distribution_mapping")
@@ -51,6 +52,17 @@ def require(holds: bool, name: str, value: object, mend: str) -> None:
     """Raise :class:`ConfigError` about field ``name`` unless ``holds``."""
     if not holds:
         raise ConfigError(f"{name}={value!r}: {mend}")
+
+
+_NEUTRAL = "neutral"
+
+
+def added(neutral: T) -> T:
+    """A field that came after records had been kept: with the value that says "as before", it changes no key.
+
+    The value stays neutral when a later default differs: ``dataclasses.field(default=..., metadata=...)`` then.
+    """
+    return field(default=neutral, metadata={_NEUTRAL: neutral})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -482,16 +494,25 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def digest(*parts: Any) -> str:
-    """Hash of every field of ``parts``: the same for equal values, whatever their order of keys."""
-    plain = [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts]
-    text = json.dumps(_canonical(plain), sort_keys=True, separators=(",", ":"))
+    """Hash of every field of ``parts``: the same for equal values, whatever their order of keys.
+
+    A field made with :func:`added` is left out while it has its neutral value.
+    """
+    text = json.dumps(_canonical(parts), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _canonical(value: Any) -> Any:
-    """Equal numbers written alike: 10.0 as 10."""
+    """Equal numbers written alike: 10.0 as 10; of a dataclass the fields that a key is made of."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        shown = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not _is_neutral(f, value)}
+        return _canonical(shown)
     if isinstance(value, dict):
         return {k: _canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(v) for v in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _is_neutral(one: dataclasses.Field[Any], config: Any) -> bool:
+    return _NEUTRAL in one.metadata and getattr(config, one.name) == one.metadata[_NEUTRAL]

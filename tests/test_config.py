@@ -7,14 +7,18 @@ import json
 import pytest
 
 from taskclust.config import (
+    AlignmentConfig,
     ConfigError,
     DataConfig,
     ExperimentConfig,
+    LanguageConfig,
     ModelConfig,
+    PretrainingConfig,
     ProbeConfig,
     RegexConfig,
     SwitchConfig,
     TrainingConfig,
+    added,
     digest,
     to_dict,
 )
@@ -146,6 +150,40 @@ def test_digest_changes_with_every_field(path):
     config = ExperimentConfig()
 
     assert digest(altered(config, path)) != digest(config)
+
+
+def parts(config, path=()):
+    """The way to a configuration and to each one nested in it."""
+    yield path
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(getattr(config, field.name)):
+            yield from parts(getattr(config, field.name), (*path, field.name))
+
+
+def grown(config, path, **values):
+    """A copy in which the configuration at ``path`` is of a class with one field more."""
+    if path:
+        return dataclasses.replace(config, **{path[0]: grown(getattr(config, path[0]), path[1:], **values)})
+    more = [("later", str, added("as before"))]
+    kind = dataclasses.make_dataclass("Grown", more, bases=(type(config),), frozen=True, slots=True, kw_only=True)
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, **values)
+
+
+WITH_PARTS = [
+    pytest.param(config, path, id="-".join((type(config).__name__, *path)))
+    for config in (ExperimentConfig(), PretrainingConfig(), AlignmentConfig(), LanguageConfig())
+    for path in parts(config)
+]
+
+
+@pytest.mark.parametrize(("config", "path"), WITH_PARTS)
+def test_a_field_added_later_changes_no_key_while_it_says_as_before(config, path):
+    assert digest(grown(config, path)) == digest(config)
+
+
+@pytest.mark.parametrize(("config", "path"), WITH_PARTS)
+def test_a_field_added_later_changes_the_key_once_it_says_otherwise(config, path):
+    assert digest(grown(config, path, later="otherwise")) != digest(config)
 
 
 def test_digest_is_the_same_for_equal_configurations():
