@@ -1,4 +1,4 @@
-"""The search of silent points as a table, best setting first: ``python -m taskclust.report.search reports/search``."""
+"""The search of silent points as a table, best setting first: ``python -m studies.search_report reports/search``."""
 
 import json
 import math
@@ -10,8 +10,8 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from studies.search_figures import search_figures
 from taskclust.config import SPLITS
-from taskclust.report.search_figures import search_figures
 from taskclust.report.tables import markdown
 
 Row = dict[str, Any]
@@ -218,8 +218,8 @@ def main(folder: str) -> None:
     changes = {run["setting"]: run["changes"] for run in runs if run["setting"].startswith("sample")}
     listed = "\n".join(f"- {name}: {json.dumps(change)}" for name, change in changes.items())
     text = (
-        f"Made by `python -m taskclust.report.search {folder}` from {len(runs)} runs of {len(rows)} settings "
-        "(`python -m taskclust.runs.search`).\n\nMeans over seeds; the last checkpoint and the top layer unless said "
+        f"Made by `python -m studies.search_report {folder}` from {len(runs)} runs of {len(rows)} settings "
+        "(`python -m studies.search`).\n\nMeans over seeds; the last checkpoint and the top layer unless said "
         "otherwise; F1 is by task, on unseen instructions, after t-SNE; the bag's, a null, is that of the symbols "
         "read, without a model. Seeds 100 to 104 choose and judge nothing.\n\n"
     )

@@ -1,8 +1,8 @@
 """How large must a task's code be for k-means to find tasks? Codes planted on the paper's labels.
 
-``python -m taskclust.runs.planted reports/search/share-needed.json RECORD ...`` reads from records what the top
+``python -m studies.planted reports/search/share-needed.json RECORD ...`` reads from records what the top
 layer's states are made of at the end of training (:mod:`taskclust.probes.components`), makes states of codes in these
-shares but for the task's, which it varies, and clusters them as the states are. ``python -m taskclust.report.planted``
+shares but for the task's, which it varies, and clusters them as the states are. ``python -m studies.planted_report``
 of the same file makes its table and figure.
 """
 

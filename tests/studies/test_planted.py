@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from studies import planted
+from studies import planted_report as report
 from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
 from taskclust.data import generate
 from taskclust.probes.components import instance_identities, variance_components
-from taskclust.report import planted as report
-from taskclust.runs import planted
 
 SHARES = {"task": 0.1, "distribution": 0.3, "input": 0.3, "output": 0.1, "instance": 0.2}
 

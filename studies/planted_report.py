@@ -1,4 +1,4 @@
-"""The share of variance that tasks need, as a table and a figure: ``python -m taskclust.report.planted FILE.json``."""
+"""The share of variance that tasks need, as a table and a figure: ``python -m studies.planted_report FILE.json``."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ def main(path: str) -> None:
         for split, part in found["splits"].items()
     )
     text = (
-        f"Made by `python -m taskclust.report.planted {path}` from `python -m taskclust.runs.planted {path} "
+        f"Made by `python -m studies.planted_report {path}` from `python -m studies.planted {path} "
         f"{' '.join(found['records'])}`.\n\nStates of random codes in the shares measured in these records ({others}), "
         "but for the task's; the others keep their proportions. F1 by task, the mean over five data sets.\n\n"
     )

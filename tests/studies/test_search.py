@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from studies import search
 from taskclust.config import ExperimentConfig, digest
 from taskclust.data import generate
 from taskclust.models import Decoder
@@ -18,7 +19,7 @@ from taskclust.probes.hidden import hidden_states
 from taskclust.probes.kmeans import kmeans
 from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.profiles import vary
-from taskclust.runs import Runner, Store, search
+from taskclust.runs import Runner, Store
 from tests.runs.test_probing import DATA, MODEL, PROBE
 
 

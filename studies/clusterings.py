@@ -1,6 +1,6 @@
 """Does k-means miss clusters of tasks that others find, or that more clusters than tasks would show?
 
-``python -m taskclust.runs.clusterings TABLE.md RECORD.json...`` writes two tables: F1 by task of other algorithms on
+``python -m studies.clusterings TABLE.md RECORD.json...`` writes two tables: F1 by task of other algorithms on
 the embeddings of records, and of k-means with more clusters, beside a bag of symbols.
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from studies.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
 from taskclust.data import generate
-from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.runs.probing import embedded_bag
 from taskclust.runs.store import read_json
 
@@ -103,7 +103,7 @@ def main(to: str, *paths: str) -> None:
                 mend = f"the paper profile's, which the bags are made with, is {default[field]}; leave the record out"
                 require(value == default[field], f"{path}: {name}.{field}", value, mend)
     bags = {seed: embedded_bags(seed) for seed in sorted({record["config"]["seed"] for record in records})}
-    text = f"Made by `python -m taskclust.runs.clusterings {to} {' '.join(paths)}`, on t-SNE of the top layer's states."
+    text = f"Made by `python -m studies.clusterings {to} {' '.join(paths)}`, on t-SNE of the top layer's states."
     others = (
         "F1 by task of other algorithms at the end, all told the number of tasks: the mean over seeds and, in "
         "brackets, the highest."

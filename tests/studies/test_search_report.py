@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from taskclust.report import search
-from taskclust.report.search_figures import search_figures
+from studies import search_report as search
+from studies.search_figures import search_figures
 from tests.helpers import assert_close
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from studies import clusterings
+from studies.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
 from taskclust.data import generate
-from taskclust.probes.algorithms import ALGORITHMS, majority_scores, task_f1
-from taskclust.runs import clusterings
 
 TASKS = np.repeat([0, 1, 2], 15)
 APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(size=(45, 3))
@@ -114,7 +114,7 @@ def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
     clusterings.main(str(to), str(path))
 
     text = to.read_text()
-    assert f"python -m taskclust.runs.clusterings {to} {path}" in text
+    assert f"python -m studies.clusterings {to} {path}" in text
     assert "| average linkage" in text
     assert "clusters a task" in text
 

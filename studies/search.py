@@ -1,6 +1,6 @@
 """Search of the silent points at small scale: which choices make states cluster by task, and until when (§3.2).
 
-``python -m taskclust.runs.search --minutes 60`` walks the settings below, each on the same seeds, and appends a row a
+``python -m studies.search --minutes 60`` walks the settings below, each on the same seeds, and appends a row a
 run to ``reports/search/runs.jsonl``; what has its row is not run again, on whatever machine. Settings are chosen on
 seeds 100 to 104, claims are judged on seeds 0 to 4. Small is width 256 (``--width`` for another) and 20 tasks over 16
 symbols; the evaluated tasks have as many distributions as Table 3 gives them. ``--only batch`` takes the settings with
