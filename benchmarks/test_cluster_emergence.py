@@ -1,8 +1,110 @@
-"""§3.2, Figures 2 and 6: hidden states form clusters by task identity, and the clusters evolve during training."""
+"""§3.2, Figures 2 and 6: task clusters form while the model learns."""
 
-from taskclust.claims import CLAIMS
+from taskclust.claims import AtLeast, Check, Claim, Exceeds, KnownFailure
+from taskclust.experiments.synthetic import statistics as s
 
-CLAIM = CLAIMS["cluster-emergence"]
+
+def rise(split, label, metric, *, smoke):
+    return Check(
+        name=f"rise of {metric}",
+        statistic=s.rise(split, label, metric),
+        null=s.rise(split, label, "shuffled_f1" if metric == "f1" else "shuffled_ari"),
+        null_name="shuffled labels",
+        paper=Exceeds(0.05),
+        smoke=smoke,
+        source="text",
+        reason="a rise worth the name: 0.05",
+        worst=-1.0,
+    )
+
+
+def late_f1(split, *, paper, smoke, source, reason):
+    return Check(
+        name="late f1",
+        statistic=s.late(split, "task", "f1"),
+        null=s.early(split, "task", "f1"),
+        null_name="untrained model",
+        paper=paper,
+        smoke=smoke,
+        source=source,
+        reason=reason,
+    )
+
+
+def above_bag(split):
+    """At smoke scale one seed in eight is below the bag, so that six would leave the verdict to rounding."""
+    return Check(
+        name="late f1 less that of a bag of symbols",
+        statistic=s.above_bag(split, "task", "f1"),
+        null=s.above_bag(split, "task", "f1", epoch=0),
+        null_name="untrained model",
+        paper=Exceeds(0.05),
+        smoke=None,
+        source="later",
+        reason="what the symbols alone reach shows nothing about the model; the paper does not compare",
+        worst=-1.0,
+    )
+
+
+LINEAGE = "what a hard example shares with its original has several times the variance of what sets their tasks apart"
+HARD_ANSWERS = (
+    "it learns nearly all hard examples, and clusters them by distribution and mapping (F1 0.95); with a cluster "
+    "a task a tenth of them are apart from their originals"
+)
+
+CLAIM = Claim(
+    id="cluster-emergence",
+    place="§3.2, Figures 2 and 6",
+    sentence="Hidden states form clusters by task identity, and the clusters evolve throughout training.",
+    experiment="synthetic",
+    order=30,
+    cells={
+        "validation": (
+            rise("validation", "task", "f1", smoke=Exceeds(0.05)),
+            rise("validation", "task", "ari", smoke=Exceeds(0.05)),
+            rise("validation", "task", "ami", smoke=Exceeds(0.05)),
+            late_f1(
+                "validation",
+                paper=AtLeast(0.8),
+                smoke=AtLeast(0.5),
+                source="ours",
+                reason='"saturating at some high values": the figures are not printed as numbers',
+            ),
+            above_bag("validation"),
+        ),
+        "subset": (
+            # hard examples are not learned at smoke scale, so half of its tasks cannot have a cluster of their own
+            rise("subset", "task", "f1", smoke=None),
+            rise("subset", "task", "ari", smoke=Exceeds(0.05)),
+            rise("subset", "task", "ami", smoke=Exceeds(0.05)),
+            late_f1(
+                "subset", paper=AtLeast(0.9), smoke=None, source="text", reason='"over 0.9 at the late training stage"'
+            ),
+            above_bag("subset"),
+        ),
+    },
+    smoke_asserts="the rises (on the subset of ARI and AMI alone) and, on unseen instructions, a late f1 of 0.5; "
+    "that it is above a bag's is left to distribution-merging",
+    figures=("clusters-forming", "figure-6-all-metrics"),
+    known_failures={
+        "paper-256": {
+            "validation": KnownFailure(
+                "F1 rises and stays far below 0.8: tasks are a fifteenth of the states' variance, and two fifths would "
+                "be needed (reports/search/share-needed.md)",
+                "reports/paper-256/verdicts.md",
+            ),
+            "subset": KnownFailure(LINEAGE, "reports/paper-256/verdicts.md"),
+        },
+        "paper-256 model=gpt2": {
+            "validation": KnownFailure(
+                "it learns nearly all, and clusters by what was read and is to be answered: F1 by mapping is 0.7, by "
+                "task no more than the untrained model's",
+                "reports/paper-256-gpt2/verdicts.md",
+            ),
+            "subset": KnownFailure(HARD_ANSWERS, "reports/paper-256-gpt2/verdicts.md"),
+        },
+    },
+)
 
 
 def test_clusters_by_task_form_during_training(cell, decide):

@@ -1,8 +1,45 @@
-"""§3.2: instances whose instructions are from different distributions of one task are clustered together."""
+"""§3.2: instances of one task are clustered together whatever distribution their instructions are from."""
 
-from taskclust.claims import CLAIMS
+from taskclust.claims import Check, Claim, Exceeds
+from taskclust.experiments.synthetic import statistics as s
 
-CLAIM = CLAIMS["distribution-merging"]
+
+def merging(name, statistic, null):
+    return Check(
+        name=name,
+        statistic=statistic,
+        null=null,
+        null_name="untrained model",
+        paper=Exceeds(0.05),
+        smoke=Exceeds(0.05),
+        source="later",
+        reason="an effect worth the name: 0.05; the matched F1 cannot tell merging from chance",
+        worst=-1.0,
+    )
+
+
+CLAIM = Claim(
+    id="distribution-merging",
+    place="§3.2",
+    sentence="Instances whose instructions are from different distributions of one task are clustered together.",
+    experiment="synthetic",
+    order=40,
+    cells={
+        "validation": (
+            merging(
+                "pairs of one task that share a cluster, less pairs of two",
+                s.distributions_merged(),
+                s.distributions_merged(epoch=0),
+            ),
+            merging(
+                "the same less that of a bag of symbols",
+                s.distributions_merged_above_bag(),
+                s.distributions_merged_above_bag(epoch=0),
+            ),
+        )
+    },
+    figures=("merging", "by-mapping"),
+)
 
 
 def test_distributions_of_one_task_share_clusters(cell, decide):

@@ -1,11 +1,73 @@
-"""§3.4, Table 1: open language models cluster prompts by task category, and LLaMa's by distribution and mapping."""
+"""§3.4, Table 1: open language models cluster prompts by task category, and LLaMa's by distribution and mapping.
 
-from taskclust.claims import CLAIMS
+The criteria were written on knowledge of a trial with 600 prompts (F1 by task 0.81). The second check was mended after
+a review of this code, before any score of the full run was seen: by mapping the twin passed its old control.
+"""
 
-CLAIM = CLAIMS["open-llm-clusters"]
+from taskclust.claims import AtLeast, Claim, KnownFailure, ResampledCheck
+from taskclust.experiments.natural_language import statistics as s
 
 
-def test_open_language_model_clusters(model, label, decide_model):
-    result = decide_model(model, label)
+def checks(label, bound, reason, is_asserted):
+    return (
+        ResampledCheck(
+            name="f1 at the best layer",
+            draws=s.f1(label),
+            null=s.f1(label, "twin"),
+            null_name="randomly initialised twin",
+            criterion=AtLeast(bound),
+            source="table",
+            reason=reason,
+            is_asserted=is_asserted,
+        ),
+        ResampledCheck(
+            name="f1 less the better of the random twin's and the bag of tokens'",
+            draws=s.above_surface(label),
+            null=s.above_surface(label, "bag"),
+            null_name="bag of tokens, 0 at most by its making",
+            criterion=AtLeast(0.05),
+            source="ours",
+            reason="what the words alone reach shows nothing about the model; the paper does not compare",
+            is_asserted=is_asserted,
+        ),
+    )
+
+
+CLAIM = Claim(
+    id="open-llm-clusters",
+    place="§3.4, Table 1",
+    sentence="Open language models, instruction-tuned or not, cluster prompts by task category; LLaMa models also by "
+    "distribution and mapping.",
+    experiment="natural_language",
+    order=150,
+    elsewhere="each model, by -m llm",
+    cells={
+        "task": checks("task", 0.88, "the lowest of Table 1's five models", lambda record: True),
+        "distribution_mapping": checks(
+            "distribution_mapping",
+            0.93,
+            "the lowest of Table 1's LLaMa models; the paper finds no such clusters in GPT-J",
+            lambda record: record.architecture.model_type == "llama",
+        ),
+    },
+    smoke_asserts="nothing: -m llm judges it, model by model",
+    figures=("language-layers-*", "language-clusters-*"),
+    known_failures={
+        "llm": {
+            "SmolLM2-135M-Instruct: task": KnownFailure(
+                "a model of 135 million parameters stays below Table 1's of 6 to 13 billion, and a bag of the prompt's "
+                "tokens comes within 0.05 of it after t-SNE",
+                "reports/llm/tables.md",
+            ),
+            "SmolLM2-135M-Instruct: distribution_mapping": KnownFailure(
+                "a model of 135 million parameters stays below LLaMa's", "reports/llm/tables.md"
+            ),
+        }
+    },
+)
+
+
+def test_open_language_model_clusters(cell, decide):
+    result = decide(CLAIM, cell)
 
     assert result.verdict == "reproduced", result.explain()

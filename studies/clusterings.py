@@ -4,9 +4,10 @@
 the embeddings of records, and of k-means with more clusters, beside a bag of symbols.
 """
 
-import json
+import dataclasses
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 from tabulate import tabulate
 
 from studies.algorithms import ALGORITHMS, majority_scores, task_f1
-from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
-from taskclust.data import generate
-from taskclust.runs.probing import embedded_bag
-from taskclust.runs.store import read_json
+from taskclust.config import SPLITS, DataConfig, ProbeConfig, digest, require
+from taskclust.data import Dataset, generate
+from taskclust.exchange import read_record
+from taskclust.experiments.synthetic.probing import bag_of_symbols
+from taskclust.experiments.synthetic.record import Record
+from taskclust.probes.tsne import tsne
 
-Record = dict[str, Any]
 #: Clusters for each task; the paper's scores are read as of one.
 CLUSTERS_A_TASK = (1, 2, 3, 5)
 
@@ -32,8 +34,8 @@ def clustering_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         for split in SPLITS:
             found = []
             for record in group:
-                points = np.array(record["scores"][split]["top_embedding"][-1])
-                found.append(task_f1(points, np.array(record["identities"][split]["task"])))
+                points = _embeddings(record, split)[-1]
+                found.append(task_f1(points, record.identities[split].task))
             f1 = {name: [row[name] for row in found] for name in ALGORITHMS}
             cells = {name: f"{np.mean(values):.2f} ({max(values):.2f})" for name, values in f1.items()}
             rows.append({**about, "split": split, **cells})
@@ -53,10 +55,10 @@ def majority_rows(records: Sequence[Record], bags: dict[int, dict[str, np.ndarra
             for a_task in CLUSTERS_A_TASK:
                 found: dict[str, list[tuple[float, float]]] = {"untrained": [], "at the end": [], "bag of symbols": []}
                 for record in group:
-                    tasks = np.array(record["identities"][split]["task"])
-                    first, *_, last = record["scores"][split]["top_embedding"]
+                    tasks = record.identities[split].task
+                    first, *_, last = _embeddings(record, split)
                     n_clusters = a_task * len(np.unique(tasks))
-                    for name, points in zip(found, (first, last, bags[record["config"]["seed"]][split]), strict=True):
+                    for name, points in zip(found, (first, last, bags[record.config.seed][split]), strict=True):
                         found[name].append(majority_scores(np.array(points), tasks, n_clusters))
                 cells = {name: "{:.2f} ({:.2f})".format(*np.mean(pairs, axis=0)) for name, pairs in found.items()}
                 rows.append({**about, "split": split, "clusters a task": a_task, **cells})
@@ -67,42 +69,50 @@ def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record
     """The records of each model, with what a row says of it."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        training = {**record["config"]["training"], "precision": None}  # a seed is one in either
-        groups.setdefault(json.dumps([record["config"]["model"], training], sort_keys=True), []).append(record)
+        training = replace(record.config.training, precision="auto")  # a seed is one in either
+        groups.setdefault(digest(record.config.model, training), []).append(record)
     found = []
     for group in groups.values():
-        seeds = [record["config"]["seed"] for record in group]
+        seeds = [record.config.seed for record in group]
         require(len(set(seeds)) == len(seeds), "seed", seeds, "two records are of one seed and setting; leave one out")
-        model = group[0]["config"]["model"]
-        about = {"width": model["width"], "norm": model["norm"], "head": "tied" if model["tied_head"] else "its own"}
-        about["dropout in the attention"] = "yes" if "attention" in model["dropout_at"] else "no"
+        model = group[0].config.model
+        about = {"width": model.width, "norm": model.norm, "head": "tied" if model.tied_head else "its own"}
+        about["dropout in the attention"] = "yes" if "attention" in model.dropout_at else "no"
         found.append(({**about, "seeds": len(group)}, group))
     return sorted(found, key=lambda pair: tuple(pair[0].values()))
 
 
-def embedded_bags(seed: int) -> dict[str, np.ndarray]:
+def _embeddings(record: Record, split: str) -> np.ndarray:
+    """The top layer's embedding at each checkpoint, [epoch, point, component]."""
+    points = record.scores[split].top_embedding
+    assert points is not None  # of states, not of a bag
+    return points
+
+
+def embedded_bag(dataset: Dataset, split: str, probe: ProbeConfig, generator: torch.Generator) -> torch.Tensor:
+    """The t-SNE of the bags of symbols, the start of lowest divergence, [1, N, C]."""
+    return tsne(bag_of_symbols(dataset, split)[None], generator=generator, **probe.tsne_settings()).best()
+
+
+def embedded_bags(seed: int, probe: ProbeConfig) -> dict[str, np.ndarray]:
     """The t-SNE of the paper's data set's bags of symbols, by split, [N, C]."""
     dataset, generator = generate(DataConfig(), seed), torch.Generator().manual_seed(seed)
-    return {split: embedded_bag(dataset, split, ProbeConfig(), generator)[0].numpy() for split in SPLITS}
+    return {split: embedded_bag(dataset, split, probe, generator)[0].numpy() for split in SPLITS}
 
 
 def main(to: str, *paths: str) -> None:
     """Write the tables of the records at ``paths``.
 
     Raises:
-        ConfigError: a record is of a training that failed, or not of the paper's data set and probe, as the bags are.
+        ConfigError: a record is of a training that failed, not of the paper's data set, or not probed as the first.
     """
-    records = [read_json(Path(path)) for path in paths]
-    defaults = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
+    records = [read_record(Path(path)) for path in paths]
+    data, probe = DataConfig(), records[0].config.probe
     for path, record in zip(paths, records, strict=True):
-        require(
-            not record["failure"], f"{path}: failure", record["failure"], "there is no end to cluster; leave it out"
-        )
-        for name, default in defaults.items():
-            for field, value in record["config"][name].items():
-                mend = f"the paper profile's, which the bags are made with, is {default[field]}; leave the record out"
-                require(value == default[field], f"{path}: {name}.{field}", value, mend)
-    bags = {seed: embedded_bags(seed) for seed in sorted({record["config"]["seed"] for record in records})}
+        require(not record.failure, f"{path}: failure", record.failure, "there is no end to cluster; leave it out")
+        _require_same(f"{path}: data", record.config.data, data)
+        _require_same(f"{path}: probe", record.config.probe, probe)
+    bags = {seed: embedded_bags(seed, probe) for seed in sorted({record.config.seed for record in records})}
     text = f"Made by `python -m studies.clusterings {to} {' '.join(paths)}`, on t-SNE of the top layer's states."
     others = (
         "F1 by task of other algorithms at the end, all told the number of tasks: the mean over seeds and, in "
@@ -115,6 +125,13 @@ def main(to: str, *paths: str) -> None:
     tables = {others: clustering_rows(records), more: majority_rows(records, bags)}
     parts = [f"{title}\n\n{_table(rows)}" for title, rows in tables.items()]
     Path(to).write_text("\n\n".join([text, *parts]) + "\n")
+
+
+def _require_same(name: str, found: DataConfig | ProbeConfig, wanted: DataConfig | ProbeConfig) -> None:
+    for field in dataclasses.fields(wanted):
+        value, other = getattr(found, field.name), getattr(wanted, field.name)
+        mend = f"the bags beside the records are of {other!r}; leave the record out"
+        require(value == other, f"{name}.{field.name}", value, mend)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taskclust.config import SPLITS, DataConfig, ProbeConfig, require, to_dict
+from taskclust.config import SPLITS, DataConfig, ProbeConfig, require
 from taskclust.data import Split, generate
+from taskclust.exchange import read_record
+from taskclust.experiments.synthetic.record import Record
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.components import instance_identities
-from taskclust.runs.store import read_json, write_json
-
-Record = dict[str, Any]
+from taskclust.store.folders import write_json
 
 #: Shares of the states' variance that are the task's.
 TASK_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -49,8 +49,8 @@ def planted_states(split: Split, shares: Mapping[str, float], rng: np.random.Gen
 
 def measured_shares(records: Sequence[Record], split: str) -> dict[str, float]:
     """Mean shares of the top layer at the end of training; what is estimated below nothing is nothing."""
-    names = records[0]["components"][split]
-    means = {name: float(np.mean([r["components"][split][name][-1][-1] for r in records])) for name in names}
+    names = records[0].components[split]
+    means = {name: float(np.mean([r.components[split][name][-1, -1] for r in records])) for name in names}
     kept = {name: max(0.0, mean) for name, mean in means.items()}
     return {name: share / sum(kept.values()) for name, share in kept.items()}
 
@@ -71,7 +71,7 @@ def task_f1(
         rng = np.random.default_rng(seed)
         states = torch.stack([planted_states(split, with_task_share(shares, task), rng) for task in TASK_SHARES])
         result = cluster_scores(states, split, probe, with_tsne=True, seed=seed)
-        found.append([result[space]["task"]["f1"] for space in ("raw", "tsne")])
+        found.append([table["task"]["f1"] for table in (result.raw, result.tsne)])
     return np.array(found).transpose(0, 2, 1)
 
 
@@ -85,13 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("to", type=Path, help="the JSON file to write")
     parser.add_argument("records", type=Path, nargs="+", help="of the paper profile")
     options = parser.parse_args(arguments)
-    records = [read_json(path) for path in options.records]
+    records = [read_record(path) for path in options.records]
     for path, record in zip(options.records, records, strict=True):
-        is_papers = record["config"]["data"] == to_dict(DataConfig())
+        is_papers = record.config.data == DataConfig()
         require(is_papers, "record", str(path), "it is of other data; give records of the paper profile")
-    found: Record = {"task_shares": TASK_SHARES, "records": [str(path) for path in options.records], "splits": {}}
+    found: dict[str, Any] = {
+        "task_shares": TASK_SHARES,
+        "records": [str(path) for path in options.records],
+        "splits": {},
+    }
     for split in SPLITS:
-        if all(split in record["components"] for record in records):
+        if all(split in record.components for record in records):
             shares = measured_shares(records, split)
             f1 = task_f1(split, shares, ProbeConfig(), SEEDS)
             found["splits"][split] = {"measured": shares, "f1": f1.tolist()}

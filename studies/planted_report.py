@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from taskclust.report.tables import markdown
+from taskclust.drawing import png
+from taskclust.formats import markdown
 
 _SPACES = {"k-means": ":", "after t-SNE": "-"}
 
@@ -52,7 +53,7 @@ def main(path: str) -> None:
         "but for the task's; the others keep their proportions. F1 by task, the mean over five data sets.\n\n"
     )
     Path(path).with_suffix(".md").write_text(text + markdown(share_rows(found)) + "\n")
-    share_figure(found).savefig(Path(path).with_suffix(".png"), dpi=110)
+    Path(path).with_suffix(".png").write_bytes(png(share_figure(found)))
 
 
 if __name__ == "__main__":

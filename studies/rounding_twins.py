@@ -15,8 +15,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +26,11 @@ import torch
 from tabulate import tabulate
 
 from taskclust import profiles
-from taskclust.claims import CLAIMS, Check
-from taskclust.claims.statistics import AtLeast, AtMost, Exceeds
-from taskclust.models import Decoder
-from taskclust.runs import Runner, Store
-from taskclust.runs.experiments import RecordKind
+from taskclust.claims import AtLeast, AtMost, Check, Exceeds, load_claims
+from taskclust.models import Model
+from taskclust.models.registry import ARCHITECTURES
+from taskclust.runner import Runner
+from taskclust.store import Store
 
 #: What makes torch, oneDNN and MKL compute as on other processors, the last one with another number of threads. To the
 #: bit alike are AVX-512 with and without bfloat16, and AVX2 in torch alone and in all three: each pair is one machine.
@@ -41,7 +42,8 @@ MACHINES: dict[str, dict[str, str]] = {
 }
 #: Relative size of a move: about ten times the spacing of float32 numbers.
 MOVE = 1e-6
-KINDS: tuple[RecordKind, ...] = ("scores", "pretraining", "alignment")
+KINDS = ("synthetic", "pretraining", "alignment")
+CLAIMS = Path(__file__).parents[1] / "benchmarks"
 FOLDER = Path(".taskclust/twins")
 VALUES = Path("reports/twins/values.jsonl")
 #: Draws of the whole command, each with a twin drawn anew for every seed.
@@ -55,7 +57,7 @@ class Asked(NamedTuple):
 
     claim: str
     cell: str
-    kind: RecordKind
+    kind: str
     check: Check
 
     @property
@@ -64,18 +66,20 @@ class Asked(NamedTuple):
         return f"{self.claim}[{self.cell}] {self.check.name}"
 
 
-def asked() -> list[Asked]:
+@cache
+def asked() -> tuple[Asked, ...]:
     """Every check of a trained model that the smoke profile asserts."""
-    return [
+    return tuple(
         Asked(claim.id, cell, kind, check)
-        for claim in CLAIMS.values()
+        for claim in load_claims(CLAIMS).values()
         for kind in KINDS
-        if claim.needs == kind
+        if claim.experiment == kind
         for cell, checks in claim.cells.items()
         if cell not in claim.paper_only
         for check in checks
+        if isinstance(check, Check)
         if check.smoke is not None
-    ]
+    )
 
 
 # ---------------------------------------------------------------- twins
@@ -83,33 +87,36 @@ def asked() -> list[Asked]:
 
 def move_weights(twin: int) -> None:
     """From now on every new model's weights are drawn as ever, then moved; twin 0 is not moved."""
-    original = Decoder.initialize
+    if twin:
+        for kind in ARCHITECTURES.values():
+            kind.initialize = _moved(kind.initialize, twin)  # type: ignore[method-assign]
 
-    def moved(self: Decoder, generator: torch.Generator) -> Decoder:
-        model = original(self, generator)
+
+def _moved(initialize: Callable[..., Any], twin: int) -> Callable[..., Any]:
+    def moved(self: Model, generator: torch.Generator) -> Model:
+        model: Model = initialize(self, generator)
         noise = torch.Generator().manual_seed(twin)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(1 + MOVE * torch.randn(parameter.shape, generator=noise))
         return model
 
-    if twin:
-        Decoder.initialize = moved  # type: ignore[method-assign]
+    return moved
 
 
-def measure(kind: RecordKind, store: Path, threads: int) -> Iterator[Row]:
+def measure(kind: str, store: Path, threads: int) -> Iterator[Row]:
     """Run one kind of the smoke profile's runs here: by seed the value of each check and of its control."""
     runner = Runner(Store(store), threads=threads)
     checks = [one for one in asked() if one.kind == kind]
-    for config in profiles.smoke().configs(kind):
+    for config in profiles.smoke().subjects(kind)[0]:
         began = time.monotonic()
-        record = getattr(runner, kind)(config)
-        values = {one.name: [float(one.check.reading(record)), float(one.check.null(record))] for one in checks}
+        record = runner.record(kind, config)
+        values = {one.name: [float(one.check.statistic(record)), float(one.check.null(record))] for one in checks}
         seconds = round(time.monotonic() - began, 1)
-        yield {"kind": kind, "seed": config.seed, "failure": record["failure"], "seconds": seconds, "values": values}
+        yield {"kind": kind, "seed": config.seed, "failure": record.failure, "seconds": seconds, "values": values}
 
 
-def run_one(kind: RecordKind, machine: str, twin: int, folder: Path, store: Path | None = None) -> None:
+def run_one(kind: str, machine: str, twin: int, folder: Path, store: Path | None = None) -> None:
     """Write one twin's rows of a kind; where they are written already, nothing.
 
     ``store`` may hold the records already, as that of ``pytest benchmarks --store`` under the machine's variables.
@@ -166,7 +173,7 @@ def gather(values: Path, folder: Path) -> list[Row]:
 
 
 def matrices(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """By check the values and those of the control, [T, S, 2]; of twins that have every seed of the check's kind."""
+    """By measured check its values and the control's, [T, S, 2]; of twins that have every seed of the check's kind."""
     found: dict[str, dict[tuple[str, int], dict[int, Row]]] = {kind: {} for kind in KINDS}
     for row in rows:
         found[row["kind"]].setdefault((row["machine"], row["twin"]), {})[row["seed"]] = row
@@ -175,7 +182,13 @@ def matrices(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     return {
         one.name: np.array([[twin[seed]["values"][one.name] for seed in seeds] for twin in whole[one.kind]])
         for one in asked()
+        if all(one.name in twin[seed]["values"] for twin in whole[one.kind] for seed in seeds)
     }
+
+
+def measured(found: Mapping[str, np.ndarray]) -> list[Asked]:
+    """The checks of which there are values: a claim may be younger than the twins."""
+    return [one for one in asked() if one.name in found]
 
 
 def is_red(check: Check, values: Sequence[float], nulls: Sequence[float]) -> bool:
@@ -192,7 +205,7 @@ def red_draws(found: Mapping[str, np.ndarray], draws: int, rng: np.random.Genera
     every kind and seed, all checks of a kind together. To reach values between and beyond those seen, the values are
     moved by the kernel of a smoothed bootstrap (Silverman, 1986: 1.06 deviations times T to the power -1/5).
     """
-    checks = asked()
+    checks = measured(found)
     S = len(profiles.smoke().seeds)
     T = {one.kind: len(found[one.name]) for one in checks}
     red = {one.name: np.zeros(draws, dtype=bool) for one in checks}
@@ -209,7 +222,7 @@ def red_draws(found: Mapping[str, np.ndarray], draws: int, rng: np.random.Genera
 def check_rows(found: Mapping[str, np.ndarray], red: Mapping[str, np.ndarray]) -> list[Row]:
     """A row per check, the nearest to its criterion first."""
     rows = []
-    for one in asked():
+    for one in measured(found):
         values = found[one.name][..., 0]  # (T, S)
         twins = float(values.mean(axis=1).std(ddof=1))
         distance = _distance(one.check, float(values.mean()), twins)
@@ -248,7 +261,7 @@ def page(rows: Sequence[Row], command: str) -> str:
     red = red_draws(found, DRAWS, np.random.default_rng(0))
     runs: dict[str, int] = {}
     failed: dict[str, np.ndarray] = {}
-    for one in asked():
+    for one in measured(found):
         runs[one.kind] = len(found[one.name])
         red_twins = _red_twins(one.check, found[one.name])
         failed[one.kind] = failed.get(one.kind, red_twins) | red_twins
@@ -265,6 +278,8 @@ def page(rows: Sequence[Row], command: str) -> str:
         verdict,
         tabulate(check_rows(found, red), headers="keys", tablefmt="github", disable_numparse=True),
     ]
+    if younger := [one.name for one in asked() if one.name not in found]:
+        parts.append(f"Not measured yet: {'; '.join(younger)}.")
     return "\n\n".join(parts) + "\n"
 
 

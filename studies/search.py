@@ -10,6 +10,7 @@ symbols; the evaluated tasks have as many distributions as Table 3 gives them. `
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,7 +36,10 @@ from taskclust.config import (
     digest,
 )
 from taskclust.data import Dataset, generate
-from taskclust.models import Decoder
+from taskclust.engines import end_with_parent
+from taskclust.experiments.synthetic.probing import bag_of_instructions, clusters_as
+from taskclust.experiments.synthetic.record import Record
+from taskclust.models import open_checkpoint
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.codes import TAKEN_OUT, additive_codes, without
 from taskclust.probes.components import instruction_identities
@@ -43,10 +48,8 @@ from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
 from taskclust.profiles import vary
-from taskclust.runs.experiments import Record, Runner
-from taskclust.runs.parallel import end_with_parent
-from taskclust.runs.probing import bag_of_instructions, clusters_as
-from taskclust.runs.store import Store
+from taskclust.runner import Runner
+from taskclust.store import Store
 
 Changes = dict[str, Any]
 
@@ -180,44 +183,47 @@ def summarize(record: Record) -> Changes:
     "starts" says over how many starts of t-SNE its scores are means; rows without it are of the one of lowest
     divergence of two.
     """
-    history = record["history"]
     row: Changes = {
-        "starts": record["config"]["probe"]["tsne_restarts"],
-        "failure": record["failure"],
-        "best_epoch": record["best_epoch"],
-        "seconds": {k: round(v) for k, v in record["seconds"].items()},
-        "epochs": record["epochs"]["tsne"],
-        "accuracy": {
-            name: [_short(h[f"{name}_accuracy"]) for h in history] for name in ("validation", "subset", "hard")
-        },
-        "knn": _short(record["knn"]["percentage"]),
-        "bag": {split: _short(record["bag_of_symbols"][split]["tsne"]["task"]["f1"][0]) for split in SPLITS},
+        "starts": record.config.probe.tsne_restarts,
+        "failure": record.failure,
+        "best_epoch": record.best_epoch,
+        "seconds": {k: round(v) for k, v in record.seconds.items()},
+        "epochs": record.epochs.tsne,
+        "accuracy": {name: record.history[f"{name}_accuracy"] for name in ("validation", "subset", "hard")},
+        "knn": record.knn.percentage,
+        "bag": {split: record.bag_of_symbols[split].tsne["task"]["f1"][0] for split in SPLITS},
     }
     for split in SPLITS:
-        spaces = record["scores"][split]
+        found = record.scores[split]
         row[split] = {
-            "tsne": _short(spaces["tsne"]["task"]["f1"]),
-            "tsne_low": _short(np.min(spaces["starts"]["task"]["f1"], axis=-1).tolist()),
-            "tsne_high": _short(np.max(spaces["starts"]["task"]["f1"], axis=-1).tolist()),
-            "ari": _short(spaces["tsne"]["task"]["ari"]),
-            "raw": _short(spaces["raw"]["task"]["f1"]),
-            "distribution": _short(spaces["tsne"]["distribution"]["f1"]),
-            "distribution_mapping": _short(spaces["tsne"]["distribution_mapping"]["f1"]),
-            "label_inertia": _short(spaces["raw"]["task"]["label_inertia"]),
-            "label_inertia_tsne": _short(spaces["tsne"]["task"]["label_inertia"]),
-            "components": {k: _short(v) for k, v in record["components"][split].items() if " and " not in k},
-            "end_task": _short(record["instruction_end_components"][split]["task"]),
+            "tsne": found.tsne["task"]["f1"],
+            "tsne_low": found.starts["task"]["f1"].min(axis=-1),
+            "tsne_high": found.starts["task"]["f1"].max(axis=-1),
+            "ari": found.tsne["task"]["ari"],
+            "raw": found.raw["task"]["f1"],
+            "distribution": found.tsne["distribution"]["f1"],
+            "distribution_mapping": found.tsne["distribution_mapping"]["f1"],
+            "label_inertia": found.raw["task"]["label_inertia"],
+            "label_inertia_tsne": found.tsne["task"]["label_inertia"],
+            "components": {k: v for k, v in record.components[split].items() if " and " not in k},
+            "end_task": record.instruction_end_components[split]["task"],
         }
-    row["merging"], row["by_mapping"] = _short(record["merging"]), _short(record["by_mapping"])
-    row["subset"]["hard_separated"] = _short(record["scores"]["subset"]["tsne"]["task"]["hard_separated"])
-    return row
+    row["subset"]["hard_separated"] = record.scores["subset"].tsne["task"]["hard_separated"]
+    measured = {"merging": record.merging, "by_mapping": record.by_mapping}
+    return _short({**row, **msgspec.to_builtins(measured, enc_hook=lambda value: value.tolist())})
 
 
 def _short(value: Any) -> Any:
-    """Rounded to three digits, all the way down."""
+    """Rounded to three digits, all the way down; null for NaN."""
     if isinstance(value, dict):
         return {name: _short(part) for name, part in value.items()}
-    return [_short(v) for v in value] if isinstance(value, list) else value and round(value, 3)
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_short(part) for part in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 3)
+    return value
 
 
 def key(changes: Changes, width: int) -> str:
@@ -243,13 +249,13 @@ def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Chang
     """Train and probe one setting on one seed; the checkpoints are thrown away once they are probed."""
     runner = Runner(Store(store))
     try:
-        config = runner.resolve(vary(replace(small(width), seed=seed), changes))
-        record = runner.scores(config)
+        config = runner.resolve("synthetic", vary(replace(small(width), seed=seed), changes))
+        record = runner.record("synthetic", config)
     except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
         return {"failure": str(error)}
     trained = runner.trajectory(config)  # trained again where another run has thrown it away
-    row: Changes = {"failure": record["failure"]}
-    if not record["failure"]:
+    row: Changes = {"failure": record.failure}
+    if not record.failure:
         again = probe_otherwise(config, trained / "checkpoints")
         row = {**summarize(record), "precision": config.training.precision, **again}
     shutil.rmtree(trained, ignore_errors=True)
@@ -272,7 +278,7 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     dataset = generate(config.data, config.seed)
 
     def seen(epoch: int, *, before_norm: bool = False) -> dict[str, HiddenStates]:
-        model = Decoder.from_pretrained(checkpoints / f"{epoch:04d}")
+        model = open_checkpoint(checkpoints / f"{epoch:04d}")
         return {
             name: hidden_states(model, split, before_final_norm=before_norm) for name, split in dataset.splits.items()
         }
@@ -283,7 +289,7 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
     def f1(states: Tensor, split: str) -> list[float]:
         part = dataset.splits[split]
         scores = cluster_scores(states[None], part, config.probe, with_tsne=True, seed=config.seed)
-        return _short([scores[space]["task"]["f1"][0] for space in ("raw", "tsne")])
+        return _short([float(table["task"]["f1"][0]) for table in (scores.raw, scores.tsne)])
 
     def f1_without(top: dict[str, Tensor]) -> Changes:
         codes = additive_codes(top["train"], dataset.train)
@@ -310,7 +316,7 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
             generator = torch.Generator().manual_seed(config.seed)
             embedded = tsne(top[split][None], generator=generator, **settings, **{name: True}).points[0]
             again = cluster_scores(embedded, dataset.splits[split], config.probe, with_tsne=False, seed=config.seed)
-            found[name][split] = _short(float(np.mean(again["raw"]["task"]["f1"])))
+            found[name][split] = _short(float(np.mean(again.raw["task"]["f1"])))
     if config.model.norm == "before":
         before = tops(config.training.epochs, before_norm=True)
         found["before_norm"] = {split: f1(before[split], split) for split in SPLITS}

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from studies.search_figures import search_figures
 from taskclust.config import SPLITS
-from taskclust.report.tables import markdown
+from taskclust.drawing import png
+from taskclust.formats import markdown
 
 Row = dict[str, Any]
 _NO_BAG = dict.fromkeys(SPLITS, math.nan)  # of rows made before it was kept
@@ -224,7 +225,7 @@ def main(folder: str) -> None:
         "read, without a model. Seeds 100 to 104 choose and judge nothing.\n\n"
     )
     for name, figure in search_figures(runs).items():
-        figure.savefig(Path(folder) / f"{name}.png", dpi=110)
+        (Path(folder) / f"{name}.png").write_bytes(png(figure))
     parts = [text + markdown(rows), "In how many runs:\n\n" + markdown(tally_rows(runs))]
     if others := other_tsne_rows(runs):
         parts.append("F1 by task after other t-SNE of the same states:\n\n" + markdown(others))

@@ -20,8 +20,9 @@ import pytest
 from tabulate import tabulate
 
 from taskclust import profiles
-from taskclust.claims import CLAIMS, judge
-from taskclust.runs import Runner, Store
+from taskclust.claims import judge, load_claims
+from taskclust.runner import Runner
+from taskclust.store import Store
 
 #: Fault -> must the model be trained with it? Otherwise only the probes are.
 FAULTS = {
@@ -41,6 +42,7 @@ FAULTS = {
     "one embedding for all layers": False,
 }
 FOLDER = Path(".taskclust/faults")
+CLAIMS = Path(__file__).parents[1] / "benchmarks"
 TABLE = Path("reports/twins/faults.md")
 
 
@@ -54,15 +56,14 @@ def planter(name: str) -> Callable[[pytest.MonkeyPatch], None]:
 def red_cells(store: Path) -> list[str]:
     """The cells of the smoke profile's claims about data and experiments that are not reproduced, with the verdict."""
     runner, profile = Runner(Store(store)), profiles.smoke()
-    paper = profiles.paper().experiment
-    records: dict[str, list[dict[str, Any]]] = {
-        "scores": [runner.scores(config) for config in profile.configs("scores")],
-        "dataset": [runner.dataset(paper.data, seed) for seed in profile.seeds],
+    records = {
+        name: [runner.record(name, config) for config in profile.subjects(name)[0]]
+        for name in ("synthetic", "paper_tables")
     }
     results = [
-        judge(claim, cell, records[claim.needs], "smoke", profile.seeds)
-        for claim in CLAIMS.values()
-        if claim.needs in records
+        judge(claim, cell, records[claim.experiment], "smoke")
+        for claim in load_claims(CLAIMS).values()
+        if claim.experiment in records
         for cell in claim.cells
         if cell not in claim.paper_only
     ]
@@ -76,7 +77,7 @@ def run_one(name: str, folder: Path) -> None:
         return
     store, sound = folder / "stores" / to.stem, folder / "stores" / "nothing"
     if not FAULTS[name] and name != "nothing" and not store.exists():
-        shutil.copytree(sound, store, ignore=shutil.ignore_patterns("scores", "unfinished", "locks"))
+        shutil.copytree(sound, store, ignore=shutil.ignore_patterns("synthetic", "unfinished", "locks"))
     with pytest.MonkeyPatch.context() as patch:
         planter(name)(patch)
         try:

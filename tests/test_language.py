@@ -1,14 +1,14 @@
 """The entry point for one's own model: a record that prints, saves and plots."""
 
-import json
-
 import pytest
 import torch
 import transformers as tf
 
 from taskclust import language
 from taskclust.config import ConfigError, ProbeConfig
+from taskclust.experiments.natural_language.record import Record, upgrade
 from taskclust.language import Prompt, probe
+from taskclust.store import decode, encode
 from tests.helpers import small_tokenizer
 
 QUICK = {"probe": ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1), "resamples": 5}
@@ -35,7 +35,7 @@ def found():
 def test_few_prompts_have_ten_starts_of_tsne_by_default_and_many_have_one(monkeypatch, most, starts):
     given = []
     monkeypatch.setattr(language, "EXACT_POINTS", most)
-    monkeypatch.setattr(language, "probe_prompts", lambda *args: given.append(args) or {})
+    monkeypatch.setattr(language, "probe_prompts", lambda *args, **_: given.append(args))
 
     probe(model_of(), small_tokenizer(), PROMPTS)
 
@@ -58,8 +58,9 @@ def test_it_prints_a_row_a_layer_and_a_null(found):
 def test_it_saves_what_it_measured(found, tmp_path):
     found.save(tmp_path / "found.json")
 
-    assert json.loads((tmp_path / "found.json").read_text()) == json.loads(json.dumps(found.record))
-    assert found.record["name"] == "mine"
+    read = decode((tmp_path / "found.json").read_bytes(), Record, upgrade)
+    assert encode(read) == encode(found.record)
+    assert found.record.name == read.name == "mine"
 
 
 def test_it_plots_layers_and_clusters(found, tmp_path):

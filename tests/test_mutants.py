@@ -6,17 +6,22 @@ assertion of its own; without a fault all these tests pass.
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from taskclust import plugin, progress
+from taskclust.config import digest
 from taskclust.data import functions, synthetic
+from taskclust.experiments.synthetic import probing
+from taskclust.experiments.synthetic import run as synthetic_run
 from taskclust.models import batches, decoder, precision, training
 from taskclust.probes import clusters, hidden, kmeans, metrics, tsne
-from taskclust.runs import experiments, probing, store
+from taskclust.runner import trajectory_key
+from taskclust.store import codec, folders
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -221,28 +226,73 @@ def highest_divergence_kept(patch):
 
 
 def corrupt_record_believed(patch):
-    patch.setattr(store, "_fault", lambda folder: None)
+    patch.setattr(folders, "_fault", lambda folder: None)
 
 
 def unfinished_state_believed(patch):
-    patch.setattr(experiments, "is_sealed", lambda folder: folder.is_dir())
+    patch.setattr(progress, "is_sealed", lambda folder: folder.is_dir())
 
 
 def old_scores_for_a_changed_probe(patch):
-    original = experiments.Runner.keys
+    patch.setattr(synthetic_run, "key", lambda config, runner: digest(synthetic_run.VERSION, trajectory_key(config)))
+
+
+def record_of_another_seed_believed(patch):
     patch.setattr(
-        experiments.Runner,
-        "keys",
-        lambda self, config: {**(keys := original(self, config)), "scores": keys["trajectory"]},
+        synthetic_run,
+        "key",
+        lambda config, runner: digest(synthetic_run.VERSION, config.data, config.model, config.training, config.probe),
     )
+
+
+def missing_numbers_read_as_nought(patch):
+    original = codec._array
+    patch.setattr(codec, "_array", lambda kind, value: np.array(np.nan_to_num(original(kind, value))))
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def null_overlooked(patch):
+    judging = sys.modules["taskclust.claims.judge"]
+    original = judging._decide_over_seeds
+
+    def decide(check, records, profile):
+        return original(replace(check, null=lambda record: -np.inf), records, profile)
+
+    patch.setattr(judging, "_decide_over_seeds", decide)
+
+
+def failed_seeds_left_out(patch):
+    judging = sys.modules["taskclust.claims.judge"]
+    original = judging._decide_over_seeds
+
+    def decide(check, records, profile):
+        return original(check, [record for record in records if not record.failure] or records, profile)
+
+    patch.setattr(judging, "_decide_over_seeds", decide)
+
+
+def known_failure_may_hold(patch):
+    original = plugin.expected
+    patch.setattr(plugin, "expected", lambda known, *, strict: original(known, strict=False))
+
+
+def crash_counted_as_known_failure(patch):
+    patch.setattr(plugin, "expected", lambda known, *, strict: pytest.mark.xfail(strict=strict, reason=known.reason))
 
 
 SYNTHETIC = "tests/data/test_synthetic.py::test_"
 HIDDEN = "tests/probes/test_hidden.py::test_"
 TRAINING = "tests/models/test_training.py::test_"
 TSNE = "tests/probes/test_tsne.py::test_"
-PROBING = "tests/runs/test_probing.py::test_"
-EXPERIMENTS = "tests/runs/test_experiments.py::test_"
+PROBING = "tests/experiments/synthetic/test_probing.py::test_"
+RUN = "tests/experiments/synthetic/test_run.py::test_"
+COUNTED = "tests/experiments/paper_tables/test_run.py::test_"
+PROGRESS = "tests/test_progress.py::test_"
+RUNNER = "tests/test_runner.py::test_"
+JUDGE = "tests/claims/test_judge.py::test_"
+PLUGIN = "tests/test_plugin.py::test_"
 
 FAULTS = [
     Fault(
@@ -253,12 +303,12 @@ FAULTS = [
     Fault(
         "validation instruction in training",
         validation_instruction_in_training,
-        EXPERIMENTS + "a_described_data_set_is_counted_by_hand",
+        COUNTED + "a_data_set_is_counted_by_hand",
     ),
     Fault(
         "hard outputs unchanged",
         hard_outputs_unchanged,
-        EXPERIMENTS + "a_described_data_set_is_counted_by_hand",
+        COUNTED + "a_data_set_is_counted_by_hand",
     ),
     Fault(
         "inputs see each other",
@@ -284,7 +334,7 @@ FAULTS = [
     Fault(
         "optimizer forgotten on resuming",
         optimizer_forgotten_on_resuming,
-        EXPERIMENTS + "a_saved_training_goes_on_as_if_it_had_not_stopped",
+        PROGRESS + "a_saved_training_goes_on_as_if_it_had_not_stopped",
     ),
     Fault("probe one token off", probe_one_token_off, HIDDEN + "states_are_those_of_each_instance_read_alone"),
     Fault("layers off by one", layers_off_by_one, HIDDEN + "layer_zero_is_the_embedding"),
@@ -310,21 +360,45 @@ FAULTS = [
     Fault(
         "one embedding for all layers", one_embedding_for_all_layers, PROBING + "the_top_layer_has_its_own_embedding"
     ),
-    Fault("one start scored", one_start_scored, EXPERIMENTS + "every_starts_score_is_kept_and_the_score_is_their_mean"),
+    Fault("one start scored", one_start_scored, RUN + "every_starts_score_is_kept_and_the_score_is_their_mean"),
     Fault("t-SNE without exaggeration", tsne_without_exaggeration, TSNE + "first_iterations_are_those_of_scikit_learn"),
     Fault("highest divergence kept", highest_divergence_kept, TSNE + "kept_embedding_has_the_lowest_divergence"),
     Fault(
-        "corrupt record believed", corrupt_record_believed, "tests/runs/test_store.py::test_every_flipped_bit_is_seen"
+        "corrupt record believed",
+        corrupt_record_believed,
+        "tests/store/test_folders.py::test_every_flipped_bit_is_seen",
     ),
     Fault(
         "unfinished state believed",
         unfinished_state_believed,
-        EXPERIMENTS + "a_state_that_is_not_whole_is_passed_over_for_the_one_before",
+        PROGRESS + "a_state_that_is_not_whole_is_passed_over_for_the_one_before",
     ),
     Fault(
         "old scores for a changed probe",
         old_scores_for_a_changed_probe,
-        EXPERIMENTS + "a_changed_probe_is_computed_from_the_stored_training",
+        RUNNER + "a_changed_probe_is_computed_from_the_stored_training",
+    ),
+    Fault(
+        "record of another seed believed",
+        record_of_another_seed_believed,
+        "tests/experiments/test_experiments.py::test_another_seed_is_another_key",
+    ),
+    Fault(
+        "missing numbers read as nought",
+        missing_numbers_read_as_nought,
+        RUN + "history_begins_untrained_and_has_a_row_an_epoch",
+    ),
+    Fault("null overlooked", null_overlooked, JUDGE + "a_null_that_passes_too_makes_it_inconclusive"),
+    Fault("failed seeds left out", failed_seeds_left_out, JUDGE + "a_failed_seed_counts_as_the_worst"),
+    Fault(
+        "known failure may hold",
+        known_failure_may_hold,
+        PLUGIN + "a_known_failure_is_expected_and_its_success_fails_the_run",
+    ),
+    Fault(
+        "crash counted as known failure",
+        crash_counted_as_known_failure,
+        PLUGIN + "a_crash_in_a_cell_that_is_known_to_fail_is_no_known_failure",
     ),
 ]
 

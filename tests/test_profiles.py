@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from taskclust.config import FEED_FORWARD, ConfigError, ModelConfig, digest
-from taskclust.profiles import changed, paper, smoke, vary
+from taskclust import experiments
+from taskclust.config import FEED_FORWARD, ConfigError, LanguageConfig, ModelConfig, digest
+from taskclust.profiles import changed, llm, paper, smoke, vary
 
 TABLE_4_REGEX = {
     "n_symbols": 35,
@@ -37,7 +38,7 @@ def fields_of(config, names):
 
 
 def test_paper_profile_has_the_values_of_tables_4_5_and_6():
-    experiment = paper().experiment
+    experiment = paper().base("synthetic")
 
     assert fields_of(experiment.data.regex, TABLE_4_REGEX) == TABLE_4_REGEX
     assert fields_of(experiment.data, TABLE_4) == TABLE_4
@@ -48,15 +49,16 @@ def test_paper_profile_has_the_values_of_tables_4_5_and_6():
 
 @pytest.mark.parametrize("width", FEED_FORWARD)
 def test_paper_profile_differs_between_widths_only_where_the_paper_does(width):
-    base, profile = paper(), paper(width)
+    base, profile = paper().base("synthetic"), paper(width)
+    experiment = profile.base("synthetic")
 
     assert profile.name == "paper"
     assert profile.seeds == (0, 1, 2, 3, 4)
-    assert profile.experiment.model.width == width
-    assert profile.experiment.model.feed_forward == {32: 64, 256: 512, 768: 1024, 2048: 4096}[width]
-    assert profile.experiment.training.epochs == (500 if width == 32 else 200)
-    assert profile.experiment.data == base.experiment.data
-    assert profile.experiment.probe == base.experiment.probe
+    assert profile.width == experiment.model.width == width
+    assert experiment.model.feed_forward == {32: 64, 256: 512, 768: 1024, 2048: 4096}[width]
+    assert experiment.training.epochs == (500 if width == 32 else 200)
+    assert experiment.data == base.data
+    assert experiment.probe == base.probe
 
 
 def test_a_width_the_paper_does_not_have_is_refused_with_those_it_has():
@@ -64,50 +66,108 @@ def test_a_width_the_paper_does_not_have_is_refused_with_those_it_has():
         paper(64)
 
 
+def test_a_scale_has_the_experiments_that_are_defined_at_it():
+    trained = {"synthetic", "paper_tables", "pretraining", "alignment"}
+
+    assert smoke().bases.keys() == paper().bases.keys() == trained
+    assert llm().bases.keys() == {"natural_language"}
+    assert trained | {"natural_language"} == set(experiments.names())
+
+
 @pytest.mark.parametrize("profile", [smoke(), paper(), paper(32)], ids=["smoke", "paper", "paper-32"])
-def test_profile_repeats_one_experiment_over_its_seeds(profile):
-    experiments = profile.experiments()
+def test_trainings_are_probed_before_and_after(profile):
+    training = profile.base("synthetic").training
 
-    assert [e.seed for e in experiments] == list(profile.seeds)
-    assert {digest(dataclasses.replace(e, seed=0)) for e in experiments} == {digest(profile.experiment)}
-    assert profile.experiment.training.checkpoints[0] == 0
-    assert profile.experiment.training.checkpoints[-1] == profile.experiment.training.epochs
+    assert training.checkpoints[0] == 0
+    assert training.checkpoints[-1] == training.epochs
 
 
-@pytest.mark.parametrize("kind", ["scores", "pretraining", "alignment"])
+@pytest.mark.parametrize("experiment", ["synthetic", "paper_tables", "pretraining", "alignment"])
 @pytest.mark.parametrize("profile", [smoke(), paper(), paper(256)], ids=["smoke", "paper", "paper-256"])
-def test_profile_repeats_each_kind_of_run_over_its_seeds(profile, kind):
-    configs = profile.configs(kind)
+def test_profile_repeats_each_experiment_over_its_seeds(profile, experiment):
+    (configs,) = profile.subjects(experiment)
 
     assert [c.seed for c in configs] == list(profile.seeds)
-    assert len({digest(dataclasses.replace(c, seed=0)) for c in configs}) == 1
+    assert {digest(dataclasses.replace(c, seed=0)) for c in configs} == {digest(profile.base(experiment))}
+
+
+def test_an_experiment_that_a_scale_does_not_have_has_no_subjects():
+    assert smoke().subjects("natural_language") == llm().subjects("synthetic") == []
+
+
+def test_each_language_model_is_a_subject_of_one_seed():
+    profile = llm("a/model", "b", n_expressions=3)
+
+    assert profile.subjects("natural_language") == [
+        [LanguageConfig(source=source, n_expressions=3)] for source in ("a/model", "b")
+    ]
+    assert llm().subjects("natural_language") == [[LanguageConfig()]]
+    assert profile.scale("natural_language") == "llm"
+
+
+def test_what_is_counted_is_the_papers_at_every_scale():
+    assert smoke().base("paper_tables") == paper().base("paper_tables") == paper(32).base("paper_tables")
+    assert smoke().base("paper_tables").data == paper().base("synthetic").data
 
 
 def test_pretraining_is_of_width_256_whatever_the_width_and_alignment_of_the_width():
-    assert {paper(width).pretraining.model.width for width in (32, 256, 768)} == {256}
-    assert [paper(width).alignment.model.width for width in (256, 768)] == [256, 768]
+    assert {paper(width).base("pretraining").model.width for width in (32, 256, 768)} == {256}
+    assert [paper(width).base("alignment").model.width for width in (256, 768)] == [256, 768]
 
 
 def test_base_of_the_alignment_trains_by_table_5_but_at_width_256_as_pretraining_tunes():
-    assert fields_of(paper(768).alignment.training, TABLE_5_TRAINING) == TABLE_5_TRAINING
-    assert paper(256).alignment.training == paper(256).pretraining.training
+    assert fields_of(paper(768).base("alignment").training, TABLE_5_TRAINING) == TABLE_5_TRAINING
+    assert paper(256).base("alignment").training == paper(256).base("pretraining").training
 
 
 @pytest.mark.parametrize(
-    ("profile", "needs", "scale"),
+    ("profile", "experiment", "scale"),
     [
-        (paper(768), "scores", "paper-768"),
+        (paper(768), "synthetic", "paper-768"),
+        (paper(768), "paper_tables", "paper-768"),
         (paper(768), "alignment", "paper-768"),
         (paper(768), "pretraining", "paper-256"),
         (smoke(), "pretraining", "smoke"),
+        (smoke(), "synthetic", "smoke"),
     ],
+    ids=lambda value: getattr(value, "name", value),
 )
-def test_finding_stands_at_the_width_of_what_was_trained(profile, needs, scale):
-    assert profile.scale(needs) == scale
+def test_known_failure_stands_at_the_width_of_what_was_trained(profile, experiment, scale):
+    assert profile.scale(experiment) == scale
+
+
+def test_a_shortened_profile_shortens_each_training_as_far_as_it_is_longer():
+    whole, cut = paper(256), paper(256).until(30)
+
+    assert cut.base("synthetic").training == whole.base("synthetic").training.until(30)
+    assert cut.base("pretraining").pretraining == whole.base("pretraining").pretraining  # 25 epochs
+    assert cut.base("pretraining").training == whole.base("pretraining").training.until(30)
+    assert cut.base("alignment").training == whole.base("alignment").training.until(30)
+    assert cut.base("alignment").direct == whole.base("alignment").direct
+    assert cut.base("paper_tables") == whole.base("paper_tables")
+    assert cut.scale("synthetic") == whole.scale("synthetic")
+
+
+def test_changes_are_made_in_the_experiments_that_take_them_where_they_have_the_field():
+    settings = ["model=gpt2", "training.learning_rate=2e-4"]
+    whole, profile = paper(256), paper(256).changed(settings)
+
+    assert profile.changes == tuple(settings)
+    assert profile.base("synthetic") == changed(whole.base("synthetic"), settings)
+    assert profile.base("paper_tables") == changed(whole.base("paper_tables"), settings[:1])
+    assert profile.base("paper_tables").model == ModelConfig.gpt2(768)
+    assert all(profile.base(name) == whole.base(name) for name in ("pretraining", "alignment"))
+
+
+def test_a_change_that_no_experiment_takes_is_refused():
+    with pytest.raises(ConfigError, match="modle='gpt2': there is no 'modle'; use data, model, training, probe, seed"):
+        smoke().changed(["modle=gpt2"])
+    with pytest.raises(ConfigError, match="there is no 'switch'"):
+        paper().changed(["switch.kind=linear"])
 
 
 def test_a_setting_changes_the_fields_it_names_and_no_other():
-    start = paper().experiment
+    start = paper().base("synthetic")
 
     by_value = vary(start, {"data.regex.max_repeats": 5, "model.norm": "before"})
     by_text = changed(start, ["data.regex.max_repeats=5", "model.norm=before"])
@@ -132,14 +192,14 @@ def test_a_setting_changes_the_fields_it_names_and_no_other():
 def test_values_are_read_as_pythons(text, value):
     part, name = text.split("=")[0].split(".")
 
-    found = getattr(getattr(changed(paper().experiment, [text]), part), name)
+    found = getattr(getattr(changed(paper().base("synthetic"), [text]), part), name)
 
     assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "tutorial"])
 def test_a_whole_model_has_the_width_of_the_experiment(name):
-    assert changed(paper(32).experiment, [f"model={name}"]).model == getattr(ModelConfig, name)(32)
+    assert changed(paper(32).base("synthetic"), [f"model={name}"]).model == getattr(ModelConfig, name)(32)
 
 
 @pytest.mark.parametrize(
@@ -163,17 +223,17 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
 )
 def test_a_setting_that_cannot_be_is_one_error(setting, message):
     with pytest.raises(ConfigError) as caught:
-        changed(paper().experiment, [setting])
+        changed(paper().base("synthetic"), [setting])
 
     assert str(caught.value).startswith(message)
 
 
-def test_a_change_makes_another_scale_of_the_main_experiment_alone():
-    profile = dataclasses.replace(paper(256), changes=("model=gpt2", "model.norm=after"))
+def test_a_change_makes_another_scale_of_the_experiments_that_take_it():
+    profile = paper(256).changed(["model=gpt2", "model.norm=after"])
 
-    scales = {needs: profile.scale(needs) for needs in ("scores", "dataset", "pretraining", "alignment")}
+    scales = {name: profile.scale(name) for name in profile.bases}
 
     changed_scale = "paper-256 model=gpt2 model.norm=after"
     assert scales == {
-        "scores": changed_scale, "dataset": changed_scale, "pretraining": "paper-256", "alignment": "paper-256",
+        "synthetic": changed_scale, "paper_tables": changed_scale, "pretraining": "paper-256", "alignment": "paper-256",
     }  # fmt: skip

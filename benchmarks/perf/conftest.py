@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from taskclust.formats import markdown, plain
 from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import matmul_flops, native_bfloat16
-from taskclust.report.tables import markdown, plain
-from taskclust.runs.provenance import processor
+from taskclust.store.provenance import processor
 
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
 

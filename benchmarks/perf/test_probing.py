@@ -9,7 +9,7 @@ from sklearn.manifold import TSNE
 
 from taskclust.config import LABELS, DataConfig, ModelConfig, ProbeConfig
 from taskclust.data import generate
-from taskclust.models import Decoder
+from taskclust.models import create
 from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.hidden import hidden_states
 from taskclust.probes.kmeans import kmeans
@@ -20,7 +20,7 @@ from taskclust.probes.tsne import tsne
 def states(width: int = 768) -> tuple[torch.Tensor, object]:
     """Untrained states of the paper's validation set at every layer."""
     dataset = generate(DataConfig(), seed=0)
-    model = Decoder.create(dataset.config, ModelConfig.of_width(width), torch.Generator().manual_seed(0))
+    model = create(dataset.config, ModelConfig.of_width(width), torch.Generator().manual_seed(0))
     return hidden_states(model, dataset.validation).input_token, dataset.validation
 
 

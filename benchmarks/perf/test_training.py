@@ -15,10 +15,13 @@ from transformers import Trainer as HuggingFaceTrainer
 
 from taskclust.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from taskclust.data import Dataset, generate
+from taskclust.engines import obtain_all
 from taskclust.models import Trainer
 from taskclust.models.batches import Instructions, plain_batch
 from taskclust.models.precision import precisions
-from taskclust.runs import Runner, Store, obtain_all
+from taskclust.models.replay import ReplayedTrainer
+from taskclust.runner import Runner
+from taskclust.store import Store
 
 BATCH = TrainingConfig().batch_instructions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -159,8 +162,8 @@ def test_replayed_steps_beat_plain_ones(width, n_seeds, compare):
     config = experiment(width)
     datasets = [generate(config.data, seed) for seed in range(n_seeds)]
     trainers = {
-        name: [Trainer(replace(config, seed=i), data, DEVICE, replay=replay) for i, data in enumerate(datasets)]
-        for name, replay in (("replayed", True), ("plain", False))
+        name: [kind(replace(config, seed=i), data, DEVICE) for i, data in enumerate(datasets)]
+        for name, kind in (("replayed", ReplayedTrainer), ("plain", Trainer))
     }
 
     def epoch(several: list[Trainer]) -> None:
@@ -222,10 +225,10 @@ def test_runs_grow_with_the_seeds(n_seeds, compare, tmp_path):
 
     compare(
         f"2 epochs and their probe, width 32, {n_seeds} seed(s)",
-        {"ours": partial(obtain_all, runner, configs)},
+        {"ours": partial(obtain_all, runner, "synthetic", configs)},
         units=n_seeds,
         unit="runs",
         rounds=1,
     )
 
-    assert all(runner.store.path("scores", runner.keys(runner.resolve(c))["scores"]).exists() for c in configs)
+    assert all(runner.store.path("synthetic", runner.key("synthetic", config)).exists() for config in configs)

@@ -1,25 +1,22 @@
-"""The paper's claims and how they are decided. Reads records and configuration only."""
+"""How claims are written and decided. The claims are the files of ``benchmarks/``; this needs no torch."""
 
-from taskclust.claims.applications import APPLICATIONS
-from taskclust.claims.judging import CellResult, CheckResult, judge, shown
-from taskclust.claims.language import CELLS as LANGUAGE_CELLS
-from taskclust.claims.language import LANGUAGE, judge_model
-from taskclust.claims.quarantine import QUARANTINE, Finding
-from taskclust.claims.registry import CLAIMS as FINDINGS
-from taskclust.claims.registry import Check, Claim
-
-CLAIMS: dict[str, Claim] = {**FINDINGS, **APPLICATIONS, LANGUAGE.id: LANGUAGE}
+from taskclust.claims.claim import Check, Claim, KnownFailure, ResampledCheck, load_claims
+from taskclust.claims.criteria import Always, AtLeast, AtMost, ConsistentWith, Exceeds
+from taskclust.claims.judge import CellResult, CheckResult, judge, shown
 
 __all__ = [
-    "CLAIMS",
-    "LANGUAGE_CELLS",
-    "QUARANTINE",
+    "Always",
+    "AtLeast",
+    "AtMost",
     "CellResult",
     "Check",
     "CheckResult",
     "Claim",
-    "Finding",
+    "ConsistentWith",
+    "Exceeds",
+    "KnownFailure",
+    "ResampledCheck",
     "judge",
-    "judge_model",
+    "load_claims",
     "shown",
 ]

@@ -6,8 +6,8 @@ expressions of one description are one distribution.
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,41 +47,6 @@ class Prompt:
         """The instruction, then the input word, as in the paper: "given a location, state its continent. New York"."""
         end = "" if self.instruction.endswith((".", "?", "!", ":")) else "."
         return f"{self.instruction}{end} {self.input}"
-
-
-#: Where the public data of Hendel et al. (2023), laid out as :func:`read_pairs` reads it, has each task's pairs.
-FILES = {
-    "French to English": ("translation", "fr_en"),
-    "English to French": ("translation", "en_fr"),
-    "Spanish to English": ("translation", "es_en"),
-    "English to Spanish": ("translation", "en_es"),
-    "Italian to English": ("translation", "it_en"),
-    "English to Italian": ("translation", "en_it"),
-    "Antonyms": ("linguistic", "antonyms"),
-    "Plural to singular": ("linguistic", "plural_singular"),
-    "Singular to plural": ("linguistic", "singular_plural"),
-    "Present to gerund": ("linguistic", "present_simple_gerund"),
-    "Present to past perfect": ("linguistic", "present_simple_past_perfect"),
-    "Present to past simple": ("linguistic", "present_simple_past_simple"),
-    "Country to capital": ("knowledge", "country_capital"),
-    "Location to continent": ("knowledge", "location_continent"),
-    "Religion": ("knowledge", "location_religion"),
-    "Person to language": ("knowledge", "person_language"),
-}
-
-
-def with_pairs(
-    tasks: Sequence[NaturalTask], pairs: Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
-) -> tuple[NaturalTask, ...]:
-    """The tasks with mappings from elsewhere, as :func:`read_pairs` gives them, under the names of :data:`FILES`.
-
-    Raises:
-        ConfigError: a task's file is not among them.
-    """
-    for task in tasks:
-        name = "/".join(FILES[task.name])
-        require(FILES[task.name] in pairs, "pairs", name, f"there is no such file for {task.name}")
-    return tuple(replace(task, pairs=pairs[FILES[task.name]]) for task in tasks)
 
 
 def natural_tasks() -> tuple[NaturalTask, ...]:

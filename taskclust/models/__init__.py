@@ -1,6 +1,7 @@
-"""The paper's decoder and its training. Importing this lets transformers open the checkpoints by their folder."""
+"""The models and their training. Importing this lets transformers open the checkpoints by their folder."""
 
-from taskclust.models.decoder import Decoder, DecoderConfig
+from taskclust.models.interface import Model
+from taskclust.models.registry import create, open_checkpoint
 from taskclust.models.training import Trainer, TrainingDiverged
 
-__all__ = ["Decoder", "DecoderConfig", "Trainer", "TrainingDiverged"]
+__all__ = ["Model", "Trainer", "TrainingDiverged", "create", "open_checkpoint"]

@@ -20,14 +20,14 @@ ROUND = 16
 
 
 class Batch(NamedTuple):
-    """Tokens to read and what to predict where; R rows, T tokens, P predictions, I instructions, M mappings.
+    """Tokens to read and what to predict where; B rows, T tokens, P predictions, I instructions, M mappings.
 
     ``predict_at``, ``input_at`` and ``instruction_end_at`` are places in the flattened rows.
     """
 
-    tokens: Int[Tensor, "R T"]
-    positions: Int[Tensor, "R T"]
-    mask: Bool[Tensor, "R 1 T T"]
+    tokens: Int[Tensor, "B T"]
+    positions: Int[Tensor, "B T"]
+    mask: Bool[Tensor, "B 1 T T"]
     predict_at: Int[Tensor, " P"]
     targets: Int[Tensor, " P"]
     weights: Float[Tensor, " P"]  # how many rows of the plain batch make this prediction
@@ -104,7 +104,7 @@ def host_batch(data: Instructions, indices: np.ndarray, per_row: int = 2, room: 
     width = room.width
 
     offset = np.concatenate([[0], np.cumsum(sizes)])
-    owner = np.repeat(np.arange(n), sizes)  # [S] the instruction of each token, S tokens in all
+    owner = np.repeat(np.arange(n), sizes)  # the instruction of each token, one after another
     step = np.arange(offset[-1]) - offset[owner]  # place of the token in its own instruction
     place = row[owner] * width + start[owner] + step
     is_input = step >= lengths[owner]
@@ -147,7 +147,7 @@ def _rounded(width: int) -> int:
     return -(-width // ROUND) * ROUND
 
 
-def _share(lengths: Int[Tensor, " R"], data: Instructions) -> Float[Tensor, " R"]:
+def _share(lengths: Int[Tensor, " B"], data: Instructions) -> Float[Tensor, " B"]:
     """The weight of one prediction in a plain row of each length: alike, or so that every row weighs one."""
     return 1 / (lengths + data.input_weight) if data.per_sequence else torch.ones(len(lengths))
 

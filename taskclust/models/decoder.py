@@ -8,101 +8,21 @@ Shapes: B rows, T tokens, D width, H heads, V vocabulary, L layers.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from taskclust.config import DataConfig, ModelConfig
+from taskclust.models.interface import Dropout, Model, Settings
 
 
-class DecoderConfig(PretrainedConfig):
-    """The decoder's settings as saved beside its weights; see :class:`taskclust.config.ModelConfig`."""
+class DecoderConfig(Settings):
+    """The decoder's settings as saved beside its weights."""
 
     model_type = "taskclust-decoder"
-    attribute_map: ClassVar[dict[str, str]] = {
-        "num_hidden_layers": "layers",
-        "num_attention_heads": "heads",
-        "hidden_size": "width",
-    }
-
-    def __init__(
-        self,
-        vocab_size: int = 61,
-        max_positions: int = 41,
-        width: int = 768,
-        feed_forward: int = 1024,
-        layers: int = 6,
-        heads: int = 8,
-        dropout: float = 0.2,
-        dropout_at: Sequence[str] = ("embedding", "attention", "branch"),
-        norm: str = "after",
-        positions: str = "sinusoidal",
-        tie_word_embeddings: bool = False,
-        token_std: float = 0.1,
-        scale_tokens: bool = False,
-        head_std: float = 0.1,
-        weight_std: float = 0.02,
-        scale_residual: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size, self.max_positions = vocab_size, max_positions
-        self.width, self.feed_forward, self.layers, self.heads = width, feed_forward, layers, heads
-        self.dropout, self.dropout_at, self.norm, self.positions = dropout, list(dropout_at), norm, positions
-        self.token_std, self.scale_tokens, self.head_std = token_std, scale_tokens, head_std
-        self.weight_std, self.scale_residual = weight_std, scale_residual
-        super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
-
-
-def decoder_config(data: DataConfig, model: ModelConfig) -> DecoderConfig:
-    """The decoder of ``model`` for the vocabulary and lengths of ``data``."""
-    return DecoderConfig(
-        vocab_size=data.vocab_size,
-        max_positions=data.regex.max_length + 1,  # the input token follows the longest instruction
-        width=model.width,
-        feed_forward=model.feed_forward,
-        layers=model.layers,
-        heads=model.heads,
-        dropout=model.dropout,
-        dropout_at=model.dropout_at,
-        norm=model.norm,
-        positions=model.positions,
-        tie_word_embeddings=model.tied_head,
-        token_std=model.token_std,
-        scale_tokens=model.scale_tokens,
-        head_std=model.head_std,
-        weight_std=model.weight_std,
-        scale_residual=model.scale_residual,
-    )
-
-
-class Dropout(nn.Module):
-    """Dropout whose mask comes from a given generator, drawn as bytes: the probability is a multiple of 1/256."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.cut = min(round(p * 256), 255)
-        self.generator: torch.Generator | None = None
-
-    @classmethod
-    def at(cls, place: str, config: DecoderConfig) -> "Dropout":
-        """The dropout of a place, nothing where the configuration has none."""
-        return cls(config.dropout if place in config.dropout_at else 0.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop and rescale while training; nothing otherwise."""
-        if not self.training or self.cut == 0:
-            return x
-        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
-        words.random_(-(2**63), None, generator=self.generator)  # eight bytes a draw: far cheaper than a draw a byte
-        scale = torch.empty_like(x, requires_grad=False)  # written directly: a bool that is turned costs twice the time
-        torch.ge(words.view(torch.uint8)[: x.numel()].view(x.shape), self.cut, out=scale)
-        return x * scale.mul_(256 / (256 - self.cut))
 
 
 class Attention(nn.Module):
@@ -159,7 +79,7 @@ class Block(nn.Module):
         return self.feed_forward_norm(x + self.feed_forward(x))
 
 
-class Decoder(PreTrainedModel):
+class Decoder(Model):
     """Causal language model over instruction and task symbols.
 
     Args:
@@ -167,7 +87,6 @@ class Decoder(PreTrainedModel):
     """
 
     config_class = DecoderConfig
-    base_model_prefix = ""
     _tied_weights_keys: ClassVar[dict[str, str]] = {"head.weight": "token_embedding.weight"}
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -183,12 +102,7 @@ class Decoder(PreTrainedModel):
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.post_init()
 
-    @classmethod
-    def create(cls, data: DataConfig, model: ModelConfig, generator: torch.Generator) -> "Decoder":
-        """A new model for the vocabulary and lengths of ``data``, its weights drawn from ``generator``."""
-        return cls(decoder_config(data, model)).initialize(generator)
-
-    def initialize(self, generator: torch.Generator) -> "Decoder":
+    def initialize(self, generator: torch.Generator) -> Self:
         """Draw every weight anew from ``generator`` (a CPU generator gives the same weights on any device)."""
         config = self.config
         for name, parameter in self.named_parameters():
@@ -209,26 +123,17 @@ class Decoder(PreTrainedModel):
                     parameter.copy_(drawn)
         return self
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: :meth:`initialize` draws from a generator, and from_pretrained loads every weight."""
-
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding, as transformers asks for it."""
         return self.token_embedding
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> nn.Linear:
         """The language head, as transformers asks for it."""
         return self.head
 
     def set_output_embeddings(self, head: nn.Linear) -> None:
         """Another language head, as transformers sets it."""
         self.head = head
-
-    def set_generator(self, generator: torch.Generator | None) -> None:
-        """Take every dropout mask from ``generator``, which lives on the model's device."""
-        for module in self.modules():
-            if isinstance(module, Dropout):
-                module.generator = generator
 
     def forward(
         self,
@@ -239,20 +144,7 @@ class Decoder(PreTrainedModel):
         select: Int[Tensor, " P"] | None = None,
         **_: Any,
     ) -> CausalLMOutput:
-        """Predict the next token at every place.
-
-        Args:
-            input_ids: tokens.
-            attention_mask: 1 for tokens and 0 for padding, on top of the causal mask; or the whole mask, [B, 1, T, T],
-                True where a query (row) sees a key (column).
-            position_ids: places of the tokens; 0, 1, 2, ... by default.
-            output_hidden_states: return L + 1 states as GPT-2 does: the embeddings, then each block's output, the last
-                one behind the final norm.
-            select: predict only at these places of the flattened rows; the logits are then [P, V].
-
-        Returns:
-            ``logits`` [B, T, V] (or [P, V]) and ``hidden_states``, a tuple of L + 1 tensors [B, T, D], or None.
-        """
+        """Predict the next token at every place; see :meth:`taskclust.models.interface.Model.forward`."""
         B, T = input_ids.shape
         if position_ids is None:
             position_ids = torch.arange(T, device=input_ids.device).expand(B, T)
@@ -286,12 +178,8 @@ def _attention_bias(mask: Tensor | None, B: int, T: int, like: Tensor) -> Float[
     return bias.masked_fill(~seen, torch.finfo(like.dtype).min).expand(B, 1, T, T)
 
 
-def sinusoids(n: int, width: int) -> Float[Tensor, "n width"]:
+def sinusoids(n: int, width: int) -> Float[Tensor, "T D"]:
     """The fixed positions of Vaswani et al. (2017): sines and cosines interleaved."""
     place = torch.arange(n)[:, None].float()
     rate = torch.exp(-math.log(1e4) * torch.arange(0, width, 2) / width)
     return torch.stack([(place * rate).sin(), (place * rate).cos()], dim=-1).reshape(n, width)
-
-
-AutoConfig.register(DecoderConfig.model_type, DecoderConfig)
-AutoModelForCausalLM.register(DecoderConfig, Decoder)

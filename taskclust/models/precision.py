@@ -85,7 +85,7 @@ class FlatParameters:
         for frozen in (p for p in model.parameters() if not p.requires_grad):
             frozen.data = frozen.data.to(_DTYPES[precision])
         flat = torch.cat([p.detach().flatten() for p in self._parameters])
-        self.master: Float[Tensor, " P"] = nn.Parameter(flat)
+        self.master: Float[Tensor, " parameter"] = nn.Parameter(flat)
         self._gradient = torch.zeros_like(flat)
         self.master.grad = self._gradient
         self.low = flat.to(_DTYPES[precision])  # the same buffer in float32
@@ -109,7 +109,7 @@ class FlatParameters:
         if self.low.data_ptr() != self.master.data_ptr():
             self.low.copy_(self.master.detach())
 
-    def load(self, master: Float[Tensor, " P"]) -> None:
+    def load(self, master: Float[Tensor, " parameter"]) -> None:
         """Continue from saved masters."""
         self.master.data.copy_(master)
         self.refresh()

@@ -6,13 +6,16 @@ is a copy into fixed buffers and the replay of a CUDA graph that was captured th
 plainly, which is how the tests see that padding changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from taskclust.models.batches import Batch, Instructions, host_batch
+from taskclust.models.batches import Batch, Instructions, host_batch, packed_batch
+from taskclust.models.training import Trainer
 
 #: What a step reads of a batch; the rest is for probing, and its shape would vary.
 _READ = ("tokens", "positions", "mask", "predict_at", "targets", "weights")
@@ -76,3 +79,60 @@ class Replay:
         self._graph.replay()
         assert self._loss is not None
         return self._loss
+
+
+class ReplayedTrainer(Trainer):
+    """A :class:`Trainer` whose steps have one shape and, on a GPU, are recorded once and replayed.
+
+    Without dropout the numbers are those of plain steps but for rounding; with it, masks of another shape are drawn.
+    On a GPU each works in a stream of its own, so that the steps of several run side by side.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self._replay: Replay | None = None
+        super().__init__(*arguments, **settings)
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            [self.parameters.master],
+            lr=torch.zeros((), device=self.device),  # read by the recorded step
+            weight_decay=self.config.training.weight_decay,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+
+    def epoch_steps(self) -> Iterator[None]:
+        """As :meth:`Trainer.epoch_steps`, in this trainer's stream."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream())
+        steps = super().epoch_steps()
+        while True:
+            with self._beside_others():
+                if next(steps, self) is self:
+                    break
+            yield
+        if self._stream is not None:
+            self._stream.synchronize()  # what is saved next is read on another
+
+    def _beside_others(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _prepare(self, batches: Sequence[np.ndarray], rates: Sequence[float]) -> Callable[[int], Tensor]:
+        if self._replay is None:
+            rate = self._optimizer.param_groups[0]["lr"]
+            n = self.config.training.batch_instructions
+            self._replay = Replay(self._data["train"], n, rate, self._dropout)
+        replay = self._replay
+        replay.load(batches, rates)
+        return lambda index: replay.step(index, self._update)
+
+    def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
+        """One plain step: the rate is a tensor, and stays one."""
+        self._optimizer.param_groups[0]["lr"].fill_(learning_rate)
+        return self._update(packed_batch(self._data["train"], indices))
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """As :meth:`Trainer.load_state`; what was recorded would update what is replaced."""
+        self._replay = None
+        super().load_state(tensors, values)

@@ -1,14 +1,13 @@
 """One training loop: AdamW, cosine annealing, clipped gradients (§3.1, Table 5).
 
 A :class:`Trainer` runs one epoch at a time and can be saved between epochs. All its randomness comes from the seed, the
-purpose and the epoch, so a run that was stopped and continued equals one that was not. Several trainers of small models
-fill a GPU together when their steps are recorded once and replayed (:mod:`taskclust.models.replay`) in turn.
+purpose and the epoch, so a run that was stopped and continued equals one that was not. Where small models leave a GPU
+waiting, :mod:`taskclust.models.replay` has a trainer that does the same.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +19,9 @@ from torch import Tensor
 from taskclust.config import ExperimentConfig
 from taskclust.data import Dataset
 from taskclust.models.batches import Batch, Instructions, packed_batch
-from taskclust.models.decoder import Decoder
+from taskclust.models.interface import Model
 from taskclust.models.precision import FlatParameters
-from taskclust.models.replay import Replay
+from taskclust.models.registry import create
 
 #: One independent stream of random numbers for each purpose.
 _WEIGHTS, _ORDER, _DROPOUT = range(1, 4)
@@ -40,7 +39,7 @@ def _torch_seed(*key: int) -> int:
     return int(_stream(*key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def batch_loss(model: Decoder, batch: Batch) -> Tensor:
+def batch_loss(model: Model, batch: Batch) -> Tensor:
     """Mean cross-entropy of the next token (nats), each prediction weighted as in the plain batch (§2.1)."""
     logits = model(batch.tokens, batch.mask, batch.positions, select=batch.predict_at).logits
     losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
@@ -58,9 +57,6 @@ class Trainer:
             seed by default.
         criterion: of the best epoch: highest accuracy (Table 5) or lowest loss (§4.1) on the validation set, or none:
             the last is taken.
-        replay: pad every step to one shape and, on a GPU, record it once and replay it: where small models wait for
-            their kernels to be launched. Without dropout the numbers are those of plain steps but for rounding; with
-            it, masks of another shape are drawn.
     """
 
     def __init__(
@@ -69,29 +65,18 @@ class Trainer:
         dataset: Dataset,
         device: torch.device | str = "cpu",
         *,
-        model: Decoder | None = None,
+        model: Model | None = None,
         criterion: Literal["accuracy", "loss", "last"] = "accuracy",
-        replay: bool = False,
     ) -> None:
         self.config, self.device, self.criterion = config, torch.device(device), criterion
         if model is None:
             generator = torch.Generator().manual_seed(_torch_seed(config.seed, _WEIGHTS))
-            model = Decoder.create(dataset.config, config.model, generator)
+            model = create(dataset.config, config.model, generator)
         self.model = model.to(self.device)
         self.parameters = FlatParameters(self.model, config.training.precision)
         self._dropout = torch.Generator(self.device)
         self.model.set_generator(self._dropout)
-        self._is_replayed = replay
-        self._replay: Replay | None = None
-        on_gpu = self.device.type == "cuda"
-        self._stream = torch.cuda.Stream(self.device) if replay and on_gpu else None
-        self._optimizer = torch.optim.AdamW(
-            [self.parameters.master],
-            lr=torch.zeros((), device=self.device) if replay else 0.0,
-            weight_decay=config.training.weight_decay,
-            fused=True,
-            capturable=replay and on_gpu,
-        )
+        self._optimizer = self._make_optimizer()
         training = config.training
         self._data = {
             name: Instructions(split, device, input_weight=training.input_loss_weight, loss_mean=training.loss_mean)
@@ -145,35 +130,22 @@ class Trainer:
         ]
         first = self.epoch * self._steps_per_epoch
         rates = [self._learning_rate(first + step) for step in range(len(batches))]
-        if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream())
-        with self._beside_others():
-            self._dropout.manual_seed(_torch_seed(self.config.seed, _DROPOUT, self.epoch))
-            self.model.train()
-            total = torch.zeros((), device=self.device)
-            step = self._prepare(batches, rates)
+        self._dropout.manual_seed(_torch_seed(self.config.seed, _DROPOUT, self.epoch))
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        step = self._prepare(batches, rates)
         for index, indices in enumerate(batches):
-            with self._beside_others():
-                total += step(index) * len(indices)
+            total += step(index) * len(indices)
             yield
-        with self._beside_others():
-            self._end_epoch(float(total) / len(data))  # the epoch's only wait for the device
+        self._end_epoch(float(total) / len(data))  # the epoch's only wait for the device
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        decay = self.config.training.weight_decay
+        return torch.optim.AdamW([self.parameters.master], lr=0.0, weight_decay=decay, fused=True)
 
     def _prepare(self, batches: Sequence[np.ndarray], rates: Sequence[float]) -> Callable[[int], Tensor]:
         """A function from the number of a step in the epoch to its loss, which makes the step."""
-        if not self._is_replayed:
-            return lambda index: self.train_step(batches[index], rates[index])
-        if self._replay is None:
-            rate = self._optimizer.param_groups[0]["lr"]
-            n = self.config.training.batch_instructions
-            self._replay = Replay(self._data["train"], n, rate, self._dropout)
-        replay = self._replay
-        replay.load(batches, rates)
-        return lambda index: replay.step(index, self._update)
-
-    def _beside_others(self) -> AbstractContextManager[object]:
-        """Where steps are replayed on a GPU, a stream of this trainer's own, so that others' do not wait for it."""
-        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        return lambda index: self.train_step(batches[index], rates[index])
 
     def _end_epoch(self, loss: float) -> None:
         self.epoch += 1
@@ -182,13 +154,11 @@ class Trainer:
         self.history.append(self._measure(loss))
         if self.best_epoch == self.epoch:
             self._best.copy_(self.parameters.low)
-        if self._stream is not None:
-            self._stream.synchronize()  # what is saved next is read on another
 
     def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
         """Update the model, in whatever mode it is, on these training instructions; the loss stays on the device."""
         for group in self._optimizer.param_groups:
-            group["lr"] = group["lr"].fill_(learning_rate) if self._is_replayed else learning_rate
+            group["lr"] = learning_rate
         return self._update(packed_batch(self._data["train"], indices))
 
     def _update(self, batch: Batch) -> Tensor:
@@ -242,7 +212,7 @@ class Trainer:
             weight += batch.weights.sum()
         return total / weight
 
-    def best_model(self) -> Decoder:
+    def best_model(self) -> Model:
         """The model as it was at ``best_epoch``, in float32; it is the trained one itself, so the training is over."""
         self.parameters.low.copy_(self._best)
         return self.model.float().eval()
@@ -253,8 +223,8 @@ class Trainer:
         if best:
             self.parameters.low.copy_(self._best)
         state = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        if self.model.config.tie_word_embeddings:  # a head tuned by itself is tied no more
-            del state["head.weight"]
+        for name in self.model.tied_names():  # a head tuned by itself is tied no more
+            del state[name]
         self.model.save_pretrained(folder, state_dict=state)
         if current is not None:
             self.parameters.low.copy_(current)
@@ -268,7 +238,6 @@ class Trainer:
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Continue from what :meth:`state` gave."""
         self.epoch, self.history = values["epoch"], values["history"]
-        self._replay = None  # it would update what is replaced here
         self.parameters.load(tensors["master"])
         self._best.copy_(tensors["best"])
         if "step" not in tensors:  # saved before the first step

@@ -56,11 +56,10 @@ def variance_components(states: Float[Tensor, "L N D"], identities: Identities) 
         One share a layer for each identity and for "instance", the rest; they add up to one. Nested identities are read
         as increments: "distribution" is what distributions add within a task. An absent code's share is around 0 and
         can be slightly negative. Identities that coincide (every task has one distribution, say) split their share
-        evenly (least squares of minimum norm). States that are all equal have
-        shares of 0.
+        evenly (least squares of minimum norm). States that are all equal have shares of 0.
     """
-    n = states.shape[1]
-    first, second = np.triu_indices(n, k=1)
+    N = states.shape[1]
+    first, second = np.triu_indices(N, k=1)
     columns = [np.ones(len(first))] + [(ids[first] == ids[second]).astype(float) for ids in identities.values()]
     design = np.stack(columns, axis=1)
 

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from taskclust.data import Split
 from taskclust.models.batches import Instructions, packed_batch
-from taskclust.models.decoder import Decoder
+from taskclust.models.interface import Model
 
 
 class HiddenStates(NamedTuple):
@@ -17,12 +17,11 @@ class HiddenStates(NamedTuple):
 
     input_token: Float[Tensor, "L1 N D"]
     instruction_end: Float[Tensor, "L1 I D"]
-    is_correct: Bool[Tensor, " N"]
 
 
 @torch.no_grad()
 def hidden_states(
-    model: Decoder, split: Split, *, before_final_norm: bool = False, batch_instructions: int = 64
+    model: Model, split: Split, *, before_final_norm: bool = False, batch_instructions: int = 64
 ) -> HiddenStates:
     """Read the split with ``model`` in float32 and collect its states.
 
@@ -36,10 +35,11 @@ def hidden_states(
     unnormed: list[Tensor] = []
     hook = model.final_norm.register_forward_pre_hook(lambda _module, args: unnormed.append(args[0]))
     data = Instructions(split, model.device)
-    inputs, ends, hits = [], [], []
+    inputs, ends = [], []
     try:
         for start in range(0, len(data), batch_instructions):
             batch = packed_batch(data, np.arange(start, min(start + batch_instructions, len(data))))
+            # the logits are not used: ``select`` keeps them few
             out = model(batch.tokens, batch.mask, batch.positions, output_hidden_states=True, select=batch.input_at)
             states = list(out.hidden_states)
             top = unnormed.pop()
@@ -48,7 +48,6 @@ def hidden_states(
             flat = torch.stack([h.reshape(-1, h.shape[-1]) for h in states])
             inputs.append(flat[:, batch.input_at])
             ends.append(flat[:, batch.instruction_end_at])
-            hits.append(out.logits.argmax(-1) == batch.targets[-len(batch.input_at) :])
     finally:
         hook.remove()
-    return HiddenStates(torch.cat(inputs, 1), torch.cat(ends, 1), torch.cat(hits))
+    return HiddenStates(torch.cat(inputs, 1), torch.cat(ends, 1))

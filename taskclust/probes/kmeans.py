@@ -1,7 +1,7 @@
 """k-means of many problems at once: greedy k-means++ starts, Lloyd's iterations, the lowest inertia kept.
 
 Restarts are one more batch axis. scikit-learn's KMeans is the oracle (tests/probes/test_kmeans.py). Shapes: B problems,
-R restarts, N points, D dimensions, K clusters.
+S starts, N points, D dimensions, K clusters.
 """
 
 import math
@@ -18,7 +18,7 @@ class Clustering(NamedTuple):
     """The kept clustering of each problem, and the inertia of every restart to show the spread."""
 
     labels: Int[Tensor, "B N"]
-    inertia: Float[Tensor, "B R"]
+    inertia: Float[Tensor, "B S"]
 
 
 def kmeans(
@@ -47,8 +47,8 @@ def kmeans(
     if not torch.isfinite(points).all():
         raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
     points = _rotate(points.float())
-    starts = _plus_plus(points, n_clusters, restarts, generator)  # (B, R, K) indices of points
-    centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, points.shape[-1]))  # (B, R * K, D)
+    starts = _plus_plus(points, n_clusters, restarts, generator)  # (B, S, K) indices of points
+    centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, points.shape[-1]))  # (B, S * K, D)
     squares = points.square().sum(-1)[:, None]  # (B, 1, N)
     labels = torch.full((B, restarts, N), -1, device=points.device)
     for _ in range(max_iterations):
@@ -61,7 +61,7 @@ def kmeans(
             break
         labels = new_labels
         centers = _means(points, labels, nearest, n_clusters)
-    inertia = nearest.sum(-1)  # (B, R)
+    inertia = nearest.sum(-1)  # (B, S)
     best = inertia.argmin(dim=1)
     return Clustering(labels[torch.arange(B, device=labels.device), best], inertia)
 
@@ -85,7 +85,7 @@ def _rotate(points: Float[Tensor, "B N D"]) -> Float[Tensor, "B N d"]:
     return left * scale[:, None]
 
 
-def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.Generator) -> Int[Tensor, "B R K"]:
+def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.Generator) -> Int[Tensor, "B S K"]:
     """Greedy k-means++: each next center is the best of a few points drawn by their squared distance."""
     B, N, _ = points.shape
     trials = 2 + int(math.log(n_clusters))
@@ -93,30 +93,30 @@ def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.
     draws = torch.rand(B, restarts, n_clusters, trials, generator=generator).to(points.device)
     first = (draws[:, :, 0, 0] * N).long().clamp(max=N - 1)
     chosen = [first]
-    closest = between.gather(2, first[..., None, None].expand(B, restarts, 1, N))[:, :, 0]  # (B, R, N)
+    closest = between.gather(2, first[..., None, None].expand(B, restarts, 1, N))[:, :, 0]  # (B, S, N)
     for k in range(1, n_clusters):
         mass = closest.cumsum(-1)
         targets = draws[:, :, k] * mass[..., -1:]
-        candidates = torch.searchsorted(mass, targets).clamp(max=N - 1)  # (B, R, trials)
+        candidates = torch.searchsorted(mass, targets).clamp(max=N - 1)  # (B, S, trials)
         reach = between.gather(2, candidates[..., None].expand(B, restarts, trials, N))
         reach = torch.minimum(reach, closest[:, :, None])
-        winner = reach.sum(-1).argmin(-1)  # (B, R)
+        winner = reach.sum(-1).argmin(-1)  # (B, S)
         chosen.append(candidates.gather(2, winner[..., None])[..., 0])
         closest = reach.gather(2, winner[..., None, None].expand(B, restarts, 1, N))[:, :, 0]
     return torch.stack(chosen, dim=-1)
 
 
 def _means(
-    points: Float[Tensor, "B N D"], labels: Int[Tensor, "B R N"], nearest: Float[Tensor, "B R N"], n_clusters: int
-) -> Float[Tensor, "B RK D"]:
+    points: Float[Tensor, "B N D"], labels: Int[Tensor, "B S N"], nearest: Float[Tensor, "B S N"], n_clusters: int
+) -> Float[Tensor, "B SK D"]:
     """Each cluster's mean; an empty cluster moves to one of the points farthest from their centers."""
-    B, R, N = labels.shape
-    members = points.new_zeros(B, R, n_clusters, N).scatter_(2, labels[:, :, None], 1.0)
-    counts = members.sum(-1)  # (B, R, K)
+    B, S, N = labels.shape
+    members = points.new_zeros(B, S, n_clusters, N).scatter_(2, labels[:, :, None], 1.0)
+    counts = members.sum(-1)  # (B, S, K)
     centers = members.flatten(1, 2) @ points / counts.clamp(min=1).flatten(1)[..., None]
     empty = counts == 0
     if empty.any():
-        far = nearest.topk(n_clusters, dim=-1).indices  # (B, R, K): a different point for each empty cluster
+        far = nearest.topk(n_clusters, dim=-1).indices  # (B, S, K): a different point for each empty cluster
         refill = far.gather(2, (empty.cumsum(-1) - 1).clamp(min=0)).flatten(1)
         moved = points.gather(1, refill[..., None].expand(-1, -1, points.shape[-1]))
         centers = torch.where(empty.flatten(1)[..., None], moved, centers)

@@ -22,7 +22,9 @@ class Agreement(NamedTuple):
     ami: float
 
 
-def contingency(labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray, " N"]) -> Int[np.ndarray, "K C"]:
+def contingency(
+    labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray, " N"]
+) -> Int[np.ndarray, "class cluster"]:
     """Instances of each class (row) in each cluster (column).
 
     Raises:
@@ -39,12 +41,12 @@ def contingency(labels_true: Int[np.ndarray, " N"], labels_pred: Int[np.ndarray,
     return table
 
 
-def f1_scores(table: Int[np.ndarray, "K C"]) -> Float[np.ndarray, "K C"]:
+def f1_scores(table: Int[np.ndarray, "class cluster"]) -> Float[np.ndarray, "class cluster"]:
     """F1 of each cluster (column) taken for each class (row); 0 where neither has an instance."""
     return 2 * table / np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1)
 
 
-def matched_f1_score(table: Int[np.ndarray, "K C"]) -> float:
+def matched_f1_score(table: Int[np.ndarray, "class cluster"]) -> float:
     """Macro F1 after the best one-to-one matching of clusters to classes, in [0, 1].
 
     The matching maximizes this F1, so that the score does not hang on the order of equal choices; a class without a
@@ -56,7 +58,7 @@ def matched_f1_score(table: Int[np.ndarray, "K C"]) -> float:
     return float(f1[rows, columns].sum() / len(table))
 
 
-def pair_counts(table: Int[np.ndarray, "K C"]) -> tuple[int, int, int, int]:
+def pair_counts(table: Int[np.ndarray, "class cluster"]) -> tuple[int, int, int, int]:
     """Pairs of instances: together in both, in the classes, in the clusters, and all."""
 
     def pairs(n: np.ndarray) -> int:
@@ -65,13 +67,13 @@ def pair_counts(table: Int[np.ndarray, "K C"]) -> tuple[int, int, int, int]:
     return pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0)), pairs(table.sum(keepdims=True))
 
 
-def pairwise_f1_score(table: Int[np.ndarray, "K C"]) -> float:
+def pairwise_f1_score(table: Int[np.ndarray, "class cluster"]) -> float:
     """F1 of "these two instances belong together" over all pairs, in [0, 1]; 1 when neither side joins any pair."""
     both, in_classes, in_clusters, _ = pair_counts(table)
     return 2 * both / (in_classes + in_clusters) if in_classes + in_clusters else 1.0
 
 
-def adjusted_rand_score(table: Int[np.ndarray, "K C"]) -> float:
+def adjusted_rand_score(table: Int[np.ndarray, "class cluster"]) -> float:
     """Rand index adjusted for chance, in [-0.5, 1]: 0 for random clusterings, 1 for the same partition."""
     both, in_classes, in_clusters, total = pair_counts(table)
     expected = in_classes * in_clusters / total if total else 0.0
@@ -79,7 +81,7 @@ def adjusted_rand_score(table: Int[np.ndarray, "K C"]) -> float:
     return (both - expected) / (highest - expected) if highest != expected else 1.0
 
 
-def adjusted_mutual_info_score(table: Int[np.ndarray, "K C"]) -> float:
+def adjusted_mutual_info_score(table: Int[np.ndarray, "class cluster"]) -> float:
     """Mutual information adjusted for chance, at most 1: 0 for random clusterings, 1 for the same partition.
 
     scikit-learn's score of that name (arithmetic normalization), from the table, without its checks of labels, which

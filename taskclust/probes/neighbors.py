@@ -12,8 +12,8 @@ from taskclust.config import ConfigError
 class Neighborhood(NamedTuple):
     """For each layer, fractions in [0, 1] averaged over the unseen instances."""
 
-    percentage: Float[Tensor, " L"]  # of the K nearest that belong to the same task (Figure 4a)
-    accuracy: Float[Tensor, " L"]  # of predicting the output by vote of the K nearest (Figure 4b)
+    percentage: Float[Tensor, " L"]  # of the k nearest that belong to the same task (Figure 4a)
+    accuracy: Float[Tensor, " L"]  # of predicting the output by vote of the k nearest (Figure 4b)
 
 
 def nearest(queries: Float[Tensor, "L Q D"], references: Float[Tensor, "L N D"], k: int) -> Int[Tensor, "L Q k"]:

@@ -4,8 +4,7 @@ The synthetic probes hold every layer of a few hundred instances at once (:mod:`
 thousands, so that a layer is taken at a time. Shapes: N prompts, D width, C components of t-SNE.
 """
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,14 +24,15 @@ from taskclust.probes.metrics import (
     f1_scores,
     matched_f1_score,
 )
+from taskclust.probes.scores import LayerClusters, LayerScores, StartTable, Table, Values
 from taskclust.probes.tsne import EXACT_POINTS, tsne
 
 Labels = Int[np.ndarray, " N"]
 
 
 def probe_layer(
-    states: Float[Tensor, "N D"], identities: dict[str, Labels], probe: ProbeConfig, *, seed: int
-) -> dict[str, Any]:
+    states: Float[Tensor, "N D"], identities: Mapping[str, Labels], probe: ProbeConfig, *, seed: int
+) -> LayerClusters:
     """k-means of one layer's states by every identity, with and without t-SNE.
 
     Args:
@@ -42,100 +42,104 @@ def probe_layer(
         probe: settings of t-SNE and k-means.
         seed: of k-means and of t-SNE's starts.
 
-    Returns:
-        ``clusters[space][label]`` [S][N], space "raw" (S is 1) or "tsne" (S is R, a clustering per start);
-        ``divergence`` [R]; ``embedding`` [N][C], the start whose F1 by task is nearest the mean; ``tsne_method``.
-
     Raises:
         ConfigError: a perplexity that is not below N.
     """
     generator = torch.Generator().manual_seed(seed)
     embedding = tsne(states[None], generator=generator, **probe.tsne_settings())
-    clusters: dict[str, dict[str, list[list[int]]]] = {}
+    clusters: dict[str, dict[str, Int[np.ndarray, "start point"]]] = {}
     for space, points in (("raw", states[None]), ("tsne", embedding.points[0])):
         clusters[space] = {}
         for label, classes in identities.items():
             n_classes = len(np.unique(classes))
             if label == "task" or 2 * n_classes <= len(classes):
                 kept = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)
-                clusters[space][label] = kept.labels.tolist()
-    f1 = [matched_f1_score(contingency(identities["task"], np.array(row))) for row in clusters["tsne"]["task"]]
-    return {
-        "clusters": clusters,
-        "divergence": embedding.divergence[0].tolist(),
-        "embedding": embedding.points[0, nearest_mean(f1)].cpu().numpy().round(2).tolist(),
-        "tsne_method": "exact" if len(states) <= EXACT_POINTS else "Barnes-Hut (scikit-learn)",
-    }
+                clusters[space][label] = kept.labels.cpu().numpy()
+    f1 = [matched_f1_score(contingency(identities["task"], row)) for row in clusters["tsne"]["task"]]
+    return LayerClusters(
+        clusters=clusters,
+        divergence=embedding.divergence[0].double().cpu().numpy(),
+        embedding=embedding.points[0, nearest_mean(f1)].double().cpu().numpy().round(2),
+        tsne_method="exact" if len(states) <= EXACT_POINTS else "Barnes-Hut (scikit-learn)",
+    )
 
 
 def score_layers(
-    layers: Sequence[dict[str, Any]],
-    identities: dict[str, Labels],
+    layers: Sequence[LayerClusters],
+    identities: Mapping[str, Labels],
     instructions: Sequence[Hashable],
     *,
+    numbers: Sequence[int] | None = None,
     resamples: int,
     seed: int,
-) -> dict[str, Any]:
+) -> LayerScores:
     """Score what :func:`probe_layer` found at several layers.
 
     Args:
         layers: its results.
         identities: the labels, "distribution" among them.
         instructions: what each prompt asks, in any form: the unit that is resampled, within its distribution.
-        resamples: how many draws.
+        numbers: the layers' own, 0, 1, 2, ... by default.
+        resamples: how many draws, the clusterings being given.
         seed: of the draws.
-
-    Returns:
-        ``scores[space][label][metric]``, one number per layer, after t-SNE the mean over its starts, and
-        ``starts[label][metric]`` [L1][R], each start's; ``best_layer[space]``, which has the highest F1 by task;
-        ``interval[space][label][metric]``, at that layer, the ends of 95 % of the resamples, the clusterings being
-        given; ``resampled_f1[space][label]``, each draw, a mean over starts; ``divergence`` [L1][R]; ``embedding`` of
-        the best layer; ``tsne_method``.
     """
     units = list(zip(identities["distribution"].tolist(), instructions, strict=True))
-    result: dict[str, Any] = {"scores": {}, "best_layer": {}, "interval": {}, "resampled_f1": {}}
+    scores: dict[str, Table] = {}
+    starts: StartTable = {}
+    best_layer: dict[str, int] = {}
+    interval: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+    resampled: dict[str, dict[str, Values]] = {}
     for space in SPACES:
-        labels = list(layers[0]["clusters"][space])
-        found = {label: [np.array(layer["clusters"][space][label]) for layer in layers] for label in labels}
+        found = {label: [layer.clusters[space][label] for layer in layers] for label in layers[0].clusters[space]}
         by_start = {
             label: _by_start([[agreement(identities[label], row) for row in rows] for rows in clusterings])
             for label, clusterings in found.items()
         }
-        result["scores"][space] = {
-            label: {metric: values.mean(axis=1).tolist() for metric, values in table.items()}
+        scores[space] = {
+            label: {metric: values.mean(axis=1) for metric, values in table.items()}
             for label, table in by_start.items()
         }
         if space == "tsne":
-            result["starts"] = {
-                label: {metric: values.round(4).tolist() for metric, values in table.items()}
+            starts = {
+                label: {metric: values.round(4) for metric, values in table.items()}
                 for label, table in by_start.items()
             }
-        best = result["best_layer"][space] = int(np.argmax(result["scores"][space]["task"]["f1"]))
+        best = best_layer[space] = int(np.argmax(scores[space]["task"]["f1"]))
         draws = {
             label: _mean_draws([resample(identities[label], row, units, resamples, seed) for row in clusterings[best]])
             for label, clusterings in found.items()
         }
-        result["interval"][space] = {
-            label: {metric: np.percentile(values, (2.5, 97.5)).tolist() for metric, values in drawn.items()}
-            for label, drawn in draws.items()
+        interval[space] = {
+            label: {metric: _ends(values) for metric, values in drawn.items()} for label, drawn in draws.items()
         }
-        result["resampled_f1"][space] = {label: drawn["f1"] for label, drawn in draws.items()}
-    return {
-        **result,
-        "divergence": [layer["divergence"] for layer in layers],
-        "embedding": layers[result["best_layer"]["tsne"]]["embedding"],
-        "tsne_method": layers[0]["tsne_method"],
-    }
+        resampled[space] = {label: drawn["f1"] for label, drawn in draws.items()}
+    return LayerScores(
+        layers=list(range(len(layers)) if numbers is None else numbers),
+        scores=scores,
+        starts=starts,
+        best_layer=best_layer,
+        interval=interval,
+        resampled_f1=resampled,
+        divergence=np.stack([layer.divergence for layer in layers]),
+        embedding=layers[best_layer["tsne"]].embedding,
+        tsne_method=layers[0].tsne_method,
+    )
 
 
-def _by_start(layers: Sequence[Sequence[Agreement]]) -> dict[str, np.ndarray]:
-    """Each metric's values, [L1, S]."""
+def _by_start(layers: Sequence[Sequence[Agreement]]) -> dict[str, Values]:
+    """Each metric's values, [layer, start]."""
     return {metric: np.array([[getattr(row, metric) for row in rows] for rows in layers]) for metric in METRICS}
 
 
-def _mean_draws(starts: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+def _ends(draws: Values) -> tuple[float, float]:
+    """Between which 95 % of the draws lie."""
+    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
+    return low, high
+
+
+def _mean_draws(starts: Sequence[dict[str, list[float]]]) -> dict[str, Values]:
     """Draw by draw the mean over clusterings, whose draws are of the same units."""
-    return {metric: np.mean([drawn[metric] for drawn in starts], axis=0).tolist() for metric in starts[0]}
+    return {metric: np.mean([drawn[metric] for drawn in starts], axis=0) for metric in starts[0]}
 
 
 def resample(

@@ -4,7 +4,7 @@ Rounding alone can lead t-SNE of the same states to another optimum and a very d
 embedded from several starts (the PCA start, then jittered copies of it) and a score is the mean over all of them. The
 divergence does not say which clustering is good: over the starts of smoke states it has no correlation with F1.
 scikit-learn's TSNE is the oracle (tests/probes/test_tsne.py).
-Shapes: B problems, R restarts, N points, D dimensions, C components.
+Shapes: B problems, S starts, N points, D dimensions, C components.
 """
 
 import math
@@ -27,8 +27,8 @@ _TINY = 2.2e-16  # scikit-learn's floor of a probability
 class Embedding(NamedTuple):
     """Embeddings of every restart and their divergences (nats)."""
 
-    points: Float[Tensor, "B R N C"]
-    divergence: Float[Tensor, "B R"]
+    points: Float[Tensor, "B S N C"]
+    divergence: Float[Tensor, "B S"]
 
     def kept(self) -> Int[Tensor, " B"]:
         """Each problem's restart of lowest divergence."""
@@ -113,15 +113,15 @@ def tsne(
 
 
 def _barnes_hut(
-    points: Float[Tensor, "B N D"], starts: Float[Tensor, "B R N C"], perplexity: float, iterations: int
+    points: Float[Tensor, "B N D"], starts: Float[Tensor, "B S N C"], perplexity: float, iterations: int
 ) -> Embedding:
     """scikit-learn's embedding of each problem from each start."""
     embedded, divergence = torch.empty_like(starts), starts.new_empty(starts.shape[:2])
     for b, problem in enumerate(points.cpu().numpy()):
-        for r, start in enumerate(starts[b].cpu().numpy()):
+        for s, start in enumerate(starts[b].cpu().numpy()):
             found = TSNE(starts.shape[-1], perplexity=perplexity, max_iter=iterations, init=start, n_jobs=1)
-            embedded[b, r] = torch.as_tensor(found.fit_transform(problem))
-            divergence[b, r] = found.kl_divergence_
+            embedded[b, s] = torch.as_tensor(found.fit_transform(problem))
+            divergence[b, s] = found.kl_divergence_
     return Embedding(embedded, divergence)
 
 
@@ -163,8 +163,8 @@ def principal_components(points: Float[Tensor, "B N D"], components: int) -> Flo
 
 
 def _descend(
-    P: Float[Tensor, "b N N"], start: Float[Tensor, "b N C"], iterations: int, dof: float, rate: float = 50.0
-) -> tuple[Float[Tensor, "b N C"], Float[Tensor, " b"]]:
+    P: Float[Tensor, "B N N"], start: Float[Tensor, "B N C"], iterations: int, dof: float, rate: float = 50.0
+) -> tuple[Float[Tensor, "B N C"], Float[Tensor, " B"]]:
     """Gradient descent with momentum and per-coordinate gains; returns the embedding and its divergence."""
     at = _Points(start, dof)
     Y, step, gain = at.Y, torch.zeros_like(at.Y), torch.ones_like(at.Y)
@@ -190,10 +190,10 @@ def _descend(
 class _Points:
     """An embedding Y that moves, coordinates first, in the rows of the factors of its squared distances."""
 
-    def __init__(self, start: Float[Tensor, "b N C"], dof: float) -> None:
-        b, N, C = start.shape
+    def __init__(self, start: Float[Tensor, "B N C"], dof: float) -> None:
+        B, N, C = start.shape
         self.dof = dof
-        self._left, self._right = start.new_ones(b, C + 2, N), start.new_ones(b, C + 2, N)
+        self._left, self._right = start.new_ones(B, C + 2, N), start.new_ones(B, C + 2, N)
         self.Y, self.homogeneous, self._squares = self._right[:, :C], self._right[:, : C + 1], self._right[:, C + 1 :]
         self.Y.copy_(start.transpose(1, 2))
 

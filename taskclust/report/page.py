@@ -1,54 +1,29 @@
 """One folder a profile: tables, figures, and a page that holds them all and loads nothing from elsewhere."""
 
 import base64
-import io
+import fnmatch
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
-from taskclust.claims import CLAIMS, QUARANTINE, CellResult
+from taskclust import experiments
+from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import require
-from taskclust.report.figures import application_figures, figures, language_figures
-from taskclust.report.tables import (
-    alignment_rows,
-    check_rows,
-    comma_separated,
-    count_rows,
-    language_rows,
-    mapping_rows,
-    markdown,
-    size_rows,
-    start_rows,
-    tuning_rows,
-    verdict_rows,
-)
-from taskclust.silent_points import SILENT_POINTS
-
-Record = dict[str, Any]
-
-#: Which figures stand beside which claim.
-_FIGURES = {
-    "cluster-emergence": ("clusters-forming", "figure-6-all-metrics"),
-    "distribution-merging": ("merging", "by-mapping"),
-    "layer-ordering": ("figure-2-f1",),
-    "hard-example-separation": ("components", "codes-taken-out"),
-    "plateau-then-rise": ("figure-3-learning",),
-    "knn-percentage": ("figure-4-neighbors",),
-    "pretraining-clusters": ("figure-5a-pretraining-clusters",),
-    "pretraining-speedup": ("figure-5b-pretraining-speedup",),
-    "switch-forgetting": ("forgetting",),
-}
+from taskclust.drawing import png
+from taskclust.formats import Rows, comma_separated, markdown
+from taskclust.report.tables import check_rows, verdict_rows
+from taskclust.store.codec import Provenance
 
 CAVEAT = {
     "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
     "at that scale. Nothing here is a reproduction of the paper.",
-    "paper": "Paper scale. Where the paper gives no number, the register of silent points "
-    "(taskclust/silent_points.py) has ours.",
+    "paper": "Paper scale. Where the paper gives no number, the register of silent points (docs/silent-points.md) has "
+    "ours.",
     "llm": "Open language models on the project's own natural-language data; a verdict is about the model it names.",
 }
 
@@ -73,28 +48,20 @@ def write_report(
     folder: Path,
     profile: str,
     results: Sequence[CellResult],
+    claims: Mapping[str, Claim],
+    records: Mapping[str, Sequence[Any]],
     *,
-    scores: Sequence[Record],
-    datasets: Sequence[Record],
-    parameters: Record | None,
-    pretraining: Sequence[Record] = (),
-    alignment: Sequence[Record] = (),
-    language: Sequence[Record] = (),
     command: str,
     overrides: str = "",
 ) -> None:
-    """Write ``folder`` anew: verdicts.{md,csv,json}, checks.csv, tables.md, figures/*.png and index.html.
+    """Write ``folder`` again: verdicts.{md,csv,json}, checks.csv, tables.md, figures/*.png and index.html.
 
     Args:
-        folder: is replaced as a whole, once the new one is complete; see :func:`check_folder`.
+        folder: an earlier report in it is replaced, once the new one is complete; see :func:`check_folder`.
         profile: "smoke", "paper" or "llm".
         results: the verdicts.
-        scores: experiments' records, for the figures.
-        datasets: data set records, for Table 3.
-        parameters: the parameter record, for Table 8.
-        pretraining: records of §4.1, for Figure 5 and its numbers.
-        alignment: records of §4.2, for Table 2.
-        language: records of §3.4, for Table 1.
+        claims: by id, in the order of the tables, whether run or not.
+        records: by experiment, what the verdicts are from.
         command: what made this report, shown in it.
         overrides: settings that differ from the profile's, shown with the caveat.
     """
@@ -102,39 +69,28 @@ def write_report(
     scratch = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "figures").mkdir(parents=True)
-    verdicts, checks = verdict_rows(results), check_rows(results)
+    verdicts, checks = verdict_rows(results, claims), check_rows(results)
     caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
     made = f"Made by `{command}`."
-    tables = {
-        "Table 1: open language models": language_rows(language) if language else [],
-        "Table 2: alignment": alignment_rows(alignment),
-        "Figure 5b in numbers: validation accuracy during tuning": tuning_rows(pretraining),
-        "Clusters by mapping, an input and its output in one task (not in the paper)": mapping_rows(scores),
-        "Starts of t-SNE: F1 of the top layer at the end (not in the paper)": start_rows(scores),
-        "Table 3: sizes of the data set": size_rows(datasets) if datasets else [],
-        "Table 8: parameters": count_rows(parameters) if parameters else [],
-    }
-    provenance = _together(r["provenance"] for r in (*scores, *pretraining, *alignment, *language))
+    tables = tables_of(records)
+    computed = [found for name, found in records.items() if hasattr(experiments.part(name, "config"), "stages")]
+    provenance = _together(record.provenance for found in computed for record in found)  # counts are the same anywhere
     (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n")
     (scratch / "verdicts.csv").write_text(comma_separated(verdicts))
     (scratch / "checks.csv").write_text(comma_separated(checks))
-    plain_results = [result.to_dict() for result in results]
     document = {
         "profile": profile,
         "caveat": caveat,
         "command": command,
         "provenance": provenance,
-        "results": plain_results,
+        "results": [result.to_dict() for result in results],
     }
     (scratch / "verdicts.json").write_text(json.dumps(document, indent=1))
-    parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items() if rows]
+    parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items()]
     (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts))
-    drawn = {**figures(scores), **application_figures(pretraining, alignment)}
-    of_models = language_figures(language)
-    drawn |= of_models
-    for name, figure in drawn.items():
-        figure.savefig(scratch / "figures" / f"{name}.png", dpi=110)
-    scales = {result.scale for result in results}
+    figures = {name: png(figure) for name, figure in figures_of(records).items()}
+    for name, content in figures.items():
+        (scratch / "figures" / f"{name}.png").write_bytes(content)
     template = Environment(
         loader=PackageLoader("taskclust.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     ).get_template("page.html")
@@ -142,17 +98,61 @@ def write_report(
         caveat=caveat,
         command=command,
         profile=profile,
-        claims=[(claim, _of(claim.id, verdicts), _of(claim.id, checks)) for claim in CLAIMS.values()],
-        figures_of={**_FIGURES, "open-llm-clusters": tuple(of_models)},
-        tables={title: rows for title, rows in tables.items() if rows},
-        figures={name: _inline(figure) for name, figure in drawn.items()},
-        findings=[(claim, cell, found) for (scale, claim, cell), found in QUARANTINE.items() if scale in scales],
-        silent_points=SILENT_POINTS,
+        claims=[(claim, _of(claim.id, verdicts), _of(claim.id, checks)) for claim in claims.values()],
+        figures_of={claim.id: _chosen(figures, claim.figures) for claim in claims.values()},
+        tables=tables,
+        figures={name: _inline(content) for name, content in figures.items()},
+        findings=_known_failures(results, claims),
         provenance=provenance,
     )
     (scratch / "index.html").write_text(page)
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.replace(folder)
+    _put_in_place(scratch, folder)
+
+
+def _put_in_place(scratch: Path, folder: Path) -> None:
+    """Every entry of ``scratch`` in place of that of ``folder``; what else the folder holds is not ours and stays."""
+    folder.mkdir(exist_ok=True)
+    for new in sorted(scratch.iterdir()):
+        old = folder / new.name
+        if old.is_dir():
+            shutil.rmtree(old)
+        new.replace(old)
+    scratch.rmdir()
+
+
+def tables_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Rows]:
+    """Each experiment's tables by title, but for empty ones."""
+    found: dict[str, Rows] = {}
+    for name, some in records.items():
+        module = experiments.part(name, "tables")
+        found |= module.tables(some) if module else {}
+    return {title: rows for title, rows in sorted(found.items()) if rows}
+
+
+def figures_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Figure]:
+    """Each experiment's figures by file name."""
+    found: dict[str, Figure] = {}
+    for name, some in records.items():
+        module = experiments.part(name, "figures")
+        found |= module.figures(some) if module else {}
+    return found
+
+
+def _chosen(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The names that fit, in the patterns' order."""
+    return [name for pattern in patterns for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _known_failures(results: Sequence[CellResult], claims: Mapping[str, Claim]) -> list[tuple[str, str, KnownFailure]]:
+    """Claim, cell and reason of what is known not to reproduce at the scales of the results, whether run or not."""
+    judged = dict.fromkeys((claims[r.claim].experiment, r.scale) for r in results if r.claim in claims)
+    return [
+        (claim.id, cell, known)
+        for claim in claims.values()
+        for experiment, scale in judged
+        if claim.experiment == experiment
+        for cell, known in claim.known_failures.get(scale, {}).items()
+    ]
 
 
 def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,14 +160,12 @@ def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in ("claim", "where")} for row in rows if row["claim"] == claim]
 
 
-def _inline(figure: Figure) -> str:
-    """The figure as text inside the page."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=75)
-    return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
+def _inline(content: bytes) -> str:
+    """The picture as text inside the page."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def _together(provenances: Iterable[Record]) -> Record:
+def _together(provenances: Iterable[Provenance]) -> dict[str, Any]:
     """What made the records: a value where they agree, else each that occurs, in their order."""
     found: dict[str, list[Any]] = {}
     for one in provenances:

@@ -75,8 +75,8 @@ def test_instructions_alone_are_whole_with_their_last_two_symbols_as_input_and_o
 
 def test_loss_over_an_instruction_is_that_of_all_its_next_symbols(dataset):
     from taskclust.config import ModelConfig
-    from taskclust.models import Decoder
     from taskclust.models.batches import Instructions, packed_batch
+    from taskclust.models.decoder import Decoder
     from taskclust.models.training import batch_loss
 
     model = Decoder.create(

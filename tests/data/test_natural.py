@@ -8,14 +8,12 @@ import pytest
 from taskclust.config import ConfigError
 from taskclust.data.natural import (
     CATEGORIES,
-    FILES,
     Prompt,
     identities,
     natural_tasks,
     prompts,
     read_pairs,
     read_prompts,
-    with_pairs,
 )
 
 TASKS = natural_tasks()
@@ -151,22 +149,6 @@ def test_identities_number_tasks_distributions_and_mappings():
 def test_prompts_of_one_task_cannot_be_clustered():
     with pytest.raises(ConfigError, match=r"task=\['a'\]: clusters need prompts of two tasks"):
         identities([Prompt("i", "x", "y", "a", "a")])
-
-
-def test_mappings_from_elsewhere_take_the_place_of_the_projects():
-    pairs = {place: (("x", place[1]),) for place in FILES.values()}
-
-    found = with_pairs(TASKS, pairs)
-
-    assert [(task.name, task.pairs[0][1]) for task in found] == [(name, file) for name, (_, file) in FILES.items()]
-    assert [task.expressions for task in found] == [task.expressions for task in TASKS]
-
-
-def test_a_missing_file_of_mappings_is_named():
-    pairs = {place: (("x", "y"),) for place in FILES.values() if place[1] != "en_fr"}
-
-    with pytest.raises(ConfigError, match="pairs='translation/en_fr': there is no such file for English to French"):
-        with_pairs(TASKS, pairs)
 
 
 def test_lines_end_at_line_feeds_alone_and_blank_ones_are_passed_over(tmp_path):

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from taskclust.config import ConfigError, ModelConfig, SwitchConfig
 from taskclust.data import generate_alignment
-from taskclust.models import Decoder, alignment
+from taskclust.models import alignment
 from taskclust.models.alignment import (
     AlignedConfig,
     AlignedModel,
@@ -32,6 +32,7 @@ from taskclust.models.alignment import (
     train_head,
     train_switch,
 )
+from taskclust.models.decoder import Decoder
 from tests.helpers import assert_close, tiny_pairs
 
 QUICK = SwitchConfig(epochs=60, head_epochs=150, head_learning_rate=1e-2, learning_rate=1e-2)

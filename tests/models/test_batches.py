@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskclust.data import PAD, Split
-from taskclust.models import Decoder, DecoderConfig
 from taskclust.models.batches import ROUND, Instructions, host_batch, packed_batch, plain_batch
+from taskclust.models.decoder import Decoder, DecoderConfig
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
 

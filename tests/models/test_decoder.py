@@ -11,8 +11,9 @@ from scipy.special import log_softmax
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from taskclust.config import DataConfig, ModelConfig, RegexConfig
-from taskclust.models import Decoder, DecoderConfig
-from taskclust.models.decoder import Dropout, decoder_config, sinusoids
+from taskclust.models.decoder import Decoder, DecoderConfig, sinusoids
+from taskclust.models.interface import Dropout
+from taskclust.models.registry import count_parameters
 from taskclust.profiles import paper
 from tests.helpers import assert_close
 
@@ -511,17 +512,16 @@ def counted(width, feed_forward, vocab, layers):
 
 @pytest.mark.parametrize(("width", "printed"), [(32, 55_168), (256, 3_193_856), (768, 23_734_272), (2048, 201_711_616)])
 def test_paper_models_have_the_parameters_counted_by_hand(width, printed):
-    profile = paper(width).experiment
+    config = paper(width).base("synthetic")
 
-    with torch.device("meta"):
-        model = Decoder(decoder_config(profile.data, profile.model))
+    found = count_parameters(config.data, config.model)
 
-    assert model.num_parameters() == counted(width, profile.model.feed_forward, vocab=1 + 35 + 25, layers=6) == printed
+    assert found == counted(width, config.model.feed_forward, vocab=1 + 35 + 25, layers=6) == printed
 
 
 def test_decoder_is_sized_for_its_data():
     data = DataConfig(regex=RegexConfig(n_symbols=20, max_length=9), n_task_symbols=30)
 
-    config = decoder_config(data, ModelConfig(tied_head=True))
+    config = DecoderConfig.of(data, ModelConfig(tied_head=True))
 
     assert (config.vocab_size, config.max_positions, config.tie_word_embeddings) == (51, 10, True)

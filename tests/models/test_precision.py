@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from taskclust.config import ConfigError
-from taskclust.models import Decoder, DecoderConfig, Trainer
+from taskclust.models import Trainer
 from taskclust.models import precision as module
+from taskclust.models.decoder import Decoder, DecoderConfig
 from taskclust.models.precision import FlatParameters, bfloat16_pays, matmul_flops, native_bfloat16, precisions
 from tests.helpers import assert_close
 

@@ -8,7 +8,7 @@ import torch
 
 from taskclust.models import Trainer
 from taskclust.models.batches import Instructions, host_batch
-from taskclust.models.replay import WARM_UP, Replay
+from taskclust.models.replay import WARM_UP, Replay, ReplayedTrainer
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
 
@@ -29,7 +29,7 @@ def master(trainer):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_padded_steps_train_as_plain_ones(dataset, experiment, precision):
     config = experiment(model={"dropout": 0.0}, precision=precision)
-    plain, padded = (run(Trainer(config, dataset, replay=replay)) for replay in (False, True))
+    plain, padded = (run(kind(config, dataset)) for kind in (Trainer, ReplayedTrainer))
 
     tolerance = {"float32": 1e-4, "bfloat16": 3e-2}[precision]
     assert [row["loss"] for row in padded.history[1:]] == pytest.approx(
@@ -41,7 +41,7 @@ def test_padded_steps_train_as_plain_ones(dataset, experiment, precision):
 
 def test_rates_of_padded_steps_are_the_schedules(dataset, experiment):
     config = experiment(model={"dropout": 0.0}, learning_rate=0.01, warmup_epochs=2)
-    trainer = Trainer(config, dataset, replay=True)
+    trainer = ReplayedTrainer(config, dataset)
     step, rates = trainer._optimizer.step, []
 
     def noting_step():
@@ -55,9 +55,9 @@ def test_rates_of_padded_steps_are_the_schedules(dataset, experiment):
 
 
 def test_a_continued_run_equals_one_without_a_stop(dataset, experiment):
-    unbroken = run(Trainer(experiment(), dataset, replay=True))
-    stopped = run(Trainer(experiment(), dataset, replay=True), 2)
-    continued = run(Trainer(experiment(), dataset, replay=True), 1)
+    unbroken = run(ReplayedTrainer(experiment(), dataset))
+    stopped = run(ReplayedTrainer(experiment(), dataset), 2)
+    continued = run(ReplayedTrainer(experiment(), dataset), 1)
 
     continued.load_state(*stopped.state())
     run(continued)
@@ -65,11 +65,11 @@ def test_a_continued_run_equals_one_without_a_stop(dataset, experiment):
     assert torch.equal(master(continued), master(unbroken))
 
 
-@pytest.mark.parametrize("replay", [False, True])
-def test_trainers_in_turn_are_each_as_if_alone(dataset, experiment, replay):
+@pytest.mark.parametrize("kind", [Trainer, ReplayedTrainer])
+def test_trainers_in_turn_are_each_as_if_alone(dataset, experiment, kind):
     configs = [experiment(seed=seed) for seed in (3, 4)]
-    alone = [run(Trainer(config, dataset, replay=replay), 1) for config in configs]
-    together = [Trainer(config, dataset, replay=replay) for config in configs]
+    alone = [run(kind(config, dataset), 1) for config in configs]
+    together = [kind(config, dataset) for config in configs]
 
     for _ in zip(*(trainer.epoch_steps() for trainer in together), strict=True):
         pass
@@ -88,7 +88,7 @@ def test_a_batch_that_does_not_fit_says_what_it_needs(dataset):
 
 def graphed(config, dataset, *, warm_up):
     """A trainer whose steps are captured after ``warm_up`` plain ones on the same buffers."""
-    trainer = Trainer(config, dataset, "cuda", replay=True)
+    trainer = ReplayedTrainer(config, dataset, "cuda")
     with trainer._beside_others():  # a graph is never captured on the default stream
         trainer._prepare([np.arange(8)], [0.0])
     trainer._replay._warm = WARM_UP - warm_up
@@ -112,9 +112,9 @@ def test_a_graph_makes_the_steps_it_was_captured_from(dataset, experiment, preci
 
 @on_gpu
 def test_a_run_continued_on_a_gpu_equals_one_without_a_stop(dataset, experiment):
-    unbroken = run(Trainer(experiment(), dataset, "cuda", replay=True))
-    stopped = run(Trainer(experiment(), dataset, "cuda", replay=True), 2)
-    continued = run(Trainer(experiment(), dataset, "cuda", replay=True), 1)  # a graph is captured, and dropped
+    unbroken = run(ReplayedTrainer(experiment(), dataset, "cuda"))
+    stopped = run(ReplayedTrainer(experiment(), dataset, "cuda"), 2)
+    continued = run(ReplayedTrainer(experiment(), dataset, "cuda"), 1)  # a graph is captured, and dropped
 
     continued.load_state(*stopped.state())
     run(continued)
@@ -139,8 +139,8 @@ def test_each_replay_drops_others(dataset, experiment):
 @on_gpu
 def test_trainers_side_by_side_on_a_gpu_are_each_as_if_alone(dataset, experiment):
     configs = [experiment(seed=seed) for seed in (3, 4)]
-    alone = [run(Trainer(config, dataset, "cuda", replay=True), 2) for config in configs]
-    together = [Trainer(config, dataset, "cuda", replay=True) for config in configs]
+    alone = [run(ReplayedTrainer(config, dataset, "cuda"), 2) for config in configs]
+    together = [ReplayedTrainer(config, dataset, "cuda") for config in configs]
 
     for _ in range(2):
         for _ in zip(*(trainer.epoch_steps() for trainer in together), strict=True):

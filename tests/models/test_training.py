@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from taskclust.models import Decoder, Trainer, TrainingDiverged
+from taskclust.models import Trainer, TrainingDiverged
 from taskclust.models.alignment import freeze_trunk
 from taskclust.models.batches import Instructions, packed_batch, plain_batch
+from taskclust.models.decoder import Decoder
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
 

@@ -11,6 +11,7 @@ from taskclust.config import LABELS, METRICS, ConfigError, ProbeConfig
 from taskclust.data import generate
 from taskclust.probes import clusters as module
 from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.scores import ClusterScores
 from taskclust.probes.tsne import Embedding
 from tests.helpers import assert_close, tiny_data
 
@@ -42,7 +43,7 @@ def score(states, split, *, with_tsne=False, probe=PROBE, seed=0):
 def test_code_of_an_identity_is_clustered_perfectly_by_it(dataset, split, name):
     split = dataset.splits[split]
 
-    scores = score([codes(split.labels(name))], split)["raw"][name]
+    scores = score([codes(split.labels(name))], split).raw[name]
 
     assert {metric: scores[metric] for metric in METRICS} == {metric: pytest.approx([1.0]) for metric in METRICS}
 
@@ -52,8 +53,8 @@ def test_task_code_separates_all_hard_examples_from_their_originals(dataset):
 
     scores = score([codes(split.labels("task"))], split)
 
-    assert scores["raw"]["task"]["f1"] == pytest.approx([1.0])
-    assert scores["raw"]["task"]["hard_separated"] == [1.0]
+    assert scores.raw["task"]["f1"] == pytest.approx([1.0])
+    assert scores.raw["task"]["hard_separated"] == [1.0]
 
 
 def test_code_shared_with_the_original_separates_no_hard_example(dataset):
@@ -65,8 +66,8 @@ def test_code_shared_with_the_original_separates_no_hard_example(dataset):
 
     scores = score([shared], split)
 
-    assert scores["raw"]["task"]["hard_separated"] == [0.0]
-    assert scores["raw"]["task"]["f1"][0] < 0.9
+    assert scores.raw["task"]["hard_separated"] == [0.0]
+    assert scores.raw["task"]["f1"][0] < 0.9
 
 
 def test_share_of_separated_hard_examples_is_what_is_planted(dataset):
@@ -83,14 +84,14 @@ def test_share_of_separated_hard_examples_is_what_is_planted(dataset):
     scores = score([codes(place)], split)
 
     assert 0 < apart.mean() < 1
-    assert_close(scores["raw"]["task"]["hard_separated"], [apart.mean()])
+    assert_close(scores.raw["task"]["hard_separated"], [apart.mean()])
 
 
 def test_layers_are_scored_in_their_order(dataset):
     split = dataset.subset
     states = [codes(split.labels("input")), codes(split.labels("task")), codes(split.labels("distribution"))]
 
-    scores = score(states, split)["raw"]
+    scores = score(states, split).raw
 
     assert all(len(values) == 3 for table in scores.values() for values in table.values())
     assert np.argmax(scores["task"]["ari"]) == 1
@@ -102,7 +103,7 @@ def test_shuffled_labels_score_near_chance(dataset, name):
     split = dataset.subset
     k = len(np.unique(split.labels(name)))
 
-    runs = [score([codes(split.labels(name))], split, seed=seed)["raw"][name] for seed in range(20)]
+    runs = [score([codes(split.labels(name))], split, seed=seed).raw[name] for seed in range(20)]
 
     assert_close(fmean(run["shuffled_ari"][0] for run in runs), 0.0, atol=0.03)
     assert fmean(run["shuffled_f1"][0] for run in runs) < min(0.6, 1 / k + 0.35)
@@ -113,7 +114,7 @@ def test_states_of_noise_score_near_chance(dataset):
     split = dataset.subset
     noise = [torch.randn(split.n_instances, WIDTH, generator=torch.Generator().manual_seed(s)) for s in range(10)]
 
-    scores = score(noise, split)["raw"]
+    scores = score(noise, split).raw
 
     for name in ("task", "distribution"):
         assert_close(fmean(scores[name]["ari"]), 0.0, atol=0.05)
@@ -121,7 +122,10 @@ def test_states_of_noise_score_near_chance(dataset):
 
 
 def test_without_tsne_only_the_raw_states_are_scored(dataset):
-    assert set(score([codes(dataset.subset.labels("task"))], dataset.subset)) == {"raw"}
+    scores = score([codes(dataset.subset.labels("task"))], dataset.subset)
+
+    assert set(scores.raw) == set(LABELS)
+    assert scores == ClusterScores(raw=scores.raw)
 
 
 def test_with_tsne_both_spaces_and_each_start_are_there(dataset):
@@ -129,38 +133,36 @@ def test_with_tsne_both_spaces_and_each_start_are_there(dataset):
 
     scores = score([codes(split.labels("task"), seed=s) for s in range(2)], split, with_tsne=True)
 
-    common = {*METRICS, "shuffled_ari", "shuffled_f1", "label_inertia", "inertia_spread"}
-    assert set(scores) == {"raw", "tsne", "starts", "mapping", "divergence", "top_embedding"}
-    assert np.shape(scores["top_embedding"]) == (split.n_instances, PROBE.components)
-    assert np.shape(scores["divergence"]) == (2, PROBE.tsne_restarts)
-    assert {metric: len(values) for metric, values in scores["mapping"].items()} == {
+    common = {*METRICS, "shuffled_ari", "shuffled_f1", "label_inertia"}
+    assert np.shape(scores.top_embedding) == (split.n_instances, PROBE.components)
+    assert np.shape(scores.divergence) == (2, PROBE.tsne_restarts)
+    assert {metric: len(values) for metric, values in scores.mapping.items()} == {
         "f1": PROBE.tsne_restarts,
         "merging": PROBE.tsne_restarts,
     }
     for name in LABELS:
         extra = {"hard_separated", "merging"} if name == "task" else set()
-        assert set(scores["raw"][name]) == set(scores["tsne"][name]) == common | extra
-        assert set(scores["starts"][name]) == {*METRICS} | extra
-        assert all(len(values) == 2 for values in scores["tsne"][name].values())
-        assert all(type(v) is float for values in scores["tsne"][name].values() for v in values)
-        assert all(np.shape(v) == (2, PROBE.tsne_restarts) for v in scores["starts"][name].values())
+        assert set(scores.raw[name]) == set(scores.tsne[name]) == common | extra
+        assert set(scores.starts[name]) == {*METRICS} | extra
+        assert all(len(values) == 2 for values in scores.tsne[name].values())
+        assert all(values.dtype == np.float64 for values in scores.tsne[name].values())
+        assert all(np.shape(v) == (2, PROBE.tsne_restarts) for v in scores.starts[name].values())
 
 
 def test_inertia_says_whether_the_states_or_the_clustering_are_to_blame(dataset):
     """By task the planted codes are clustered at the labels' own cost; by input the labels are the dearer partition."""
     split = dataset.subset
 
-    scores = score([codes(split.labels(name), noise=1.0) for name in ("task", "input")], split)["raw"]["task"]
+    scores = score([codes(split.labels(name), noise=1.0) for name in ("task", "input")], split).raw["task"]
 
     assert scores["label_inertia"][0] == pytest.approx(1.0, rel=1e-3)
     assert scores["label_inertia"][1] > 2
-    assert all(spread >= 0 for spread in scores["inertia_spread"])
 
 
 def test_split_without_hard_examples_has_no_share_of_separated_ones(dataset):
     split = dataset.validation
 
-    assert "hard_separated" not in score([codes(split.labels("task"))], split)["raw"]["task"]
+    assert "hard_separated" not in score([codes(split.labels("task"))], split).raw["task"]
 
 
 def test_a_score_is_the_mean_over_starts_whatever_their_divergence(dataset, monkeypatch):
@@ -173,10 +175,10 @@ def test_a_score_is_the_mean_over_starts_whatever_their_divergence(dataset, monk
     scores = score([perfect], split, with_tsne=True)
 
     for metric in (*METRICS, "merging", "hard_separated"):
-        of_each = scores["starts"]["task"][metric][0]
-        assert scores["tsne"]["task"][metric] == pytest.approx([fmean(of_each)], abs=1e-4)
-    assert scores["starts"]["task"]["f1"][0][0] == 1
-    assert scores["tsne"]["task"]["f1"][0] < 0.9
+        of_each = scores.starts["task"][metric][0]
+        assert scores.tsne["task"][metric] == pytest.approx([fmean(of_each)], abs=1e-4)
+    assert scores.starts["task"]["f1"][0][0] == 1
+    assert scores.tsne["task"]["f1"][0] < 0.9
 
 
 def test_the_picture_is_of_the_start_nearest_the_mean(dataset, monkeypatch):
@@ -189,9 +191,9 @@ def test_the_picture_is_of_the_start_nearest_the_mean(dataset, monkeypatch):
 
     scores = score([perfect], split, with_tsne=True)
 
-    f1 = scores["starts"]["task"]["f1"][0]
+    f1 = scores.starts["task"]["f1"][0]
     assert f1[1] < f1[2] < f1[0] == 1
-    assert_close(scores["top_embedding"], middling.numpy().round(2), atol=0.01)
+    assert_close(scores.top_embedding, middling.numpy().round(2), atol=0.01)
 
 
 @pytest.mark.parametrize("code", ["task", "distribution"])
@@ -203,9 +205,9 @@ def test_merging_and_clusters_by_mapping_are_those_of_the_codes(dataset, code, m
 
     scores = score([states], split, with_tsne=True)
 
-    merging = scores["tsne"]["task"]["merging"][0]
+    merging = scores.tsne["task"]["merging"][0]
     assert (merging == pytest.approx(1)) if code == "task" else (merging < 0.5)
-    assert scores["mapping"]["f1"][0] < 1
+    assert scores.mapping["f1"][0] < 1
 
 
 def test_same_seed_gives_the_same_scores(dataset):
@@ -214,8 +216,9 @@ def test_same_seed_gives_the_same_scores(dataset):
 
     one, same, other = (score([noise], split, with_tsne=True, seed=seed) for seed in (0, 0, 1))
 
-    assert one == same
-    assert one != other
+    np.testing.assert_equal(dataclasses.asdict(same), dataclasses.asdict(one))
+    with pytest.raises(AssertionError):
+        np.testing.assert_equal(dataclasses.asdict(other), dataclasses.asdict(one))
 
 
 def test_split_of_one_class_raises():

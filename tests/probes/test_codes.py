@@ -95,7 +95,7 @@ def test_tasks_hidden_under_their_inputs_are_found_without_them():
 
     def f1(points):
         scores = cluster_scores(points[None], dataset.validation, probe, with_tsne=False, seed=0)
-        return scores["raw"]["task"]["f1"][0]
+        return scores.raw["task"]["f1"][0]
 
     codes = additive_codes(train, dataset.train)
     states = {"train": train, "validation": unseen, "subset": planted_tasks(dataset.subset)}

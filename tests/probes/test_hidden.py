@@ -22,10 +22,7 @@ def dataset():
 
 
 def tiny_model(norm="after", positions="sinusoidal", dropout=0.2):
-    """Weights large enough that every layer does something, and norms that are not the identity.
-
-    Of this seed no instance's two most likely tokens are so near that rounding could swap them.
-    """
+    """Weights large enough that every layer does something, and norms that are not the identity."""
     config = ModelConfig(
         width=16,
         feed_forward=32,
@@ -54,18 +51,17 @@ def model(request):
 
 @torch.no_grad()
 def read_alone(model, split):
-    """States [L + 1, N, D] of the inputs, [L + 1, I, D] of the instructions' ends, and the last logits, [N, V]."""
+    """States [L + 1, N, D] of the inputs, and [L + 1, I, D] of the instructions' ends."""
     model.eval()
-    inputs, ends, logits = [], [], []
+    inputs, ends = [], []
     for row, length, symbols in zip(split.instructions, split.lengths, split.inputs, strict=True):
         for x in symbols:
             tokens = torch.tensor([[*row[:length], x]])
             out = model(tokens, output_hidden_states=True)
             states = torch.stack(out.hidden_states)[:, 0]  # (L + 1, T, D)
             inputs.append(states[:, -1])
-            logits.append(out.logits[0, -1])
         ends.append(states[:, length - 1])
-    return torch.stack(inputs, dim=1), torch.stack(ends, dim=1), torch.stack(logits)
+    return torch.stack(inputs, dim=1), torch.stack(ends, dim=1)
 
 
 @pytest.mark.parametrize("name", ["train", "subset", "validation"])
@@ -74,7 +70,7 @@ def test_states_are_those_of_each_instance_read_alone(model, dataset, name):
 
     found = hidden_states(model, split)
 
-    inputs, ends, _ = read_alone(model, split)
+    inputs, ends = read_alone(model, split)
     assert_close(found.input_token, inputs, **SINGLE)
     assert_close(found.instruction_end, ends, **SINGLE)
 
@@ -86,25 +82,6 @@ def test_states_are_one_layer_more_than_blocks_of_every_instance_and_instruction
 
     assert found.input_token.shape == (LAYERS + 1, split.n_instances, 16)
     assert found.instruction_end.shape == (LAYERS + 1, len(split.lengths), 16)
-    assert found.is_correct.shape == (split.n_instances,)
-
-
-def test_correct_is_where_the_most_likely_token_is_the_output(model, dataset):
-    split = dataset.train
-    _, _, logits = read_alone(model, split)
-    first, second = logits.topk(2).values.T
-    assert ((first - second) / logits.std(dim=-1)).min() > 1e-3  # rounding moves logits by a hundredth of that
-    predicted = logits.argmax(dim=-1)
-    outputs = torch.tensor(split.outputs.reshape(-1))
-    fooled = outputs.clone()
-    fooled[::2] = predicted[::2]  # an untrained model is hardly ever right: let half its guesses be
-
-    split = type(split)(**{**{f: getattr(split, f) for f in split.__dataclass_fields__},
-                           "outputs": fooled.reshape(split.outputs.shape).numpy()})  # fmt: skip
-    found = hidden_states(model, split)
-
-    assert torch.equal(found.is_correct, predicted == fooled)
-    assert 0.4 < found.is_correct.double().mean() < 0.9
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -115,7 +92,6 @@ def test_states_do_not_depend_on_how_many_are_read_at_once(model, dataset, size)
 
     assert_close(other.input_token, one.input_token, **SINGLE)
     assert_close(other.instruction_end, one.instruction_end, **SINGLE)
-    assert torch.equal(other.is_correct, one.is_correct)
 
 
 def test_layer_zero_is_the_embedding(dataset):
@@ -135,11 +111,10 @@ def test_top_layer_can_be_taken_before_the_final_norm(dataset, size):
     after = hidden_states(model, split)
     before = hidden_states(model, split, before_final_norm=True, batch_instructions=size)
 
-    for ours, theirs in zip(before[:2], after[:2], strict=True):
+    for ours, theirs in zip(before, after, strict=True):
         assert_close(ours[:-1], theirs[:-1], **SINGLE)
         assert_close(model.final_norm(ours[-1]), theirs[-1], **SINGLE)
         assert (ours[-1] - theirs[-1]).abs().max() > 0.1
-    assert torch.equal(before.is_correct, after.is_correct)
 
 
 def test_before_the_final_norm_makes_no_difference_with_the_norm_after(dataset):

@@ -1,6 +1,6 @@
 """Clusters of prompts over layers: what is planted is found, and intervals are over instructions."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score
 
-from taskclust.config import METRICS, ConfigError, ProbeConfig
+from taskclust.config import METRICS, SPACES, ConfigError, ProbeConfig
 from taskclust.probes import prompts as P
 from taskclust.probes import tsne as T
 from taskclust.probes.metrics import agreement
+from taskclust.probes.scores import LayerClusters
+from tests.helpers import assert_close
 
 #: So few iterations that rounding cannot lead t-SNE elsewhere.
 PROBE = ProbeConfig(iterations=20, tsne_restarts=2, perplexity=15)
@@ -45,10 +47,14 @@ def scored(*layers, identities=IDENTITIES, resamples=20, seed=0, probe=PROBE):
     return P.score_layers(probed, identities, INSTRUCTIONS, resamples=resamples, seed=seed)
 
 
-def clustered(raw, *starts, name="one"):
-    """What ``probe_layer`` finds at a layer, from clusters by task that are given: of the states, of each start."""
-    clusters = {"raw": {"task": [raw.tolist()]}, "tsne": {"task": [row.tolist() for row in starts]}}
-    return {"clusters": clusters, "divergence": [1.0] * len(starts), "embedding": name, "tsne_method": "exact"}
+def clustered(raw, *starts, mark=0.0):
+    """What ``probe_layer`` finds at a layer, from clusters by task that are given: of the states, of each start.
+
+    ``mark`` fills the embedding, to know it again.
+    """
+    clusters = {"raw": {"task": raw[None]}, "tsne": {"task": np.stack(starts)}}
+    embedding = np.full((len(raw), 3), mark)
+    return LayerClusters(clusters=clusters, divergence=np.ones(len(starts)), embedding=embedding, tsne_method="exact")
 
 
 def scored_clusters(*layers, resamples=20):
@@ -78,9 +84,9 @@ def test_a_planted_identity_is_found_at_its_layer(monkeypatch):
 
     found = scored(shared, task, mapping)
 
-    for space in ("raw", "tsne"):
-        table = found["scores"][space]
-        assert found["best_layer"][space] == 1
+    for space in SPACES:
+        table = found.scores[space]
+        assert found.best_layer[space] == 1
         assert table["task"]["f1"][1] == table["task"]["ari"][1] == pytest.approx(1)
         assert table["distribution_mapping"]["f1"][2] == table["distribution_mapping"]["ari"][2] == pytest.approx(1)
         assert table["task"]["f1"][0] < 0.5 + 1e-9
@@ -98,17 +104,17 @@ def test_the_settings_of_the_probe_reach_tsne_and_kmeans(monkeypatch):
 
     assert {name: given["tsne"][name] for name in probe.tsne_settings()} == probe.tsne_settings()
     assert given["kmeans"]["restarts"] == 7
-    assert np.shape(found["divergence"]) == (3,)
-    assert np.shape(found["clusters"]["tsne"]["task"]) == (3, len(TASK))
-    assert np.shape(found["clusters"]["raw"]["task"]) == (1, len(TASK))
-    assert np.shape(found["embedding"]) == (len(TASK), 3)
+    assert np.shape(found.divergence) == (3,)
+    assert np.shape(found.clusters["tsne"]["task"]) == (3, len(TASK))
+    assert np.shape(found.clusters["raw"]["task"]) == (1, len(TASK))
+    assert np.shape(found.embedding) == (len(TASK), 3)
 
 
 def test_the_states_and_every_start_are_clustered_each_on_its_own(planted_starts):
     starts = PERFECT, MIDDLING, CROSSED
     planted_starts(*(coded((labels, 3.0), seed=n) for n, labels in enumerate(starts)))
 
-    found = P.probe_layer(coded((CROSSED, 3.0)), {"task": TASK}, PROBE, seed=0)["clusters"]
+    found = P.probe_layer(coded((CROSSED, 3.0)), {"task": TASK}, PROBE, seed=0).clusters
 
     assert [adjusted_rand_score(*pair) for pair in zip(starts, found["tsne"]["task"], strict=True)] == [1, 1, 1]
     assert [adjusted_rand_score(CROSSED, labels) for labels in found["raw"]["task"]] == [1]
@@ -123,8 +129,8 @@ def test_the_embedding_of_a_layer_is_the_start_whose_f1_is_nearest_the_mean(plan
 
     found = P.probe_layer(coded((TASK, 3.0)), IDENTITIES, PROBE, seed=0)
 
-    np.testing.assert_allclose(found["embedding"], starts[place], atol=0.006)
-    assert found["divergence"] == [0, 1, 2]
+    np.testing.assert_allclose(found.embedding, starts[place], atol=0.006)
+    assert found.divergence.tolist() == [0, 1, 2]
 
 
 def test_a_score_after_tsne_is_the_mean_over_starts():
@@ -134,17 +140,17 @@ def test_a_score_after_tsne_is_the_mean_over_starts():
 
     for metric in METRICS:
         of_each = [getattr(agreement(TASK, row), metric) for row in starts]
-        assert found["starts"]["task"][metric][0] == pytest.approx(of_each, abs=1e-4)
-        assert found["scores"]["tsne"]["task"][metric][0] == pytest.approx(np.mean(of_each))
-    assert found["scores"]["tsne"]["task"]["f1"] == pytest.approx([3 / 4, 1 / 2])
-    assert found["scores"]["raw"]["task"]["f1"] == pytest.approx([1 / 2, 1])
-    assert found["best_layer"] == {"raw": 1, "tsne": 0}
+        assert found.starts["task"][metric][0] == pytest.approx(of_each, abs=1e-4)
+        assert found.scores["tsne"]["task"][metric][0] == pytest.approx(np.mean(of_each))
+    assert found.scores["tsne"]["task"]["f1"] == pytest.approx([3 / 4, 1 / 2])
+    assert found.scores["raw"]["task"]["f1"] == pytest.approx([1 / 2, 1])
+    assert found.best_layer == {"raw": 1, "tsne": 0}
 
 
 def test_the_best_layer_has_the_highest_mean_and_not_the_highest_start():
     found = scored_clusters(clustered(PERFECT, PERFECT, CROSSED, CROSSED), clustered(PERFECT, *[MIDDLING] * 3))
 
-    assert found["best_layer"]["tsne"] == 1
+    assert found.best_layer["tsne"] == 1
 
 
 def test_resampled_draws_are_means_over_starts_of_the_same_instructions():
@@ -154,18 +160,20 @@ def test_resampled_draws_are_means_over_starts_of_the_same_instructions():
 
     pairs = list(zip(IDENTITIES["distribution"].tolist(), INSTRUCTIONS, strict=True))
     draws = [P.resample(TASK, row, pairs, 20, 0) for row in starts]
-    assert found["resampled_f1"]["raw"]["task"] == pytest.approx(draws[1]["f1"])
-    assert found["resampled_f1"]["tsne"]["task"] == pytest.approx(np.mean([drawn["f1"] for drawn in draws], axis=0))
+    assert found.resampled_f1["raw"]["task"] == pytest.approx(draws[1]["f1"])
+    assert found.resampled_f1["tsne"]["task"] == pytest.approx(np.mean([drawn["f1"] for drawn in draws], axis=0))
     for metric in ("f1", "ari", "ami"):
         ends = np.percentile(np.mean([drawn[metric] for drawn in draws], axis=0), (2.5, 97.5))
-        assert found["interval"]["tsne"]["task"][metric] == pytest.approx(ends)
+        assert found.interval["tsne"]["task"][metric] == pytest.approx(ends)
     assert len({tuple(drawn["f1"]) for drawn in draws}) == 3
 
 
 def test_scores_are_the_same_for_the_same_seed():
     layers = coded(noise=1.0), coded((TASK, 1.0), noise=0.7)
 
-    assert scored(*layers) == scored(*layers)
+    one, same = (asdict(scored(*layers)) for _ in range(2))
+
+    np.testing.assert_equal(same, one)
 
 
 def test_another_seed_draws_other_instructions():
@@ -174,31 +182,44 @@ def test_another_seed_draws_other_instructions():
         for seed in (0, 1)
     )
 
-    assert one["scores"] == other["scores"]
-    assert one["resampled_f1"] != other["resampled_f1"]
+    np.testing.assert_equal(other.scores, one.scores)
+    for space in SPACES:
+        assert not np.array_equal(other.resampled_f1[space]["task"], one.resampled_f1[space]["task"])
 
 
 def test_the_embedding_is_the_best_layers_after_tsne():
-    layers = clustered(PERFECT, CROSSED, name="first"), clustered(CROSSED, PERFECT, name="second")
+    layers = clustered(PERFECT, CROSSED, mark=1.0), clustered(CROSSED, PERFECT, mark=2.0)
 
-    assert scored_clusters(*layers)["embedding"] == "second"
-    assert scored_clusters(*layers[::-1])["embedding"] == "second"
+    for order in (layers, layers[::-1]):
+        assert_close(scored_clusters(*order).embedding, np.full((len(TASK), 3), 2.0))
+
+
+def test_layers_are_numbered_as_told_or_from_none_on():
+    layers = clustered(PERFECT, PERFECT), clustered(PERFECT, CROSSED)
+
+    found = [
+        P.score_layers(layers, IDENTITIES, INSTRUCTIONS, numbers=numbers, resamples=2, seed=0)
+        for numbers in (None, [3, 7])
+    ]
+
+    assert [one.layers for one in found] == [[0, 1], [3, 7]]
+    assert [one.best_layer["raw"] for one in found] == [0, 0], "a place in them, not a number"
 
 
 def test_intervals_hold_the_score_and_shrink_to_it_when_all_agree():
     found = scored_clusters(clustered(PERFECT, PERFECT), resamples=50)
     mixed = scored_clusters(clustered(MIDDLING, MIDDLING), resamples=200)
 
-    assert found["interval"]["raw"]["task"]["f1"] == [1.0, 1.0]
-    low, high = mixed["interval"]["raw"]["task"]["f1"]
-    assert low < mixed["scores"]["raw"]["task"]["f1"][0] < high
-    assert len(mixed["resampled_f1"]["raw"]["task"]) == 200
+    assert found.interval["raw"]["task"]["f1"] == (1.0, 1.0)
+    low, high = mixed.interval["raw"]["task"]["f1"]
+    assert low < mixed.scores["raw"]["task"]["f1"][0] < high
+    assert len(mixed.resampled_f1["raw"]["task"]) == 200
 
 
 def test_a_label_of_nearly_every_prompt_is_left_out():
     found = scored(coded((TASK, 3.0)), identities={**IDENTITIES, "distribution_mapping": np.arange(len(TASK))})
 
-    assert set(found["scores"]["raw"]) == set(found["interval"]["tsne"]) == {"task", "distribution"}
+    assert set(found.scores["raw"]) == set(found.interval["tsne"]) == {"task", "distribution"}
 
 
 def test_too_few_prompts_for_the_perplexity_are_refused():

@@ -3,22 +3,21 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
-from taskclust.claims import CLAIMS, QUARANTINE
-from taskclust.claims.quarantine import Finding
-from taskclust.config import SPLITS, ConfigError
+from taskclust.config import ConfigError
 from taskclust.report import check_folder, verdict_rows, write_report
-from taskclust.report.figures import figures
-from taskclust.silent_points import SILENT_POINTS
-from tests.claims.records import dead_record, perfect_record, world
-from tests.report.test_tables import results
+from tests.experiments.alignment.test_statistics import table_2
+from tests.experiments.paper_tables.test_statistics import counted
+from tests.experiments.pretraining.test_statistics import tuned
+from tests.language_records import language_record
+from tests.records import dead_record, perfect_record, world
+from tests.report.test_tables import CLAIMS, of_models, results, with_known
 
-SIZES = [{"sizes": {"train": 7_275, "subset": 180, "validation": 315}}] * 5
-COUNTS = {"counts": {"32": 55_168, "256": 3_193_856, "768": 23_734_272, "2048": 201_711_616}}
+COUNTED = {"paper_tables": [counted(seed) for seed in range(5)]}
 FILES = {"verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "tables.md", "figures", "index.html"}
 FIGURES = {
     "merging",
@@ -32,10 +31,10 @@ FIGURES = {
 }
 
 
-def write(folder, profile="paper", made=None, scores=(), **changes):
-    """A report without figures unless there are scores: they take most of the time."""
-    settings = {"datasets": SIZES, "parameters": COUNTS, "command": "pytest benchmarks", **changes}
-    write_report(folder, profile, results(profile) if made is None else made, scores=scores, **settings)
+def write(folder, profile="paper", made=None, claims=CLAIMS, records=COUNTED, **changes):
+    """A report without figures unless there are records that have some: they take most of the time."""
+    settings = {"command": "pytest benchmarks", **changes}
+    write_report(folder, profile, results(profile) if made is None else made, claims, records, **settings)
     return (folder / "index.html").read_text()
 
 
@@ -67,7 +66,7 @@ def folders(tmp_path_factory):
     """A report of each scale; the one at paper scale with figures, which take their time."""
     parent = tmp_path_factory.mktemp("reports")
     write(parent / "smoke", "smoke", overrides="--seeds=5")
-    write(parent / "paper", "paper", scores=world(perfect_record))
+    write(parent / "paper", "paper", records={**COUNTED, "synthetic": world(perfect_record)})
     return {profile: parent / profile for profile in ("smoke", "paper")}
 
 
@@ -116,12 +115,11 @@ def test_page_is_small(folders):
     assert (folders["paper"] / "index.html").stat().st_size < 2_000_000
 
 
-def test_page_has_the_papers_sentences_and_what_it_leaves_open(page):
+def test_page_has_the_papers_sentences_and_names_the_page_of_what_it_leaves_open(page):
     for claim in CLAIMS.values():
         assert claim.sentence in page.text
-        assert claim.where in page.text
-    for point in SILENT_POINTS:
-        assert point.name in page.text
+        assert claim.place in page.text
+    assert "docs/silent-points.md" in page.text
 
 
 def test_page_says_its_scale_and_the_settings_that_differ(page, profile):
@@ -151,7 +149,7 @@ def test_verdicts_say_reproduced_at_paper_scale_alone(folder, profile):
 
 def test_the_formats_agree(folder, profile):
     made = results(profile)
-    expected = {(row["claim"], row["cell"]): row["verdict"] for row in verdict_rows(made)}
+    expected = {(row["claim"], row["cell"]): row["verdict"] for row in verdict_rows(made, CLAIMS)}
     plain = json.loads((folder / "verdicts.json").read_text())
     lines = [[part.strip() for part in line.split("|")] for line in (folder / "verdicts.md").read_text().splitlines()]
 
@@ -159,33 +157,105 @@ def test_the_formats_agree(folder, profile):
     assert {(x[1], x[2]): x[4] for x in lines if len(x) > 4 and x[1] in CLAIMS} == expected
     assert plain["results"] == [result.to_dict() for result in made]
     assert (plain["profile"], plain["command"]) == (profile, "pytest benchmarks")
-    assert plain["provenance"] == (perfect_record(0)["provenance"] if profile == "paper" else {})
+    # what is counted is the same anywhere, and says nothing of where
+    assert plain["provenance"] == (perfect_record(0).provenance if profile == "paper" else {})
 
 
 def test_records_of_several_machines_are_all_named(tmp_path):
-    records = [
-        {**perfect_record(n), "provenance": {"commit": "0123abc", "device": f"machine {n % 2}"}} for n in range(3)
-    ]
+    failed = tuned(none=[0.0, 0.5], failure="so that nothing is drawn")
+    records = [replace(failed, provenance={"commit": "0123abc", "device": f"machine {n % 2}"}) for n in range(3)]
 
-    page = write(tmp_path / "report", scores=records)
+    page = write(tmp_path / "report", records={"pretraining": records})
 
     assert "<tr><th>commit</th><td>0123abc</td></tr><tr><th>device</th><td>machine 0; machine 1</td></tr>" in page
 
 
 def test_report_without_records_has_no_figures_and_says_not_run(tmp_path):
-    page = write(tmp_path / "report", made=[], datasets=[], parameters=None)
+    page = write(tmp_path / "report", made=[], records={})
 
     assert "<img" not in page
-    assert page.count("not run") >= sum(len(c.cells) - len(c.paper_only) for c in CLAIMS.values())
+    assert page.count("not run") >= sum(len(c.cells) - len(c.paper_only) for c in CLAIMS.values() if not c.elsewhere)
     assert list((tmp_path / "report" / "figures").iterdir()) == []
+    assert json.loads((tmp_path / "report" / "verdicts.json").read_text())["provenance"] == {}
 
 
 def test_failed_seeds_are_not_drawn(tmp_path):
-    failed = [{**record, "failure": "loss is NaN"} for record in world(perfect_record)]
+    failed = [replace(record, failure="loss is NaN") for record in world(perfect_record)]
 
-    page = write(tmp_path / "report", scores=failed)
+    page = write(tmp_path / "report", records={"synthetic": failed})
 
     assert "<img" not in page
+
+
+def shown_figures(page):
+    """The figures' names in their order on the page."""
+    return [attributes["alt"] for tag, attributes in Page(page).tags if tag == "img"]
+
+
+def test_report_on_applications_shows_their_figures_beside_their_claims(tmp_path):
+    records = {"pretraining": [tuned(none=[0.0, 0.5])], "alignment": [table_2()]}
+
+    page = write(tmp_path / "report", made=[], records=records)
+
+    assert shown_figures(page) == ["figure-5a-pretraining-clusters", "figure-5b-pretraining-speedup", "forgetting"]
+    assert "Table 2: alignment" in page
+    assert "Figure 5b in numbers" in page
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A report on two language models."""
+    folder = tmp_path_factory.mktemp("models") / "llm"
+    records = {"natural_language": [language_record(), language_record(name="b-model", model=(0.3, 0.7))]}
+    write(folder, "llm", made=of_models(a_model=0.97, b_model=0.7), records=records)
+    return folder
+
+
+def test_report_on_language_models_holds_verdicts_table_and_figures(models):
+    verdicts = (models / "verdicts.md").read_text()
+
+    assert "a-model: task" in verdicts
+    assert "holds (this model)" in verdicts
+    assert "not run" not in verdicts
+    assert "LLaMa-13B (paper)" in (models / "tables.md").read_text()
+    names = {f"language-{kind}-{model}" for kind in ("layers", "clusters") for model in ("a-model", "b-model")}
+    assert {path.stem for path in (models / "figures").iterdir()} == names
+
+
+def test_every_models_figures_stand_beside_the_claim_in_its_patterns_order(models):
+    assert shown_figures((models / "index.html").read_text()) == [
+        "language-layers-a-model",
+        "language-layers-b-model",
+        "language-clusters-a-model",
+        "language-clusters-b-model",
+    ]
+
+
+def test_figures_that_no_pattern_fits_are_in_the_folder_and_not_on_the_page(tmp_path):
+    claim = replace(CLAIMS["open-llm-clusters"], figures=("language-clusters-*", "language-layers-b-model", "figure-*"))
+    records = {"natural_language": [language_record(), language_record(name="b-model")]}
+
+    page = write(tmp_path / "llm", "llm", made=of_models(a_model=0.97), claims={claim.id: claim}, records=records)
+
+    assert shown_figures(page) == ["language-clusters-a-model", "language-clusters-b-model", "language-layers-b-model"]
+    assert (tmp_path / "llm" / "figures" / "language-layers-a-model.png").exists()
+
+
+def test_only_the_claims_given_are_on_the_page(tmp_path):
+    claims = {name: CLAIMS[name] for name in ("knn-accuracy", "knn-percentage")}
+
+    page = write(tmp_path / "report", claims=claims)
+
+    assert re.findall(r'<h3 id="(.+?)">', page) == list(claims)
+
+
+def test_smoke_page_says_what_is_asserted_and_why_it_has_the_power(folders):
+    smoke, paper = (Page((folders[name] / "index.html").read_text()).text for name in ("smoke", "paper"))
+
+    for claim in CLAIMS.values():
+        said = f"At smoke scale asserted: {claim.smoke_asserts}. Power: {claim.smoke_power}."
+        assert said in smoke
+    assert "At smoke scale asserted" not in paper
 
 
 def test_report_is_replaced_as_a_whole(tmp_path):
@@ -199,11 +269,24 @@ def test_report_is_replaced_as_a_whole(tmp_path):
     assert json.loads((tmp_path / "report" / "verdicts.json").read_text())["profile"] == "smoke"
 
 
+def test_what_is_not_of_the_report_stays_beside_it_a_store_too(tmp_path):
+    write(tmp_path / "report")
+    (tmp_path / "report" / "notes.md").write_text("mine")
+    record = tmp_path / "report" / "store" / "synthetic" / "key" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+
+    write(tmp_path / "report", "smoke")
+
+    assert (tmp_path / "report" / "notes.md").read_text() == "mine"
+    assert record.read_text() == "{}"
+
+
 def test_a_report_that_cannot_be_made_leaves_the_old_one(tmp_path):
     before = write(tmp_path / "report")
 
     with pytest.raises(KeyError):
-        write(tmp_path / "report", "smoke", scores=[{"failure": None, "provenance": {}}])
+        write(tmp_path / "report", "smoke", records={"synthetic": [replace(perfect_record(0), by_mapping={})]})
 
     assert (tmp_path / "report" / "index.html").read_text() == before
 
@@ -217,14 +300,23 @@ def test_what_a_broken_run_left_behind_is_no_part_of_the_next_report(tmp_path):
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
 
 
-def test_a_quarantined_finding_is_visible(tmp_path, monkeypatch):
-    monkeypatch.setitem(QUARANTINE, ("paper-32", "knn-accuracy", "validation"), Finding("too low", "reports/paper"))
+def test_a_known_failure_is_visible(tmp_path):
+    claims = with_known("knn-accuracy", "paper-32", "validation")
 
-    page = write(tmp_path / "report", made=results("paper", dead_record, "paper-32"))
+    page = write(tmp_path / "report", made=results("paper", dead_record, "paper-32"), claims=claims)
 
     for text in (page, *((tmp_path / "report" / f"verdicts.{kind}").read_text() for kind in ("md", "csv"))):
         assert text.count("not reproduced (known finding)") == 1
     assert "<td>too low</td><td>reports/paper</td>" in page
+
+
+def test_a_known_failure_of_another_scale_is_no_finding(tmp_path):
+    claims = with_known("knn-accuracy", "paper-32", "validation")
+
+    page = write(tmp_path / "report", made=results("paper", dead_record, "paper-2048"), claims=claims)
+
+    assert "<h2>Findings</h2>" not in page
+    assert "too low" not in page
 
 
 @pytest.mark.parametrize("setting", ["command", "overrides"])
@@ -236,10 +328,9 @@ def test_text_is_escaped(tmp_path, setting):
 
 
 def test_provenance_and_checks_are_escaped(tmp_path):
-    record = {**perfect_record(0), "failure": "diverged", "provenance": {"<b>": "<i>"}}
-    made = results("paper")
+    record = replace(tuned(none=[0.0, 0.5], failure="so that nothing is drawn"), provenance={"<b>": "<i>"})
 
-    page = write(tmp_path / "report", made=made, scores=[record])
+    page = write(tmp_path / "report", records={"pretraining": [record]})
 
     assert "<b>" not in page
     assert "<i>" not in page
@@ -265,28 +356,3 @@ def test_a_new_or_empty_folder_or_an_earlier_report_may_be_replaced(tmp_path):
     check_folder(tmp_path)
     (tmp_path / "verdicts.json").write_text("{}")
     check_folder(tmp_path)
-
-
-def test_components_are_drawn_of_the_splits_that_every_record_has():
-    records = world(perfect_record)
-    del records[1]["components"]["subset"]
-
-    drawn = figures(records)["components"]
-
-    assert [axis.get_title() for axis in drawn.axes] == ["Top layer, validation set"]
-
-
-def test_codes_taken_out_are_drawn_where_every_record_has_them():
-    records = world(perfect_record)
-    for seed, record in enumerate(records):
-        curves = {"nothing": 0.3, "input": 0.6 + 0.1 * seed}
-        record["f1_without"] = {
-            split: {name: [f1] * len(record["epochs"]["raw"]) for name, f1 in curves.items()} for split in SPLITS
-        }
-
-    axis = figures(records)["codes-taken-out"].axes[0]
-
-    assert [line.get_label() for line in axis.lines] == ["as it is", "without input"]
-    assert axis.lines[1].get_ydata()[-1] == pytest.approx(np.mean([0.6 + 0.1 * seed for seed in range(len(records))]))
-    del records[0]["f1_without"]
-    assert "codes-taken-out" not in figures(records)

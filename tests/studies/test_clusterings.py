@@ -1,6 +1,7 @@
 """Other clustering algorithms on the embeddings of records: they find what is there, and only that."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,24 +9,34 @@ import torch
 
 from studies import clusterings
 from studies.algorithms import ALGORITHMS, majority_scores, task_f1
-from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
+from taskclust.config import ConfigError, DataConfig, ModelConfig, ProbeConfig, TrainingConfig
 from taskclust.data import generate
+from taskclust.exchange import read_record
+from taskclust.store import encode
+from tests.records import perfect_record
 
 TASKS = np.repeat([0, 1, 2], 15)
 APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(size=(45, 3))
-DEFAULTS = {"data": to_dict(DataConfig()), "probe": to_dict(ProbeConfig())}
+NAME = "synthetic-width-32-seed-0-0123456789abcdef0123.json"
 
 
-def record(seed, points, norm="after", *, tied=False, precision="float32"):
-    model = {"width": 32, "norm": norm, "tied_head": tied, "dropout_at": ["attention"]}
+def record(seed, points, norm="after", *, tied=False, precision="float32", **changes):
     untrained = np.random.default_rng(4).normal(size=points.shape)
-    part = {"top_embedding": [untrained.tolist(), points.tolist()]}
-    return {
-        "failure": None,
-        "config": {"seed": seed, "model": model, "training": {"epochs": 2, "precision": precision}, **DEFAULTS},
-        "scores": {"validation": part, "subset": part},
-        "identities": {"validation": {"task": TASKS.tolist()}, "subset": {"task": TASKS[::-1].tolist()}},
+    found = perfect_record(seed)
+    part = replace(found.scores["validation"], top_embedding=np.stack([untrained, points]))
+    model = ModelConfig(width=32, norm=norm, tied_head=tied)
+    config = replace(found.config, model=model, training=TrainingConfig(precision=precision), **changes)
+    identities = {
+        name: replace(found.identities[name], task=tasks)
+        for name, tasks in (("validation", TASKS), ("subset", TASKS[::-1]))
     }
+    return replace(found, config=config, scores={"validation": part, "subset": part}, identities=identities)
+
+
+def kept(folder, made):
+    """A file of the record."""
+    (folder / NAME).write_bytes(encode(made))
+    return folder / NAME
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -51,6 +62,16 @@ def test_models_that_differ_are_rows_of_their_own():
     rows = clusterings.clustering_rows([record(0, APART), record(0, APART, tied=True)])
 
     assert [(row["head"], row["seeds"]) for row in rows] == [("its own", 1)] * 2 + [("tied", 1)] * 2
+
+
+def test_records_kept_before_an_option_was_added_stand_with_those_after(tmp_path):
+    plain = json.loads(encode(record(0, APART)))
+    del plain["config"]["model"]["architecture"]
+    (tmp_path / NAME).write_text(json.dumps(plain))
+
+    rows = clusterings.clustering_rows([read_record(tmp_path / NAME), record(1, APART)])
+
+    assert [row["seeds"] for row in rows] == [2, 2]
 
 
 def test_seeds_of_either_precision_stand_together_and_one_seed_counts_once():
@@ -100,16 +121,15 @@ def test_bags_are_those_of_the_seeds_data_set(monkeypatch):
 
     monkeypatch.setattr(clusterings, "embedded_bag", embedded)
 
-    clusterings.embedded_bags(3)
+    clusterings.embedded_bags(3, ProbeConfig())
 
     for split in ("validation", "subset"):
         assert np.array_equal(seen[split], generate(DataConfig(), 3).splits[split].instructions)
 
 
 def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(clusterings, "embedded_bags", lambda _: {"validation": APART, "subset": APART})
-    path, to = tmp_path / "record.json", tmp_path / "table.md"
-    path.write_text(json.dumps(record(0, APART)))
+    monkeypatch.setattr(clusterings, "embedded_bags", lambda *_: {"validation": APART, "subset": APART})
+    path, to = kept(tmp_path, record(0, APART)), tmp_path / "table.md"
 
     clusterings.main(str(to), str(path))
 
@@ -119,20 +139,24 @@ def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
     assert "clusters a task" in text
 
 
-@pytest.mark.parametrize(("name", "field"), [("data", "n_tasks"), ("probe", "perplexity")])
-def test_records_of_other_data_or_another_probe_have_no_bag_here(tmp_path, name, field):
-    other = record(0, APART)
-    other["config"] = {**other["config"], name: {**DEFAULTS[name], field: 20}}
-    path = tmp_path / "other.json"
-    path.write_text(json.dumps(other))
+def test_records_of_other_data_have_no_bag_here(tmp_path):
+    path = kept(tmp_path, record(0, APART, data=DataConfig(n_mappings=4)))
 
-    with pytest.raises(ConfigError, match=rf"other.json: {name}.{field}=20: .* leave the record out"):
+    with pytest.raises(ConfigError, match=r"data\.n_mappings=4: .* 5; leave the record out"):
         clusterings.main(str(tmp_path / "table.md"), str(path))
 
 
-def test_a_training_that_failed_has_no_end_to_cluster(tmp_path):
-    path = tmp_path / "failed.json"
-    path.write_text(json.dumps({**record(0, APART), "failure": "the loss is no number"}))
+def test_records_probed_otherwise_than_the_first_have_no_bag_here(tmp_path):
+    first = kept(tmp_path, record(0, APART))
+    (tmp_path / "other").mkdir()
+    other = kept(tmp_path / "other", record(1, APART, probe=ProbeConfig(perplexity=20)))
 
-    with pytest.raises(ConfigError, match=r"failed.json: failure='the loss is no number'"):
+    with pytest.raises(ConfigError, match=r"probe\.perplexity=20.* 10.0; leave the record out"):
+        clusterings.main(str(tmp_path / "table.md"), str(first), str(other))
+
+
+def test_a_training_that_failed_has_no_end_to_cluster(tmp_path):
+    path = kept(tmp_path, replace(record(0, APART), failure="the loss became nan"))
+
+    with pytest.raises(ConfigError, match="failure='the loss became nan'"):
         clusterings.main(str(tmp_path / "table.md"), str(path))

@@ -1,17 +1,26 @@
 """Planted codes have the shares they were given, and k-means finds tasks once the task's is large enough."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from studies import planted
 from studies import planted_report as report
-from taskclust.config import ConfigError, DataConfig, ProbeConfig, to_dict
+from taskclust.config import ConfigError, DataConfig, ProbeConfig
 from taskclust.data import generate
 from taskclust.probes.components import instance_identities, variance_components
+from taskclust.store import encode
+from tests.records import perfect_record
 
 SHARES = {"task": 0.1, "distribution": 0.3, "input": 0.3, "output": 0.1, "instance": 0.2}
+
+
+def made(shares, **changes):
+    """A record whose validation set's states are of these codes at the end."""
+    found = perfect_record(0)
+    components = {"validation": {name: np.array([[0.0, share]]) for name, share in shares.items()}}
+    return replace(found, components=components, config=replace(found.config, **changes))
 
 
 def test_planted_states_have_the_shares_asked_for():
@@ -33,10 +42,7 @@ def test_another_task_share_leaves_the_others_in_proportion():
 
 
 def test_measured_shares_are_means_without_what_is_below_nothing():
-    records = [
-        {"components": {"validation": {"task": [[0.0, t]], "input": [[0.0, 0.6]], "instance": [[0.0, i]]}}}
-        for t, i in ((0.2, -0.1), (0.4, -0.2))
-    ]
+    records = [made({"task": t, "input": 0.6, "instance": i}) for t, i in ((0.2, -0.1), (0.4, -0.2))]
 
     assert planted.measured_shares(records, "validation") == pytest.approx(
         {"task": 1 / 3, "input": 2 / 3, "instance": 0}
@@ -56,17 +62,16 @@ def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without(monk
 
 def test_a_table_and_a_figure_are_written_and_other_data_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(planted, "task_f1", lambda *_: np.zeros((1, len(planted.TASK_SHARES), 2)))
-    components = {"validation": {name: [[share]] for name, share in SHARES.items()}}
-    for name, data in (("paper", DataConfig()), ("other", DataConfig(n_mappings=4))):
-        config = {"data": to_dict(data), "seed": 0}
-        (tmp_path / f"{name}.json").write_text(json.dumps({"config": config, "components": components}))
+    paper, other = (tmp_path / f"synthetic-{name}-0123456789abcdef0123.json" for name in ("paper", "other"))
+    paper.write_bytes(encode(made(SHARES)))
+    other.write_bytes(encode(made(SHARES, data=DataConfig(n_mappings=4))))
 
-    planted.main([str(tmp_path / "out.json"), str(tmp_path / "paper.json")])
+    planted.main([str(tmp_path / "out.json"), str(paper)])
     report.main(str(tmp_path / "out.json"))
 
     text = (tmp_path / "out.md").read_text()
     assert "0.10 measured" in text
     assert "validation: task 0.10, distribution 0.30" in text
     assert (tmp_path / "out.png").stat().st_size > 1000
-    with pytest.raises(ConfigError, match=r"other.json'?: it is of other data"):
-        planted.main([str(tmp_path / "out.json"), str(tmp_path / "other.json")])
+    with pytest.raises(ConfigError, match=r"other-\w+.json'?: it is of other data"):
+        planted.main([str(tmp_path / "out.json"), str(other)])

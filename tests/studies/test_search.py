@@ -13,14 +13,15 @@ import torch
 from studies import search
 from taskclust.config import ExperimentConfig, digest
 from taskclust.data import generate
-from taskclust.models import Decoder
+from taskclust.models.decoder import Decoder
 from taskclust.probes.components import instruction_identities
 from taskclust.probes.hidden import hidden_states
 from taskclust.probes.kmeans import kmeans
 from taskclust.probes.metrics import contingency, matched_f1_score
 from taskclust.profiles import vary
-from taskclust.runs import Runner, Store
-from tests.runs.test_probing import DATA, MODEL, PROBE
+from taskclust.runner import Runner
+from taskclust.store import Store
+from tests.experiments.synthetic.test_probing import DATA, MODEL, PROBE
 
 
 @pytest.mark.parametrize("width", [128, 256])
@@ -63,16 +64,16 @@ def tiny(monkeypatch):
 def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(tiny, tmp_path):
     row = search.run_one(tmp_path, {"model.norm": "before"}, 100)
 
-    record = Runner(Store(tmp_path)).scores(vary(replace(tiny, seed=100), {"model.norm": "before"}))
+    record = Runner(Store(tmp_path)).record("synthetic", vary(replace(tiny, seed=100), {"model.norm": "before"}))
     assert json.loads(json.dumps(row)) == row
-    assert row["best_epoch"] == record["best_epoch"]
-    assert row["accuracy"]["validation"] == [round(h["validation_accuracy"], 3) for h in record["history"]]
+    assert row["best_epoch"] == record.best_epoch
+    assert row["accuracy"]["validation"] == record.history["validation_accuracy"].round(3).tolist()
     for split in ("validation", "subset"):
-        expected = record["scores"][split]["tsne"]["task"]["f1"]
-        assert row[split]["tsne"] == [[round(v, 3) for v in layer] for layer in expected]
-        assert row["bag"][split] == round(record["bag_of_symbols"][split]["tsne"]["task"]["f1"][0], 3)
+        expected = record.scores[split].tsne["task"]["f1"]
+        assert row[split]["tsne"] == [[round(v, 3) for v in layer] for layer in expected.tolist()]
+        assert row["bag"][split] == round(float(record.bag_of_symbols[split].tsne["task"]["f1"][0]), 3)
     late = row["by_mapping"]["subset"]["f1"]["states"][-1]
-    assert late == round(record["by_mapping"]["subset"]["f1"]["states"][-1], 3)
+    assert late == round(float(record.by_mapping["subset"]["f1"].states[-1]), 3)
     assert set(row["without"]["subset"]) == {"input", "output", "input and output", "distribution"}
     assert all(0 < f1 <= 1 for found in row["without"].values() for both in found.values() for f1 in both)
     assert set(row["without_untrained"]) == {"validation", "subset"}

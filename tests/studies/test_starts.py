@@ -1,16 +1,21 @@
 """The deviation of starts is read off the range of three, and their part of the variance off the seeds'."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from studies.starts import RANGE_OF_THREE, deviation_of_starts, rows
 from taskclust.config import LABELS, SPLITS
+from taskclust.probes.scores import ClusterScores
+from tests.records import perfect_record
 
 
 def record(end, spread):
-    table = {"f1": [[0.1, end]] * 3, "f1_low": [[0.1, end - spread / 2]] * 3, "f1_high": [[0.1, end + spread / 2]] * 3}
-    config = {"data": {}, "model": {"width": 256, "norm": "after"}}
-    return {"config": config, "scores": {split: {"tsne": dict.fromkeys(LABELS, table)} for split in SPLITS}}
+    ends = {"f1": end, "f1_low": end - spread / 2, "f1_high": end + spread / 2}
+    table = {name: np.array([[0.1, value]] * 3) for name, value in ends.items()}
+    found = perfect_record(0)
+    return replace(found, scores={split: ClusterScores(raw={}, tsne=dict.fromkeys(LABELS, table)) for split in SPLITS})
 
 
 def test_three_normal_values_range_over_so_many_deviations():

@@ -1,0 +1,168 @@
+"""From records to verdicts: every check of a claim's cell, beside its negative control."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from taskclust.claims.claim import Check, Claim, ProfileName, ResampledCheck, Statistic
+from taskclust.claims.criteria import Verdict, interval
+
+_WORDS = {"reproduced": "holds", "not reproduced": "fails", "inconclusive": "unclear"}
+_SCOPES = {"smoke": "smoke", "llm": "this model"}
+
+
+def shown(verdict: Verdict | None, profile: str) -> str:
+    """The verdict in words: what holds at smoke scale, or of a model the paper does not name, reproduces nothing."""
+    if verdict is None:
+        return "not asserted"
+    return f"{_WORDS[verdict]} ({_SCOPES[profile]})" if profile in _SCOPES else verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check. ``verdict`` is None where the profile asserts nothing of it."""
+
+    name: str
+    values: list[float]  # one a seed
+    mean: float
+    low: float | None  # 95 % interval: of the mean over seeds, or over resamples; None for one seed
+    high: float | None
+    criterion: str
+    source: str
+    reason: str
+    null_name: str
+    null_mean: float
+    null_fails: bool
+    verdict: Verdict | None
+
+    def explain(self, profile: str) -> str:
+        """The check in a line."""
+        band = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
+        null = f"null {self.null_mean:.3g} ({self.null_name})" + ("" if self.null_fails else ", which passes too")
+        return f"{self.name}: {self.mean:.3g}{band}, criterion {self.criterion}; {null}: {shown(self.verdict, profile)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """The verdict of one claim in one cell at one scale."""
+
+    claim: str
+    cell: str
+    profile: str
+    seeds: list[int]
+    failures: list[str]
+    checks: list[CheckResult]
+    verdict: Verdict
+    scale: str  # what a known failure is known at, see :class:`taskclust.profiles.Profile`
+
+    def explain(self) -> str:
+        """Everything a reader of a failed test needs."""
+        verdict = shown(self.verdict, self.profile)
+        lines = [f"{self.claim}[{self.cell}] at {self.scale} scale, seeds {self.seeds}: {verdict}"]
+        return "\n  ".join([*lines, *(check.explain(self.profile) for check in self.checks), *self.failures])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON, the verdicts in words."""
+        plain = asdict(self)
+        for part in (plain, *plain["checks"]):
+            part["verdict"] = shown(part["verdict"], self.profile)
+        return plain
+
+
+def judge(
+    claim: Claim,
+    cell: str,
+    records: Sequence[Any],
+    profile: ProfileName,
+    scale: str | None = None,
+    subject: str = "",
+) -> CellResult:
+    """Decide one cell of a claim from one record a seed.
+
+    The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check whose
+    null meets the same criterion shows nothing and is inconclusive, as is a cell of which nothing is asserted.
+
+    Args:
+        claim: to decide.
+        cell: of its cells.
+        records: with ``failure`` and ``config.seed``.
+        profile: the scale's name.
+        scale: with its width and changes, "paper-768"; the profile's name by default.
+        subject: whose records they are, where there are several.
+    """
+    checks = [_decide(check, records, profile) for check in claim.cells[cell]]
+    verdicts = {check.verdict for check in checks}
+    verdict: Verdict = "reproduced"
+    if "not reproduced" in verdicts:
+        verdict = "not reproduced"
+    elif "inconclusive" in verdicts or verdicts == {None}:
+        verdict = "inconclusive"
+    seeds = [record.config.seed for record in records]
+    failures = [f"seed {s}: {r.failure}" for s, r in zip(seeds, records, strict=True) if r.failure]
+    name = f"{subject}: {cell}" if subject else cell
+    return CellResult(claim.id, name, profile, seeds, failures, checks, verdict, scale or profile)
+
+
+def _decide(check: Check | ResampledCheck, records: Sequence[Any], profile: ProfileName) -> CheckResult:
+    if isinstance(check, ResampledCheck):
+        (record,) = records
+        return _decide_by_resamples(check, record)
+    return _decide_over_seeds(check, records, profile)
+
+
+def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileName) -> CheckResult:
+    values = [_read(check.statistic, record, check.worst) for record in records]
+    # the worst value would make a null fail, in the claim's favour
+    nulls = [check.null(record) for record in records if not record.failure] or [check.worst]
+    criterion = check.criterion(profile)
+    low, high = interval(values) if len(values) > 1 else (None, None)
+    verdict: Verdict | None = None
+    null_fails = True
+    if criterion is not None:
+        verdict = criterion.judge(values)
+        null_fails = criterion.judge(nulls) != "reproduced"
+        if verdict == "reproduced" and not null_fails:
+            verdict = "inconclusive"
+    return CheckResult(
+        name=check.name,
+        values=values,
+        mean=float(np.mean(values)),
+        low=low,
+        high=high,
+        criterion=str(criterion or check.paper),
+        source=check.source,
+        reason=check.reason,
+        null_name=check.null_name,
+        null_mean=float(np.mean(nulls)),
+        null_fails=null_fails,
+        verdict=verdict,
+    )
+
+
+def _read(statistic: Statistic, record: Any, worst: float) -> float:
+    """The seed's value; the worst one where training failed."""
+    return worst if record.failure else statistic(record)
+
+
+def _decide_by_resamples(check: ResampledCheck, record: Any) -> CheckResult:
+    point, *draws = map(float, check.draws(record))
+    null_point, *null_draws = map(float, check.null(record))
+    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
+    verdict = check.criterion.decide(low, high) if check.is_asserted(record) else None
+    null_fails = check.criterion.decide(*np.percentile(null_draws, (2.5, 97.5)).tolist()) != "reproduced"
+    return CheckResult(
+        name=check.name,
+        values=[point],
+        mean=point,
+        low=low,
+        high=high,
+        criterion=str(check.criterion),
+        source=check.source,
+        reason=check.reason,
+        null_name=check.null_name,
+        null_mean=null_point,
+        null_fails=null_fails,
+        verdict="inconclusive" if verdict == "reproduced" and not null_fails else verdict,
+    )

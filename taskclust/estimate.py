@@ -1,0 +1,93 @@
+"""What runs would cost before they are started: hours and disk, from a matrix product timed now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from taskclust import experiments
+from taskclust.config import DataConfig, ExperimentConfig
+from taskclust.data import generate
+from taskclust.models.precision import matmul_flops
+from taskclust.models.registry import count_parameters
+from taskclust.runner import Runner
+
+#: Share of the timed product's speed that a training step reaches at width 768 on a CPU (bfloat16: .2 with AMX, .45
+#: with AVX512-BF16), and the seconds of one step that hang on no width. An estimate is good to a factor of two.
+_EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.3, "float32": 0.5}, 0.015
+#: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
+_TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The expected cost of one run; nothing where its record is stored, None where it is not known."""
+
+    name: str
+    hours: float | None
+    gigabytes: float | None
+    is_stored: bool | None
+
+    def row(self) -> dict[str, str]:
+        """As a row of a table."""
+        return {
+            "run": self.name,
+            "estimated minutes": "–" if self.hours is None else f"{self.hours * 60:.0f}",
+            "disk (MB)": "–" if self.gigabytes is None else f"{self.gigabytes * 1e3:.0f}",
+            "stored": "–" if self.is_stored is None else "yes" if self.is_stored else "no",
+        }
+
+
+def estimate(runner: Runner, experiment: str, configs: Sequence[Any]) -> list[Estimate]:
+    """The cost of each run of an experiment, on one core or on the GPU; of one that takes seconds, nothing."""
+    if not hasattr(experiments.part(experiment, "config"), "stages"):
+        return []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the product is that of one core
+    try:
+        return [_one(runner, experiment, config) for config in configs]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _one(runner: Runner, experiment: str, config: Any) -> Estimate:
+    module = experiments.part(experiment, "config")
+    if not module.stages(config):
+        return Estimate(f"{experiment} {module.title(config)}", None, None, None)
+    name = f"{experiment} width {config.model.width} seed {config.seed}"
+    if runner.is_stored(experiment, config):
+        return Estimate(name, 0.0, 0.0, is_stored=True)
+    stages = module.stages(runner.resolve(experiment, config))
+    hours, gigabytes = zip(*(_stage(runner, stage) for stage in stages), strict=True)
+    return Estimate(name, sum(hours), sum(gigabytes), is_stored=False)
+
+
+@cache
+def _sizes(data: DataConfig) -> tuple[int, int, int]:
+    """Tokens and instructions of the training set, and pairs of points embedded; of one seed, as others are alike."""
+    splits = generate(data, seed=0).splits
+    train, embedded = splits["train"], (splits["validation"], splits["subset"])
+    tokens = int(train.lengths.sum()) + train.n_instances
+    return tokens, len(train.lengths), sum(split.n_instances**2 for split in embedded)
+
+
+def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
+    """Hours and gigabytes of one training and the probes of its checkpoints."""
+    tokens, instructions, pairs = _sizes(config.data)
+    parameters = count_parameters(config.data, config.model)
+    precision = config.training.precision
+    low = precision == "bfloat16"
+    speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY[precision]
+    steps = -(-instructions // config.training.batch_instructions)
+    training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
+    checkpoints = len(config.training.checkpoints) + 1
+    embedded = 3 if config.probe.tsne_at == "few" else checkpoints
+    iterations = config.probe.tsne_restarts * config.probe.iterations
+    problems = embedded * (config.model.layers + 1)
+    probing = (
+        problems * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * tokens / speed
+    )
+    size = parameters * (2 if low else 4) * checkpoints
+    return (training + probing) / 3600, size / 1e9

@@ -1,0 +1,126 @@
+"""Carry records between machines as single files, to commit beside a report and to go on from elsewhere.
+
+``python -m taskclust.exchange save .taskclust reports/records`` writes every record of the store to a file of the
+folder; ``... load .taskclust reports/records`` puts the folder's into the store, where a run finds them as its own.
+Files are JSON, compressed, the same bytes for the same record. Checkpoints stay behind.
+"""
+
+import argparse
+import lzma
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from taskclust import experiments
+from taskclust.config import ConfigError, require
+from taskclust.runner import Runner
+from taskclust.store import RecordError, Store, StoreError, decode, encode
+
+_NAME = re.compile(r"([a-z_]+)-.*-([0-9a-f]{20})\.json(\.xz)?")
+#: What kinds of record were called in files written before version 0.2.
+_FORMER = {"scores": "synthetic", "language": "natural_language"}
+
+
+def save(store: Store, folder: Path) -> list[Path]:
+    """Write the store's records to ``folder``, e.g. ``synthetic-width-768-seed-0-<key>.json.xz``; return the files.
+
+    Raises:
+        ConfigError: the store holds no record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for kind in experiments.names():
+        for found in sorted((store.root / kind).glob("[!.]*")):
+            with store.lock(kind, found.name):
+                whole = store.find(kind, found.name)
+                if whole is not None:
+                    record = _read(whole / "record.json", kind)
+                    files.append(folder / f"{kind}-{_label(record)}-{found.name}.json.xz")
+                    files[-1].write_bytes(lzma.compress(encode(record)))
+    require(bool(files), "store", str(store.root), "it holds no record; is it the one that you ran with?")
+    return files
+
+
+def load(store: Store, folder: Path) -> list[Path]:
+    """Put every record of ``folder`` into the store; one that is there already is left alone. Return their places.
+
+    Raises:
+        ConfigError: the folder holds no record, or one whose name is not of its content.
+        RecordError: a file holds no record of its kind.
+    """
+    found = [(file, match) for file in sorted(folder.glob("*")) if (match := _NAME.fullmatch(file.name))]
+    kinds = {file: _FORMER.get(match[1], match[1]) for file, match in found}
+    named = [(file, kinds[file], match[2]) for file, match in found if kinds[file] in experiments.names()]
+    require(bool(named), "folder", str(folder), "it holds no record; write some with save")
+    runner = Runner(store)
+    wanted = [(kind, *_checked(file, kind, key, runner)) for file, kind, key in named]  # refuse before any is put
+    return [store.obtain(kind, key, _writer(encode(record))) for kind, key, record in wanted]
+
+
+def _writer(content: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "record.json").write_bytes(content)
+
+    return write
+
+
+def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]:
+    """The key and the record of a file.
+
+    The key is made again from the record, so that a file under a wrong name does not answer for another run; a language
+    model's is of weights that are not in the record, and is taken from the name.
+    """
+    record, form = _read(file, kind), experiments.part(kind, "record")
+    if not hasattr(form, "answers"):
+        return key, record
+    own = experiments.part(kind, "run").key(form.answers(record), runner)
+    is_former = file.suffix == ".json"  # keys were made otherwise then
+    require(own == key or is_former, "file", str(file), f"its record has the key {own}; was it renamed or changed?")
+    return own, record
+
+
+def read_record(file: Path) -> Any:
+    """The record of a file that :func:`save` wrote.
+
+    Raises:
+        ConfigError: its name is not of a record.
+        RecordError: it holds none.
+    """
+    match = _NAME.fullmatch(file.name)
+    kind = match and _FORMER.get(match[1], match[1])
+    require(kind in experiments.names(), "file", str(file), "it is not named as a record is; see save")
+    return _read(file, str(kind))
+
+
+def _read(file: Path, kind: str) -> Any:
+    content = file.read_bytes()
+    form = experiments.part(kind, "record")
+    try:
+        return decode(lzma.decompress(content) if file.suffix == ".xz" else content, form.Record, form.upgrade)
+    except (lzma.LZMAError, RecordError) as error:
+        raise RecordError(f"{file}: {error}") from error
+
+
+def _label(record: Any) -> str:
+    config = record.config
+    model = f"width-{config.model.width}" if hasattr(config, "model") else Path(config.source).name or "bundled"
+    return f"{model}-seed-{config.seed}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("save", "load"))
+    parser.add_argument("store", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        for path in {"save": save, "load": load}[options.verb](Store(options.store), options.folder):
+            print(path)  # noqa: T201
+    except (ConfigError, RecordError, StoreError) as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Alignment with a switch network (§4.2)."""

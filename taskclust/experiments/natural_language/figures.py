@@ -1,0 +1,53 @@
+"""Of each language model: its scores over layers, and the picture of its best layer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from taskclust.drawing import NAMES, finish, grid
+from taskclust.experiments.natural_language.record import Record
+
+
+def figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """By file name; empty without records."""
+    made = {}
+    for record in records:
+        made[f"language-layers-{record.name}"] = over_layers(record)
+        made[f"language-clusters-{record.name}"] = picture(record)
+    return made
+
+
+def over_layers(record: Record) -> Figure:
+    """F1, ARI and AMI over layers by each identity; solid after t-SNE, dotted without, dashed the nulls' F1."""
+    table, twin = record.model.scores, record.nulls["twin"]
+    figure, axes = grid(1, len(table["raw"]))
+    for axis, label in zip(axes[0], table["raw"], strict=True):
+        for metric, color in (("f1", "tab:blue"), ("ari", "tab:green"), ("ami", "tab:orange")):
+            axis.plot(table["tsne"][label][metric], color=color, label=NAMES[metric])
+            axis.plot(table["raw"][label][metric], ":", color=color)
+        axis.plot(twin.layers, twin.scores["tsne"][label]["f1"], "--", color="grey", label="F1, random twin")
+        bag = record.nulls["bag"].scores["tsne"][label]["f1"][0]
+        axis.axhline(bag, color="black", linestyle="--", linewidth=0.8, label="F1, bag of tokens")
+        axis.set(title=NAMES[label], ylim=(-0.02, 1.02))
+    title = f"{record.name}, {record.prompts:,} prompts; solid: after t-SNE, dotted: without"
+    return finish(figure, axes, title, x="layer")
+
+
+def picture(record: Record) -> Figure:
+    """The best layer after t-SNE, colored by category and by task."""
+    points, layer = record.model.embedding, record.model.best_layer["tsne"]
+    assert points is not None  # of the model, not of a null
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.subplots(1, 2, subplot_kw={"projection": "3d"})
+    for axis, (label, title) in zip(axes, (("task", "category"), ("distribution", "task")), strict=True):
+        of = record.identities[label]
+        for number, color in zip(np.unique(of), colormaps["tab20"](np.linspace(0, 1, of.max() + 1)), strict=True):
+            name = record.names[label][number]
+            axis.scatter(*points[of == number].T, color=color, s=3, alpha=0.5, label=name)
+        axis.set_title(f"by {title}")
+        axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
+        axis.legend(fontsize=6, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(f"{record.name}, layer {layer} after t-SNE", fontsize=10)
+    return figure

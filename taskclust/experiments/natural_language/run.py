@@ -1,0 +1,229 @@
+"""The natural-language setting on one model: its states, its nulls, and how they were read (§3.4)."""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.utils import cached_file
+
+from taskclust.config import ConfigError, LanguageConfig, ProbeConfig, digest
+from taskclust.data.natural import Prompt, identities, natural_tasks
+from taskclust.data.natural import prompts as instances
+from taskclust.experiments.natural_language.record import Architecture, Record, Sharing
+from taskclust.models.language import (
+    LanguageModel,
+    bundled_gguf,
+    convert_gguf,
+    last_states,
+    open_language_model,
+    random_twin,
+    split_words,
+    tokenize,
+)
+from taskclust.probes.prompts import Labels, bag_of_tokens, probe_layer, score_layers
+from taskclust.probes.scores import LayerClusters
+from taskclust.runner import Runner
+from taskclust.store.codec import decode, encode
+from taskclust.store.folders import Store
+from taskclust.store.provenance import provenance
+
+#: Raised by hand when the code changes what it computes; part of every key.
+VERSION = 1
+#: Relative to a layer's largest state, what two ways of reading may differ by.
+ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
+
+
+def key(config: LanguageConfig, runner: Runner) -> str:
+    """The key of a configuration's record: of the model's content, not of where it lies.
+
+    Raises:
+        ConfigError: the model is not found.
+    """
+    held = locate(config.source, runner.store)[1]
+    return digest(VERSION, held, runner.device, replace(config, source=""), *natural_tasks())
+
+
+def run(config: LanguageConfig, runner: Runner, unfinished: Path) -> Record:
+    """Read the project's prompts with the model and probe its layers.
+
+    Raises:
+        ConfigError: the model cannot be opened or read.
+    """
+    language = open_language_model(locate(config.source, runner.store)[0], runner.device)
+    prompts = instances(natural_tasks(), config.n_expressions, config.n_pairs)
+    return probe_prompts(language, prompts, config, keep=unfinished, show_progress=runner.show_progress)
+
+
+def serve(record: Record, config: LanguageConfig) -> Record:
+    """The record as it is asked for: the same weights may lie elsewhere, under another name."""
+    return replace(record, config=config, name=short_name(config.source))
+
+
+def label(config: LanguageConfig) -> str:
+    """How the model is called in tables and tests."""
+    return short_name(config.source)
+
+
+def probe_prompts(
+    language: LanguageModel,
+    prompts: Sequence[Prompt],
+    config: LanguageConfig,
+    *,
+    name: str = "",
+    keep: Path | None = None,
+    show_progress: bool = False,
+) -> Record:
+    """Everything that is measured of one model on labelled prompts.
+
+    Args:
+        language: the model.
+        prompts: what it reads.
+        config: the settings.
+        name: how to call the model.
+        keep: a folder for what each layer gave, from which a run that was stopped goes on.
+        show_progress: draw bars on the terminal.
+
+    Raises:
+        ConfigError: prompts of one task only; one longer than the model's context; states that cannot be right.
+    """
+    started = time.monotonic()
+    labels = identities(prompts)
+    instructions = [prompt.instruction for prompt in prompts]
+    tokens = tokenize(language, [prompt.text for prompt in prompts])
+    sharing = sharing_difference(language, tokens, instructions)
+    groups = instructions if sharing.is_used else None
+    seconds = {}
+
+    def read(who: str, model: PreTrainedModel) -> Float[Tensor, "L1 N D"]:
+        begun = time.monotonic()
+        states = last_states(model, tokens, groups)
+        seconds[f"read {who}"] = time.monotonic() - begun
+        return states
+
+    features = {"model": read("model", language.model)}
+    n_layers, width = len(features["model"]) - 1, features["model"].shape[-1]
+    with random_twin(language.model, config.seed) as twin:
+        features["twin"] = read("twin", twin)[:: config.twin_every].clone()
+    features["bag"] = bag_of_tokens(tokens)[None]
+    numbers = {"model": range(n_layers + 1), "twin": range(0, n_layers + 1, config.twin_every), "bag": range(1)}
+    found = {}
+    for who, states in features.items():
+        begun = time.monotonic()
+        layers = []
+        for number, layer in zip(tqdm(numbers[who], f"probe {who}", disable=not show_progress), states, strict=True):
+            path = None if keep is None else keep / f"{who}-layer-{number}.json"
+            layers.append(_probed(path, layer, labels, config.probe, seed=1_000 * config.seed + number))
+        found[who] = score_layers(
+            layers, labels, instructions, numbers=numbers[who], resamples=config.resamples, seed=config.seed
+        )
+        seconds[f"probe {who}"] = time.monotonic() - begun
+    distributions = dict.fromkeys((p.task, p.distribution) for p in prompts)
+    return Record(
+        config=config,
+        name=name,
+        model=found["model"],
+        nulls={null: replace(found[null], embedding=None) for null in ("twin", "bag")},
+        prompts=len(prompts),
+        identities={of: labels[of] for of in ("task", "distribution")},
+        names={
+            "task": list(dict.fromkeys(p.task for p in prompts)),
+            "distribution": [distribution for _, distribution in distributions],
+        },
+        split_words=split_words(language, sorted({p.input for p in prompts})),
+        sharing=sharing,
+        architecture=Architecture(
+            class_name=type(language.model).__name__,
+            model_type=language.model.config.model_type,
+            parameters=language.model.num_parameters(),
+            layers=n_layers,
+            width=width,
+            dtype=str(language.model.dtype).removeprefix("torch."),
+        ),
+        seconds={**seconds, "all": time.monotonic() - started},
+        provenance=provenance(str(language.model.device)),
+    )
+
+
+def _probed(
+    path: Path | None, states: Float[Tensor, "N D"], labels: dict[str, Labels], probe: ProbeConfig, *, seed: int
+) -> LayerClusters:
+    """One layer's clusters, from ``path`` where they were written before."""
+    if path is None:
+        return probe_layer(states, labels, probe, seed=seed)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".new").write_bytes(encode(probe_layer(states, labels, probe, seed=seed)))
+        path.with_suffix(".new").replace(path)
+    return decode(path.read_bytes(), LayerClusters)
+
+
+def sharing_difference(
+    language: LanguageModel, tokens: Sequence[Sequence[int]], instructions: Sequence[str], n_prompts: int = 64
+) -> Sharing:
+    """How far the first prompts' states move when instructions are shared, relative to their layer's largest.
+
+    ``is_used`` is False, and a warning given, where that is more than rounding: such a model's past is of no use.
+    """
+    some, groups = tokens[:n_prompts], instructions[:n_prompts]
+    plain, shared = last_states(language.model, some), last_states(language.model, some, groups)
+    worst = float(((plain - shared).abs().amax(dim=(1, 2)) / plain.abs().amax(dim=(1, 2))).max())
+    is_used = worst < ROUNDING[language.model.dtype]
+    if not is_used:
+        warnings.warn(f"states of shared instructions differ by {worst:.2g}: every prompt is read whole", stacklevel=2)
+    return Sharing(prompts=len(some), largest_relative_difference=worst, is_used=is_used)
+
+
+def locate(source: str, store: Store) -> tuple[str, str]:
+    """What transformers can open, and a hash of what it holds.
+
+    A folder's or a hub id's name stays as it is; a GGUF file's weights are converted once, and kept in the store.
+
+    Raises:
+        ConfigError: the file cannot be read, or no model is named and none is installed.
+    """
+    path = Path(source) if source else bundled_gguf()
+    if path.suffix != ".gguf":
+        return source, fingerprint(source)
+    if not path.is_file():
+        raise ConfigError(f"llm={source!r}: there is no such file")
+    key = digest(WEIGHTS_VERSION, fingerprint(str(path)))
+    return str(store.obtain("weights", key, lambda folder: convert_gguf(path, folder))), key
+
+
+def fingerprint(source: str) -> str:
+    """Hash of a local model's weights and settings; a hub id with its commit.
+
+    Raises:
+        ConfigError: it is neither here nor known to the hub's cache.
+    """
+    path = Path(source)
+    if not path.exists():
+        try:
+            settings = cached_file(source, "config.json")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"llm={source!r}: not found here, nor on the hub or in its cache") from error
+        return f"{source}@{Path(str(settings)).parent.name}"
+    files = sorted(p for p in path.iterdir() if p.suffix in _CONTENT) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            total.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()
+
+
+_CONTENT = {".safetensors", ".bin", ".json", ".model", ".txt"}
+#: Raised by hand when the conversion of GGUF files changes.
+WEIGHTS_VERSION = 1
+
+
+def short_name(source: str) -> str:
+    """How a model is called in tables and tests: the last part of its path, of the bundled one its own name."""
+    return Path(source or bundled_gguf()).name.split(".gguf")[0].removesuffix(".Q4_1")

@@ -1,0 +1,75 @@
+"""Table 1 beside ours."""
+
+from collections.abc import Mapping, Sequence
+
+from taskclust.config import LABELS, PRINTED_CLUSTERS
+from taskclust.experiments.natural_language.record import Record
+from taskclust.formats import Rows, number
+from taskclust.probes.scores import LayerScores
+
+_NULLS = {"twin": ", null: randomly initialised", "bag": ", null: bag of tokens"}
+_METRICS = ("f1", "ari", "ami")
+
+#: Whose tables are shown at the end of a run too.
+ON_TERMINAL = True
+
+
+def tables(records: Sequence[Record]) -> dict[str, Rows]:
+    """By title, over models."""
+    return {"Table 1: open language models": language_rows(records) if records else []}
+
+
+def language_rows(records: Sequence[Record]) -> Rows:
+    """Table 1, then each probed model and its nulls at their layers of best F1 by task, with 95 % intervals of F1."""
+    rows = [
+        {"model": f"{name} (paper)", "clustered": "–", "layer": "–", **_scores(cells)}
+        for name, cells in PRINTED_CLUSTERS.items()
+    ]
+    for record in records:
+        for who, part in _parts(record).items():
+            for space, clustered in (("tsne", "after t-SNE"), ("raw", "states")):
+                layer = part.best_layer[space]
+                spread = {label: part.interval[space][label]["f1"] for label in part.scores[space]}
+                rows.append({
+                    "model": record.name + _NULLS.get(who, ""),
+                    "clustered": clustered,
+                    "layer": "–" if who == "bag" else f"{part.layers[layer]} of {record.model.layers[-1]}",
+                    **_scores(_at_layer(part, space, layer), spread),
+                })  # fmt: skip
+    return rows
+
+
+def layer_rows(record: Record) -> Rows:
+    """One model's scores after t-SNE, a row a layer, then its nulls at their layers of best F1 by task."""
+    rows = []
+    for who, part in _parts(record).items():
+        for layer in range(len(part.layers)) if who == "model" else [part.best_layer["tsne"]]:
+            name = f"layer {part.layers[layer]}{_NULLS.get(who, '')}"
+            cells = _scores(_at_layer(part, "tsne", layer))
+            rows.append({"states": "bag of tokens" if who == "bag" else name, **cells})
+    return rows
+
+
+def _parts(record: Record) -> dict[str, LayerScores]:
+    return {"model": record.model, **record.nulls}
+
+
+def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[float, ...]]:
+    """F1, ARI and AMI by label."""
+    table = part.scores[space]
+    return {label: tuple(float(table[label][metric][layer]) for metric in _METRICS) for label in table}
+
+
+def _scores(
+    cells: Mapping[str, tuple[float, ...]], spread: Mapping[str, tuple[float, float]] | None = None
+) -> dict[str, str]:
+    """F1 with its interval, ARI and AMI by each label; a dash for a label that was not scored."""
+    row = {}
+    for label in LABELS:
+        name = label.replace("_", "-")
+        for metric, value in zip(("F1", "ARI", "AMI"), cells.get(label, (None,) * 3), strict=True):
+            ends = (
+                f" [{', '.join(map(number, spread[label]))}]" if metric == "F1" and spread and label in spread else ""
+            )
+            row[f"{name} {metric}"] = number(value) + ends
+    return row

@@ -1,0 +1,70 @@
+"""Count what Tables 3, 4 and 8 count."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from taskclust.config import FEED_FORWARD, PRINTED_PARAMETERS, DataConfig, ModelConfig, digest
+from taskclust.data import Dataset, generate
+from taskclust.experiments.paper_tables.config import TablesConfig
+from taskclust.experiments.paper_tables.record import Record
+from taskclust.models import registry
+from taskclust.runner import Runner
+from taskclust.store.provenance import provenance
+
+#: Raised by hand when the code changes what it computes; part of every key.
+VERSION = 1
+
+
+def key(config: TablesConfig, runner: Runner) -> str:  # noqa: ARG001 - of its settings alone
+    """The key of a configuration's record."""
+    return digest(VERSION, config)
+
+
+def run(config: TablesConfig, runner: Runner, unfinished: Path) -> Record:  # noqa: ARG001 - takes seconds
+    """Generate the data set and build the models, without their weights."""
+    started = time.monotonic()
+    dataset = generate(config.data, config.seed)
+    return Record(
+        config=config,
+        sizes={name: split.n_instances for name, split in dataset.splits.items()},
+        counts=count(dataset),
+        parameters=count_parameters(config.data, config.model, FEED_FORWARD),
+        wide_parameters=count_parameters(config.data, config.model, {width: 4 * width for width in FEED_FORWARD}),
+        seconds={"count": time.monotonic() - started},
+        provenance=provenance("cpu"),
+    )
+
+
+def count(dataset: Dataset) -> dict[str, list[int]]:
+    """Of each quantity of Table 4 the values that occur, rising."""
+    config = dataset.config
+    regular, hard = dataset.tasks[: config.n_tasks], dataset.tasks[config.n_tasks :]
+    seen = {tuple(row[:n]) for row, n in zip(dataset.train.instructions, dataset.train.lengths, strict=True)}
+    unseen = [
+        tuple(row[:n]) for row, n in zip(dataset.validation.instructions, dataset.validation.lengths, strict=True)
+    ]
+    mappings = [task.function.mappings() for task in dataset.tasks]
+    pieces = [d.pattern.pieces for task in regular for d in task.distributions]
+    return {
+        "tasks": [len(regular)],
+        "hard_tasks": [len(hard)],
+        "distributions": sorted({len(task.distributions) for task in regular}),
+        "instructions": sorted({len(d.instructions) for task in regular for d in task.distributions}),
+        "hard_instructions": sorted({len(d.instructions) for task in hard for d in task.distributions}),
+        "mappings": sorted({len(of_task) for of_task in mappings}),
+        "shared_mappings": [sum(map(len, mappings)) - len(set().union(*mappings))],
+        "validation_tasks": [len(set(dataset.validation.task))],
+        "subset_tasks": [len(set(dataset.subset.task[~dataset.subset.is_hard]))],
+        "metacharacters": sorted({len(of_one) for of_one in pieces}),
+        "characters": sorted({len(piece.symbols) for of_one in pieces for piece in of_one}),
+        "instruction_symbols": [config.regex.n_symbols],
+        "task_symbols": [config.n_task_symbols],
+        "leaked_instructions": [sum(instruction in seen for instruction in unseen)],
+    }
+
+
+def count_parameters(data: DataConfig, model: ModelConfig, feed_forward: dict[int, int]) -> dict[str, int]:
+    """Parameters at each of Table 8's widths with these feed-forward widths, the rest as in ``model``."""
+    sized = {width: replace(model, width=width, feed_forward=feed_forward[width]) for width in PRINTED_PARAMETERS}
+    return {str(width): registry.count_parameters(data, one) for width, one in sized.items()}

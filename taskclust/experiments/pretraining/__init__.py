@@ -1,0 +1,1 @@
+"""Pre-training by task identity, then tuning (§4.1)."""

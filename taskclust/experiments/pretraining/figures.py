@@ -1,0 +1,51 @@
+"""Figures 5a and 5b."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from taskclust.config import ARMS, SPLITS
+from taskclust.drawing import NAMES, about, draw_layers, finish, grid, over_seeds
+from taskclust.experiments.pretraining.record import Record
+from taskclust.experiments.pretraining.statistics import tuning
+from taskclust.experiments.pretraining.tables import ARM_NAMES
+from taskclust.probes.scores import Values
+
+
+def figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """By file name; empty without records."""
+    whole = [record for record in records if not record.failure]
+    if not whole:
+        return {}
+    return {
+        "figure-5a-pretraining-clusters": pretraining_clusters(whole),
+        "figure-5b-pretraining-speedup": speedup(whole),
+    }
+
+
+def _scores(split: str, space: str, metric: str) -> Callable[[Record], Values]:
+    return lambda r: (r.scores[split].tsne if space == "tsne" else r.scores[split].raw)["task"][metric]
+
+
+def pretraining_clusters(records: Sequence[Record]) -> Figure:
+    """Figure 5a: clustering by task identity while identities are learned; solid after t-SNE, dotted without."""
+    figure, axes = grid(len(SPLITS), 3)
+    for line, split in zip(axes, SPLITS, strict=True):
+        for axis, metric in zip(line, ("f1", "ari", "ami"), strict=True):
+            for space, style in (("tsne", "-"), ("raw", ":")):
+                draw_layers(axis, *over_seeds(records, space, _scores(split, space, metric)), style=style)
+            axis.set(title=NAMES[metric], ylabel=NAMES[split], ylim=(-0.02, 1.02))
+    return finish(figure, axes, f"Identity pre-training, {about(records)}; solid: after t-SNE, dotted: without")
+
+
+def speedup(records: Sequence[Record]) -> Figure:
+    """Figure 5b: validation accuracy during tuning, one line an arm; the band is the range over seeds."""
+    figure, axes = grid(1, 1)
+    for arm in ARMS:
+        values = np.array([tuning(record, arm) for record in records])
+        style = ":" if arm == "shuffled" else "-"
+        axes[0, 0].plot(values.mean(axis=0), style, marker=".", markersize=3, label=ARM_NAMES[arm])
+        axes[0, 0].fill_between(range(values.shape[1]), values.min(axis=0), values.max(axis=0), alpha=0.12, linewidth=0)
+    axes[0, 0].set(ylabel="accuracy, validation set", ylim=(-0.02, 1.02))
+    return finish(figure, axes, f"Tuning after pre-training\n{about(records)}")

@@ -1,0 +1,1 @@
+"""The main experiment (§3): train on instruction following, probe every checkpoint."""

@@ -1,0 +1,174 @@
+"""Figures in the form of the paper's: score against epoch, one line a layer, one panel a label. Reads records only."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from taskclust.config import LABELS, SPLITS
+from taskclust.drawing import NAMES, about, draw_layers, draw_top_layer, finish, grid, over_seeds
+from taskclust.experiments.synthetic.record import Record
+from taskclust.experiments.synthetic.statistics import curve
+from taskclust.probes.scores import Values
+
+
+def figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """By file name; empty without records."""
+    records = [record for record in records if not record.failure]
+    if not records:
+        return {}
+    made = {
+        "clusters-forming": forming(records[0]),
+        "figure-2-f1": clusters(records, ("f1",)),
+        "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami")),
+    }
+    if all(record.f1_without is not None for record in records):
+        made["codes-taken-out"] = codes_taken_out(records)
+    return {
+        **made,
+        "merging": merging(records),
+        "by-mapping": by_mapping(records),
+        "figure-3-learning": learning(records),
+        "figure-4-neighbors": neighbors(records),
+        "components": components(records),
+    }
+
+
+def _scores(split: str, space: str, label: str, metric: str) -> Callable[[Record], Values]:
+    return lambda r: curve(r, split, label, metric, space)
+
+
+def _component(split: str, name: str) -> Callable[[Record], Values]:
+    return lambda r: r.components[split][name]
+
+
+def _f1_without(split: str, name: str) -> Callable[[Record], Values]:
+    return lambda r: (r.f1_without or {})[split][name]
+
+
+def _embedding(record: Record, split: str) -> Values:
+    points = record.scores[split].top_embedding
+    assert points is not None  # of states, not of a bag
+    return points
+
+
+def forming(record: Record, most: int = 4) -> Figure:
+    """The top layer's embedding at a few epochs, one color a task, hard examples as crosses (not in the paper)."""
+    epochs = record.epochs.tsne
+    shown = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
+    figure = Figure(figsize=(3.6 * len(shown), 3.4 * len(SPLITS) + 0.6), layout="constrained")
+    axes = figure.subplots(len(SPLITS), len(shown), squeeze=False, subplot_kw={"projection": "3d"})
+    for line, split in zip(axes, SPLITS, strict=True):
+        tasks, hard = record.identities[split].task, record.identities[split].is_hard
+        colors = colormaps["tab20"](np.unique(tasks, return_inverse=True)[1] % 20)
+        for axis, row in zip(line, shown, strict=True):
+            points = _embedding(record, split)[row]
+            for chosen, marker in ((~hard, "o"), (hard, "x")):
+                axis.scatter(*points[chosen].T, c=colors[chosen], marker=marker, s=14, alpha=0.8)
+            f1 = record.scores[split].tsne["task"]["f1"][row, -1]
+            axis.set(title=f"{NAMES[split]}, epoch {epochs[row]}, F1 {f1:.2f}")
+            axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
+    seed, width = record.config.seed, record.config.model.width
+    figure.suptitle(
+        f"Top layer after t-SNE, one color a task, width {width}, seed {seed}; x: hard examples", fontsize=10
+    )
+    return figure
+
+
+def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
+    """Figures 2 and 6: clustering scores throughout training; solid after t-SNE, dotted without."""
+    rows = [(split, metric) for split in ("subset", "validation") for metric in metrics]
+    figure, axes = grid(len(rows), len(LABELS))
+    for line, (split, metric) in zip(axes, rows, strict=True):
+        for axis, label in zip(line, LABELS, strict=True):
+            for space, style in (("tsne", "-"), ("raw", ":")):
+                curves = over_seeds(records, space, _scores(split, space, label, metric))
+                draw_layers(axis, *curves, style=style)
+            axis.set(title=NAMES[label], ylabel=f"{NAMES[metric]}, {NAMES[split]}", ylim=(-0.02, 1.02))
+    return finish(figure, axes, f"Clustering, {about(records)}; solid: after t-SNE, dotted: without")
+
+
+def learning(records: Sequence[Record]) -> Figure:
+    """Figure 3: training loss and accuracies, one line a seed."""
+    columns = {
+        "loss": "Training loss (nats)",
+        "subset_accuracy": "Accuracy, training subset",
+        "validation_accuracy": "Accuracy, validation set",
+        "hard_accuracy": "Accuracy, hard examples",
+    }
+    figure, axes = grid(1, len(columns))
+    for axis, (column, title) in zip(axes[0], columns.items(), strict=True):
+        for record in records:
+            axis.plot(record.history[column], ".-", markersize=2, linewidth=0.8, alpha=0.8)
+            axis.axvline(record.best_epoch, color="grey", linewidth=0.5, linestyle="--")
+        axis.set(title=title, ylim=(0, None) if column == "loss" else (-0.02, 1.02))
+    return finish(figure, axes, f"Learning curves, {about(records)}; dashed: best epoch", legend=False)
+
+
+def neighbors(records: Sequence[Record]) -> Figure:
+    """Figure 4: nearest training neighbours of unseen instances."""
+    figure, axes = grid(1, 2)
+    reads: dict[str, Callable[[Record], Values]] = {
+        "percentage": lambda r: r.knn.percentage,
+        "accuracy": lambda r: r.knn.accuracy,
+    }
+    for axis, (quantity, read) in zip(axes[0], reads.items(), strict=True):
+        draw_layers(axis, *over_seeds(records, "raw", read), style="-")
+        axis.set(title=NAMES[quantity], ylim=(-0.02, 1.02))
+    return finish(figure, axes, f"Nearest training neighbours of unseen instances, {about(records)}")
+
+
+def merging(records: Sequence[Record]) -> Figure:
+    """F1 by task of unseen instructions beside how far clusters join a task's distributions (not in the paper)."""
+    figure, axes = grid(1, 2)
+    f1 = over_seeds(records, "tsne", _scores("validation", "tsne", "task", "f1"))
+    bag = [r.bag_of_symbols["validation"].tsne["task"]["f1"][0] for r in records]
+    draw_top_layer(axes[0, 0], f1, {"bag of symbols": bag})
+    axes[0, 0].set(title="F1 by task")
+    merged = over_seeds(records, "tsne", lambda r: r.merging.states)
+    draw_top_layer(axes[0, 1], merged, {"bag of symbols": [r.merging.bag for r in records]})
+    axes[0, 1].set(title="Merging of a task's distributions")
+    return finish(figure, axes, f"Merging, {about(records)}")
+
+
+def by_mapping(records: Sequence[Record]) -> Figure:
+    """Clusters as many as mappings: their F1, and how far they join a mapping's distributions (not in the paper)."""
+    figure, axes = grid(len(SPLITS), 2)
+    titles = {"f1": "F1 by mapping", "merging": "Merging of a mapping's distributions"}
+    for line, split in zip(axes, SPLITS, strict=True):
+        for axis, (score, title) in zip(line, titles.items(), strict=True):
+            found = [r.by_mapping[split][score] for r in records]
+            nulls = {"bag of symbols": [one.bag for one in found], "nothing merged": [one.unmerged for one in found]}
+            draw_top_layer(axis, over_seeds(records, "tsne", _by_mapping(split, score)), nulls)
+            axis.set(title=title, ylabel=NAMES[split])
+    return finish(figure, axes, f"Clusters by mapping, {about(records)}")
+
+
+def _by_mapping(split: str, score: str) -> Callable[[Record], Values]:
+    return lambda r: r.by_mapping[split][score].states
+
+
+def components(records: Sequence[Record]) -> Figure:
+    """What the top layer's states are made of, throughout training (not in the paper)."""
+    splits = [split for split in SPLITS if all(split in r.components for r in records)]
+    figure, axes = grid(1, len(splits))
+    for axis, split in zip(axes[0], splits, strict=True):
+        for name in records[0].components[split]:
+            epochs, mean, low, high = over_seeds(records, "raw", _component(split, name))
+            axis.plot(epochs, mean[:, -1], label=name)
+            axis.fill_between(epochs, low[:, -1], high[:, -1], alpha=0.15, linewidth=0)
+        axis.set(title=f"Top layer, {NAMES[split]}", ylabel="share of variance")
+    return finish(figure, axes, f"Variance components, {about(records)}")
+
+
+def codes_taken_out(records: Sequence[Record]) -> Figure:
+    """F1 by task of k-means on the top layer once codes fitted on the training set are taken out (not in the paper)."""
+    figure, axes = grid(1, len(SPLITS))
+    for axis, split in zip(axes[0], SPLITS, strict=True):
+        for name in (records[0].f1_without or {})[split]:
+            epochs, mean, low, high = over_seeds(records, "raw", _f1_without(split, name))
+            axis.plot(epochs, mean, label="as it is" if name == "nothing" else f"without {name}")
+            axis.fill_between(epochs, low, high, alpha=0.12, linewidth=0)
+        axis.set(title=f"Top layer, {NAMES[split]}", ylabel="F1 by task, k-means", ylim=(-0.02, 1.02))
+    return finish(figure, axes, f"Codes taken out, {about(records)}")

@@ -1,0 +1,66 @@
+"""Train, then probe every checkpoint (§3.1 to §3.3)."""
+
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from taskclust.config import SPLITS, ExperimentConfig, digest
+from taskclust.data import generate
+from taskclust.experiments.synthetic.probing import bag_neighbors, bag_scores, by_mapping, merging, probe_checkpoint
+from taskclust.experiments.synthetic.record import Identities, Record
+from taskclust.models import open_checkpoint
+from taskclust.probes.scores import Epochs, stack
+from taskclust.runner import Runner, checkpoint_epochs, read_training, trajectory_key
+from taskclust.store.codec import columns
+from taskclust.store.provenance import provenance
+
+#: Raised by hand when the code changes what it computes; part of every key. What is measured in addition raises
+#: nothing: records without it stay valid.
+VERSION = 6
+
+
+def key(config: ExperimentConfig, runner: Runner) -> str:  # noqa: ARG001 - of its training and its probe alone
+    """The key of a resolved configuration's record."""
+    return digest(VERSION, trajectory_key(config), config.probe)
+
+
+def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  # noqa: ARG001 - probing starts again
+    """Every probe of every checkpoint."""
+    trained = runner.trajectory(config)
+    training = read_training(trained)
+    dataset = generate(config.data, config.seed)
+    epochs = checkpoint_epochs(trained)
+    with_tsne = epochs
+    if config.probe.tsne_at == "few":
+        with_tsne = sorted({epochs[0], training.best_epoch, epochs[-1]})
+    started = time.monotonic()
+    rows, bar = [], runner.bar(config, "probe", len(epochs))
+    for epoch in epochs:
+        model = open_checkpoint(trained / "checkpoints" / f"{epoch:04d}").to(runner.device)
+        rows.append(probe_checkpoint(model, dataset, config.probe, with_tsne=epoch in with_tsne, seed=config.seed))
+        bar.update()
+    bar.close()
+    found = stack(rows)
+    bags = {split: bag_scores(dataset, split, config.probe) for split in SPLITS}
+    return Record(
+        **{field.name: getattr(found, field.name) for field in fields(found)},
+        config=config,
+        failure=training.failure,
+        best_epoch=training.best_epoch,
+        history={name: np.array(values, dtype=float) for name, values in columns(training.history).items()},
+        epochs=Epochs(raw=epochs, tsne=with_tsne),
+        bag_of_symbols=bags,
+        bag_knn=bag_neighbors(dataset, config.probe),
+        merging=merging(found.scores, bags),
+        by_mapping=by_mapping(found.scores, bags, dataset, config.probe, seed=config.seed),
+        identities={
+            name: Identities(task=split.labels("task"), is_hard=split.labels("is_hard"))
+            for name, split in dataset.splits.items()
+            if name in SPLITS
+        },
+        seconds={"train": training.seconds, "probe": time.monotonic() - started},
+        provenance=provenance(runner.device),
+        training_provenance=training.provenance,
+    )

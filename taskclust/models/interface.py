@@ -1,0 +1,173 @@
+"""What the project needs of a model: the base classes of every architecture (:mod:`taskclust.models.registry`).
+
+An architecture is one file with two classes, one of :class:`Settings` that names its ``model_type`` and one of
+:class:`Model`, and an entry in the registry. Training, probes and alignment use no more than what is written here.
+
+Shapes: B rows, T tokens, D width, V vocabulary, L layers, P predictions.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+from taskclust.config import DataConfig, ModelConfig, as_before
+
+_DATA = DataConfig()
+
+
+class Settings(PretrainedConfig):
+    """A model's settings as saved beside its weights: the fields of :class:`taskclust.config.ModelConfig` by name.
+
+    What a file does not say, as it was written before there was such a field, is as it was then. The field
+    ``architecture`` is not repeated here: it is the ``model_type``.
+
+    Args:
+        vocab_size: tokens, V.
+        max_positions: the most places of an instance.
+        settings: fields of the model's configuration; others are passed to transformers.
+    """
+
+    #: names of transformers for ours, and for ``tied_head`` ours for theirs: files have ``tie_word_embeddings``
+    attribute_map: ClassVar[dict[str, str]] = {
+        "num_hidden_layers": "layers",
+        "num_attention_heads": "heads",
+        "hidden_size": "width",
+        "tied_head": "tie_word_embeddings",
+    }
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep this ``__init__``: later versions of transformers give a subclass without one another."""
+        own = cls.__dict__.get("__init__", Settings.__init__)
+        super().__init_subclass__(**kwargs)
+        cls.__init__ = own  # type: ignore[method-assign]
+
+    def __init__(
+        self,
+        vocab_size: int = _DATA.vocab_size,
+        max_positions: int = _DATA.max_positions,
+        **settings: Any,
+    ) -> None:
+        self.vocab_size, self.max_positions = vocab_size, max_positions
+        for name, value in _options(as_before(ModelConfig)).items():
+            saved = self.attribute_map.get(name, name)
+            setattr(self, saved, _plain(settings.pop(name, settings.pop(saved, value))))
+        super().__init__(tie_word_embeddings=self.tie_word_embeddings, **settings)
+
+    @classmethod
+    def of(cls, data: DataConfig, model: ModelConfig) -> Self:
+        """The settings of ``model`` for the vocabulary and lengths of ``data``."""
+        return cls(vocab_size=data.vocab_size, max_positions=data.max_positions, **_options(asdict(model)))
+
+
+def _options(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "architecture"}
+
+
+def _plain(value: Any) -> Any:
+    """As it would be read back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask comes from a given generator, drawn as bytes: the probability is a multiple of 1/256."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.cut = min(round(p * 256), 255)
+        self.generator: torch.Generator | None = None
+
+    @classmethod
+    def at(cls, place: str, config: Settings) -> "Dropout":
+        """The dropout of a place, nothing where the configuration has none."""
+        return cls(config.dropout if place in config.dropout_at else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop and rescale while training; nothing otherwise."""
+        if not self.training or self.cut == 0:
+            return x
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), None, generator=self.generator)  # eight bytes a draw: far cheaper than a draw a byte
+        scale = torch.empty_like(x, requires_grad=False)  # written directly: a bool that is turned costs twice the time
+        torch.ge(words.view(torch.uint8)[: x.numel()].view(x.shape), self.cut, out=scale)
+        return x * scale.mul_(256 / (256 - self.cut))
+
+
+class Model(PreTrainedModel, ABC):
+    """A causal language model that the project can train, probe and align.
+
+    A subclass sets ``config_class``, builds its modules in ``__init__``, ``final_norm`` too (``post_init()`` last), and
+    has what is abstract here. All its randomness comes from the two generators it is given: weights from that of
+    :meth:`initialize`, dropout from that of :meth:`set_generator`. Its logits are :meth:`get_output_embeddings` of the
+    last hidden state, or alignment refuses it. ``num_parameters``, ``save_pretrained`` and ``from_pretrained`` are
+    those of transformers.
+    """
+
+    config_class: type[Settings]
+    base_model_prefix = ""
+    #: called by ``forward`` on the top layer's state, [B, T, D], where probes read it; ``nn.Identity()`` for no norm
+    final_norm: nn.Module
+
+    @classmethod
+    def create(cls, data: DataConfig, model: ModelConfig, generator: torch.Generator) -> Self:
+        """A new model for the vocabulary and lengths of ``data``, its weights drawn from ``generator``."""
+        return cls(cls.config_class.of(data, model)).initialize(generator)
+
+    @abstractmethod
+    def initialize(self, generator: torch.Generator) -> Self:
+        """Draw every weight anew from ``generator`` (a CPU generator gives the same weights on any device)."""
+
+    def set_generator(self, generator: torch.Generator | None) -> None:
+        """Take every dropout mask from ``generator``, which lives on the model's device."""
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.generator = generator
+
+    @abstractmethod
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Bool[Tensor, "B 1 T T"] | Int[Tensor, "B T"] | Bool[Tensor, "B T"] | None = None,
+        position_ids: Int[Tensor, "B T"] | None = None,
+        output_hidden_states: bool = False,
+        select: Int[Tensor, " P"] | None = None,
+        **_: Any,
+    ) -> CausalLMOutput:
+        """Predict the next token at every place.
+
+        Args:
+            input_ids: tokens.
+            attention_mask: 1 for tokens and 0 for padding, on top of the causal mask; or the whole mask, [B, 1, T, T],
+                True where a query (row) sees a key (column): packed rows hold several instructions.
+            position_ids: places of the tokens; 0, 1, 2, ... by default.
+            output_hidden_states: return L + 1 states as GPT-2 does: the embeddings, then each layer's output, the last
+                one after the final norm.
+            select: predict only at these places of the flattened rows; the logits are then [P, V].
+
+        Returns:
+            ``logits`` [B, T, V] (or [P, V]) and ``hidden_states``, a tuple of L + 1 tensors [B, T, D], or None.
+        """
+
+    @abstractmethod
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding."""
+
+    @abstractmethod
+    def get_output_embeddings(self) -> nn.Linear:
+        """The language head."""
+
+    @abstractmethod
+    def set_output_embeddings(self, head: nn.Linear) -> None:
+        """Put another language head in place of the present one."""
+
+    def tied_names(self) -> list[str]:
+        """Names in the state of what is another weight by another name: it is not saved twice."""
+        return list(self._tied_weights_keys or ()) if self.config.tie_word_embeddings else []
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: :meth:`initialize` draws from a generator, and from_pretrained loads every weight."""

@@ -1,0 +1,57 @@
+"""The architectures by name, and every way to get a model: drawn anew, opened from a folder, or only counted.
+
+To add one: a file with its two classes (:mod:`taskclust.models.interface`) and its line in :data:`ARCHITECTURES`;
+``--set model.architecture=name`` then trains and probes it.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from taskclust.config import DataConfig, ModelConfig, require
+from taskclust.models.decoder import Decoder
+from taskclust.models.interface import Model
+
+#: The values of :attr:`taskclust.config.ModelConfig.architecture`.
+ARCHITECTURES: dict[str, type[Model]] = {"decoder": Decoder}
+
+
+def architecture(name: str) -> type[Model]:
+    """The class of an architecture.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    require(name in ARCHITECTURES, "architecture", name, f"use one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def create(data: DataConfig, model: ModelConfig, generator: torch.Generator) -> Model:
+    """A new model for the vocabulary and lengths of ``data``, its weights drawn from ``generator``."""
+    return architecture(model.architecture).create(data, model, generator)
+
+
+def open_checkpoint(folder: Path) -> Model:
+    """The model saved in a Hugging Face folder, of the architecture whose ``model_type`` its config.json names.
+
+    Raises:
+        ConfigError: that is none of ours.
+    """
+    kinds = {kind.config_class.model_type: kind for kind in ARCHITECTURES.values()}
+    found = json.loads((folder / "config.json").read_text()).get("model_type")
+    require(found in kinds, "model_type", found, f"{folder} holds another model; use one of {', '.join(kinds)}")
+    return kinds[found].from_pretrained(folder)
+
+
+def count_parameters(data: DataConfig, model: ModelConfig) -> int:
+    """How many parameters the model would have; none is allocated."""
+    kind = architecture(model.architecture)
+    with torch.device("meta"):
+        return kind(kind.config_class.of(data, model)).num_parameters()
+
+
+for _kind in ARCHITECTURES.values():  # so that transformers open them by their folder, an aligned model's base too
+    AutoConfig.register(_kind.config_class.model_type, _kind.config_class)
+    AutoModelForCausalLM.register(_kind.config_class, _kind)

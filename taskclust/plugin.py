@@ -1,0 +1,400 @@
+"""The pytest plugin that judges claims: ``pytest_plugins = ["taskclust.plugin"]`` in a ``conftest.py``.
+
+A test module with a :class:`taskclust.claims.Claim` named ``CLAIM`` and a test of the arguments ``cell`` and ``decide``
+is run once for each cell, at the scale that the options choose; a report of all verdicts is written at the end. The
+plugin is not loaded by itself: its options are common words. See ``pytest --help``, group "taskclust".
+"""
+
+import ast
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from taskclust import experiments, profiles
+from taskclust.claims import CellResult, Claim, KnownFailure
+from taskclust.config import ConfigError, require
+from taskclust.formats import plain
+from taskclust.profiles import Profile
+from taskclust.report import check_folder
+from taskclust.runner import Runner
+from taskclust.session import Cell, ClaimSession, Unobtainable, subject_name
+from taskclust.store import Store, StoreError
+
+SESSION = pytest.StashKey[ClaimSession]()
+
+#: The marks of each scale's tests.
+MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
+_MARKERS = (
+    "smoke: claims at smoke scale, on a CPU in minutes",
+    "gpu: claims at the paper's scale; on a CPU only with --device cpu",
+    "llm: claims about open language models",
+    "slow: takes more than a minute",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the claims."""
+    _add_scale(parser.getgroup("taskclust", "claims of the paper"))
+    _add_running(parser.getgroup("taskclust"))
+
+
+def _add_scale(group: pytest.OptionGroup) -> None:
+    group.addoption("--profile", choices=tuple(MARKS), help="smoke unless -m gpu or -m llm asks for another")
+    group.addoption("--seeds", help="how many (5) or which (0,3,7); default: the profile's")
+    group.addoption("--width", type=int, help="width of the paper profile: 32, 256, 768 (default) or 2048")
+    group.addoption(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a silent point of the main experiment (§3): model.norm=before, training.learning_rate=3e-4, "
+        "model=gpt2 or model=tutorial; repeatable",
+    )
+    group.addoption("--epochs", type=int, help="stop training after so many epochs of the schedule")
+    group.addoption(
+        "--llm", action="append", default=[], help="a causal language model for -m llm: hub id, folder or GGUF file"
+    )
+    group.addoption("--expressions", type=int, help="expressions of each natural-language task, 2 to 50 (50)")
+
+
+def _add_running(group: pytest.OptionGroup) -> None:
+    group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    group.addoption(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of one run on a CPU (1); another number rounds otherwise, but a stored record is served whatever "
+        "made it, and the closing lines say so",
+    )
+    group.addoption(
+        "--workers", type=int, help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain)"
+    )
+    group.addoption(
+        "--replay",
+        action="store_true",
+        help="on a GPU: record a training step once and replay it, all seeds together (not in the applications)",
+    )
+    group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
+    group.addoption("--report", type=Path, help="where it is written (reports/<profile>; of a part: <store>/report)")
+    group.addoption("--recompute", action="store_true", help="compute even what is stored")
+    group.addoption("--dry-run", action="store_true", help="list runs with estimated minutes and disk, run nothing")
+
+
+# -------------------------------------------------------------------- which scale
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read "5" as five seeds, 0 to 4, and "0,3,7" (or "3,") as those."""
+    try:
+        seeds = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        seeds = ()
+    if "," not in text and seeds:
+        seeds = tuple(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise pytest.UsageError(f"--seeds={text!r}: give a count, e.g. 5 or 1, or distinct seeds, e.g. 0,3,7 or 3,")
+    return seeds
+
+
+def profile_of(markexpr: str) -> str:
+    """The profile that ``-m`` asks for: smoke, unless it would run claims of another and none of smoke's."""
+    if not markexpr.strip():
+        return "smoke"
+    for name, marks in MARKS.items():
+        if _chooses(markexpr, marks):
+            return name
+    return "smoke"
+
+
+def _chooses(markexpr: str, marks: tuple[str, ...]) -> bool:
+    """Would ``-m`` choose a test of these marks, which have no arguments?"""
+    try:
+        return _holds(ast.parse(markexpr.strip(), mode="eval").body, marks)
+    except (SyntaxError, ValueError):
+        return False  # pytest says what is wrong with it
+
+
+def _holds(node: ast.expr, marks: tuple[str, ...]) -> bool:
+    """Names, and, or, not; what else pytest allows, ``device(serial=1)`` say, is no mark of a claim."""
+    if isinstance(node, ast.BoolOp):
+        of = any if isinstance(node.op, ast.Or) else all
+        return of(_holds(value, marks) for value in node.values)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return not _holds(node.operand, marks)
+    return isinstance(node, ast.Name) and node.id in marks
+
+
+def chosen_profile(config: pytest.Config) -> tuple[Profile, Profile]:
+    """The profile with the options applied, and without those that shorten it."""
+    name = config.getoption("--profile") or profile_of(config.getoption("markexpr"))
+    try:
+        return _languages(config) if name == "llm" else _trained(config, name)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
+    """A scale whose models are trained here."""
+    for option in ("--llm", "--expressions"):
+        if config.getoption(option):
+            raise pytest.UsageError(f"{option}: only language models are probed so; add -m llm")
+    width, epochs, seeds = (config.getoption(option) for option in ("--width", "--epochs", "--seeds"))
+    if name == "smoke" and width is not None:
+        raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
+    whole = profiles.smoke() if name == "smoke" else profiles.paper(768 if width is None else width)
+    whole = whole.changed(config.getoption("--set"))
+    profile = whole if epochs is None else whole.until(epochs)
+    return (profile if seeds is None else replace(profile, seeds=parse_seeds(seeds))), whole
+
+
+def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
+    """Language models, which are not."""
+    for option in ("--width", "--epochs", "--seeds", "--set"):
+        if config.getoption(option) not in (None, []):
+            raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
+    expressions, sources = config.getoption("--expressions"), config.getoption("--llm")
+    whole = profiles.llm(*sources)
+    profile = whole if expressions is None else profiles.llm(*sources, n_expressions=expressions)
+    for experiment in profile.bases:
+        names = [subject_name(experiment, configs) for configs in profile.subjects(experiment)]
+        require(len(set(names)) == len(names), "llm", names, "give each model once, under names that differ")
+    return profile, whole
+
+
+def overrides(config: pytest.Config) -> str:
+    """The options given that change what is measured."""
+    names = ("--width", "--epochs", "--seeds", "--expressions")
+    given = [f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None]
+    return ", ".join([*given, *(f"--set {change}" for change in config.getoption("--set"))])
+
+
+# -------------------------------------------------------------------- before anything is collected
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle profile, device and store before anything is collected, so that a wrong option ends at once."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.getoption("help", default=False):
+        return
+    profile, whole = chosen_profile(config)
+    device = _device(config)
+    workers = config.getoption("--workers")
+    if workers is not None and workers < 1:
+        raise pytest.UsageError(f"--workers={workers}: use 1 or more")
+    try:
+        store = Store(config.getoption("--store"))
+    except StoreError as error:
+        raise pytest.UsageError(str(error)) from error
+    runner = Runner(
+        store,
+        device=device,
+        threads=config.getoption("--threads"),
+        recompute=config.getoption("--recompute"),
+        replay=config.getoption("--replay"),
+        show_progress=sys.stderr.isatty() and "CI" not in os.environ,
+    )
+    command = shlex.join(["pytest", *config.invocation_params.args])
+    if not any("perf" in argument for argument in config.args):
+        config.option.benchmark_quiet = True  # the verdicts are the result; times go to --benchmark-json
+    config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers)
+
+
+def _device(config: pytest.Config) -> str:
+    device = config.getoption("--device") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device=cuda: no CUDA device is visible; use --device cpu")
+    if device == "cpu" and config.getoption("--replay"):
+        raise pytest.UsageError("--replay: a CPU has no launches to save; leave it out, or run on a GPU")
+    return str(device)
+
+
+def report_folder(config: pytest.Config, profile: Profile) -> Path:
+    """Where the report goes: one of some claims, or of other settings, does not replace the profile's."""
+    whole = Path("reports") / profile.name
+    is_part = config.getoption("keyword") or any(".py" in argument for argument in config.args)
+    is_other = overrides(config) or config.getoption("--llm")
+    default = config.getoption("--store") / "report" if is_part or is_other else whole
+    folder: Path = (config.getoption("--report") or default).resolve()
+    return folder
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what is about to be judged, on what."""
+    session = config.stash[SESSION]
+    return (
+        f"taskclust: profile {session.profile.name}, seeds {','.join(map(str, session.profile.seeds))}, "
+        f"device {session.runner.device}, torch {torch.__version__}, store {session.runner.store.root}"
+    )
+
+
+# -------------------------------------------------------------------- what is collected
+
+
+def claim_of(item: Any) -> Claim | None:
+    """The claim of a test's module, where it is one."""
+    claim = getattr(getattr(item, "module", None), "CLAIM", None)
+    return claim if isinstance(claim, Claim) else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each claim's test its cells; the profile and the seeds stand in the test's name."""
+    claim = claim_of(metafunc)
+    if claim is None or "cell" not in metafunc.fixturenames:
+        return
+    session = metafunc.config.stash[SESSION]
+    name, n = session.profile.name, len(session.profile.seeds)
+    parameters = []
+    for cell in session.cells(claim):
+        marks = [getattr(pytest.mark, mark) for mark in MARKS[name]]
+        # what is dealt with: a training that diverged, whose record counts, and a record that is made again
+        dealt = (r"seed \d+:RuntimeWarning", ":taskclust.store.CorruptRecordWarning")
+        marks += [pytest.mark.filterwarnings(f"default:{warning}") for warning in dealt]
+        if cell.subject:
+            marks.append(pytest.mark.filterwarnings("default"))  # a stranger's model may warn
+        if known := claim.known_failure(session.scale(claim), cell.title):
+            marks.append(expected(known, strict=session.is_whole(claim)))
+        about = cell.subject or f"{name}-{n}seeds"
+        parameters.append(pytest.param(cell, marks=marks, id=f"{about}-{cell.name}"))
+    if not parameters:
+        asked = claim.smoke_asserts if claim.experiment in session.profile.bases else "nothing"
+        skip = pytest.mark.skip(reason=f"at {name} scale this claim asserts {asked}")
+        parameters.append(pytest.param("none", marks=[*(getattr(pytest.mark, m) for m in MARKS[name]), skip]))
+    metafunc.parametrize("cell", parameters)
+
+
+def expected(known: KnownFailure, *, strict: bool) -> pytest.MarkDecorator:
+    """What a known failure's test expects: that its verdict is not asserted; anything else that fails is a fault."""
+    return pytest.mark.xfail(raises=AssertionError, strict=strict, reason=f"{known.reason} ({known.evidence})")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the claims for the tables, and deselect those that the scale does not have.
+
+    Raises:
+        pytest.UsageError: nothing is collected but claims of other scales; or a claim is of no experiment, or is called
+            as another.
+    """
+    session = config.stash[SESSION]
+    claims = [claim for item in items if (claim := claim_of(item))]
+    session.claims = {claim.id: claim for claim in sorted(claims, key=lambda claim: claim.order)}
+    for claim in claims:
+        if claim.experiment not in experiments.names():
+            known = ", ".join(experiments.names())
+            raise pytest.UsageError(f"{claim.id}: experiment={claim.experiment!r}: there is none; use one of {known}")
+        if claim is not session.claims[claim.id]:
+            raise pytest.UsageError(f"{claim.id}: two claims have this id; give each its own")
+    others = [item for item in items if (c := claim_of(item)) and c.experiment not in session.profile.bases]
+    if not others:
+        return
+    if len(others) == len(items):
+        claim = claims[0]
+        mend = claim.elsewhere or f"leave out what asks for the profile {session.profile.name}"
+        raise pytest.UsageError(
+            f"{others[0].path.name}: not a claim of the profile {session.profile.name}; run it so: {mend}"
+        )
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse, before anything runs, claims that could not be reported.
+
+    Paper scale without CUDA must be asked for by name, so that no green run has validated nothing; several processes
+    would each report their own; and a report replaces no folder of other files.
+    """
+    state = session.config.stash[SESSION]
+    state.chosen = {claim.experiment for item in session.items if (claim := claim_of(item))}
+    paper_items = [item for item in session.items if claim_of(item) and item.get_closest_marker("gpu")]
+    of_worker = getattr(session.config, "workeroutput", None)  # in a process of xdist, which tells the first one
+    if of_worker is not None and state.chosen:
+        of_worker["claims"] = sorted(state.chosen)
+        session.items[:] = []
+    elif session.config.getoption("--dry-run"):
+        session.items[:] = []
+    elif paper_items and state.runner.device == "cpu" and session.config.getoption("--device") is None:
+        hours = sum(one.hours or 0.0 for one in state.estimates())
+        raise pytest.UsageError(
+            "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on "
+            f"this CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
+        )
+    elif state.chosen:
+        try:
+            check_folder(report_folder(session.config, state.profile))
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Refuse claims in the processes of xdist, each of which would report its own."""
+    if getattr(node, "workeroutput", {}).get("claims"):
+        raise pytest.UsageError("--numprocesses: claims are judged together, in one process; use --workers")
+
+
+# -------------------------------------------------------------------- running and closing
+
+
+@pytest.fixture
+def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, Cell], CellResult]:
+    """Judge one cell of a claim: obtain its records (timed once), collect the verdict for the report."""
+    session = request.config.stash[SESSION]
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def _decide(claim: Claim, cell: Cell) -> CellResult:
+        assert cell.claim is claim  # the test's own
+        shows = capture.global_and_fixture_disabled() if session.runner.show_progress else nullcontext()
+        try:
+            with shows:
+                records = benchmark.pedantic(session.obtain, args=(cell,), rounds=1, iterations=1, warmup_rounds=0)
+        except Unobtainable as error:
+            pytest.fail(str(error), pytrace=False)
+        result = session.decide(cell, records)
+        if cell.subject and all(check.verdict is None for check in result.checks):
+            pytest.skip(f"{result.cell}: of this subject nothing is asserted")
+        benchmark.extra_info.update(
+            claim=claim.id,
+            cell=cell.title,
+            verdict=result.verdict,
+            seeds=result.seeds,
+            values={check.name: check.values for check in result.checks},
+            seconds=[record.seconds for record in records],
+        )
+        return result
+
+    return _decide
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report once, of whatever was decided."""
+    state = session.config.stash.get(SESSION, None)
+    if session.config.getoption("--dry-run") and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
+    if state is not None and state.results:
+        state.write_report(report_folder(session.config, state.profile))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Close with the verdicts, or with what would be run."""
+    state = config.stash[SESSION]
+    if config.getoption("--dry-run"):
+        terminalreporter.section("dry run: nothing was run")
+        terminalreporter.write_line(plain([one.row() for one in state.estimates()]))
+    if state.results:
+        for title, rows in state.closing_tables().items():
+            terminalreporter.section(title)
+            terminalreporter.write_line(plain(rows))
+        page = report_folder(config, state.profile) / "index.html"
+        terminalreporter.write_line(f"report: {os.path.relpath(page)}")
+        if line := state.of_other_threads():
+            terminalreporter.write_line(line)

@@ -1,0 +1,226 @@
+"""Content-addressed records that are never half-written, never silently wrong and never computed twice at once.
+
+A record is a folder ``<root>/<kind>/<key>``, the key a hash of everything that determines it. It is written to a
+temporary folder of the same file system, flushed, given a manifest and renamed: what stands under its name is whole.
+The manifest names kind, key and every file with its sha256 sum; a record that is not what its manifest says, or has
+files more, is moved to ``quarantine``, reported and computed again.
+Tensors are safetensors and numbers JSON; nothing is pickled.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+MANIFEST = "manifest.json"
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used: the message names the folder and the mend."""
+
+
+class CorruptRecordWarning(UserWarning):
+    """A record failed its sums and was put aside."""
+
+
+class Store:
+    """Records under one folder.
+
+    Args:
+        root: the folder; made when it does not exist.
+
+    Raises:
+        StoreError: it cannot be written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        try:
+            for name in ("locks", "unfinished"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"store={str(root)!r}: cannot be written ({error}); pass --store a folder of yours"
+            ) from error
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where the record stands, or would."""
+        return self.root / kind / key
+
+    def unfinished(self, kind: str, key: str) -> Path:
+        """A folder for work that can be continued; it is removed once the record is written."""
+        return self.root / "unfinished" / f"{kind}-{key}"
+
+    def lock(self, kind: str, key: str) -> FileLock:
+        """What the one process holds that works on the record."""
+        return FileLock(self.root / "locks" / f"{kind}-{key}.lock")
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """The record's folder, its sums checked; None when there is none (or there was one, and it was corrupt)."""
+        folder, replaced = self.path(kind, key), self._replaced(kind, key)
+        if (
+            not folder.exists() and replaced.exists()
+        ):  # killed between the old record's leaving and the new one's coming
+            replaced.replace(folder)
+        if not folder.exists():
+            return None
+        fault = _fault(folder, kind, key)
+        if fault is None:
+            return folder
+        aside = Path(tempfile.mkdtemp(prefix=f"{kind}-{key}-", dir=_made(self.root / "quarantine")))
+        folder.replace(aside / "record")
+        warnings.warn(
+            f"{kind} record {key}: {fault}; moved to {aside} and computed again", CorruptRecordWarning, stacklevel=2
+        )
+        return None
+
+    def obtain(self, kind: str, key: str, make: Callable[[Path], None], *, recompute: bool = False) -> Path:
+        """The record, made by ``make(folder)`` when it is missing; of two processes that want it, one makes it.
+
+        Args:
+            kind: the sort of record.
+            key: hash of what determines it.
+            make: writes the record's files into the folder it is given.
+            recompute: make it even if it is there; the old one is replaced only by a finished new one.
+        """
+        with self.lock(kind, key):
+            found = None if recompute else self.find(kind, key)
+            if recompute:
+                self.begin_again(kind, key)
+            if found is None:
+                with self._writing(kind, key) as folder:
+                    make(folder)
+                shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
+            return self.path(kind, key)
+
+    def begin_again(self, kind: str, key: str) -> None:
+        """Throw away unfinished work, but for what a recomputation left that was killed: it goes on."""
+        unfinished = self.unfinished(kind, key)
+        mark = unfinished / "recompute"
+        if not mark.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            mark.touch()
+
+    def _replaced(self, kind: str, key: str) -> Path:
+        """Where an old record is while a new one takes its place."""
+        return self.root / kind / f".{key}.replaced"
+
+    @contextmanager
+    def _writing(self, kind: str, key: str) -> Iterator[Path]:
+        final = self.path(kind, key)
+        for left in final.parent.glob(f".{key}-*"):  # by a process that was killed; we hold its lock
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=_made(final.parent)) as scratch:
+            folder = Path(scratch) / "record"
+            folder.mkdir()
+            yield folder
+            seal(folder, kind, key)
+            replaced = self._replaced(kind, key)
+            shutil.rmtree(replaced, ignore_errors=True)
+            if final.exists():
+                final.replace(replaced)
+            folder.replace(final)
+            _flush(final.parent)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain JSON; NaN becomes null, so that every reader can read it."""
+    path.write_text(json.dumps(plain(value), allow_nan=False))
+
+
+def read_json(path: Path) -> Any:
+    """Read what :func:`write_json` wrote."""
+    return json.loads(path.read_text())
+
+
+def plain(value: Any) -> Any:
+    """The value as it is read again: of JSON's types, with None for NaN."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def seal(folder: Path, kind: str = "", key: str = "") -> None:
+    """Flush every file of the folder to the disk, then write and flush the manifest of their sums."""
+    files = _files(folder)
+    for path in files.values():
+        _flush(path)
+    sums = {name: _sum(path) for name, path in files.items()}
+    about = {"kind": kind, "key": key, "files": sums}
+    write_json(folder / MANIFEST, {**about, "sum": _sum_of(about)})
+    for path in (folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder):
+        _flush(path)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Is the folder whole and as it was sealed?"""
+    return folder.is_dir() and _fault(folder) is None
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file but the manifest, by its path in the folder."""
+    found = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and path != folder / MANIFEST]
+    return {str(path.relative_to(folder)): path for path in found}
+
+
+def _fault(folder: Path, kind: str = "", key: str = "") -> str | None:
+    """What is not as it was sealed; None where all is."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        if "files" not in manifest:  # sealed before manifests named kind and key
+            return _file_fault(folder, manifest)
+        about = {name: manifest[name] for name in ("kind", "key", "files")}
+        if manifest["sum"] != _sum_of(about):
+            return "the manifest differs from its sum"
+        if key and (manifest["kind"], manifest["key"]) != (kind, key):
+            return f"it is the {manifest['kind']} record {manifest['key']}"
+        return _file_fault(folder, manifest["files"])
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        return f"unreadable ({type(error).__name__}: {error})"
+
+
+def _file_fault(folder: Path, sums: Mapping[str, str]) -> str | None:
+    if not sums:
+        return "the manifest names no file"
+    if more := sorted(_files(folder).keys() - sums.keys()):
+        return f"{more[0]} is in no manifest"
+    return next((f"{name} differs from its sum" for name, total in sums.items() if _sum(folder / name) != total), None)
+
+
+def _sum_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,265 @@
+"""From checks to one verdict a cell."""
+
+import itertools
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from taskclust.claims import Always, AtLeast, Check, Claim, ResampledCheck, judge
+
+REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
+RANKS = [NOT, OPEN, REPRODUCED]
+#: AtLeast(0.5) gives these verdicts of them.
+VALUES = {REPRODUCED: [0.9, 0.91, 0.92], NOT: [0.1, 0.11, 0.12], OPEN: [0.1, 0.9, 0.5]}
+
+
+def check(name="value", null=0.0, **changes):
+    settings = {
+        "name": name,
+        "statistic": lambda record: record.values[name],
+        "null": lambda _record: null,
+        "null_name": "nothing",
+        "paper": AtLeast(0.5),
+        "smoke": AtLeast(0.2),
+        "source": "text",
+        "reason": "half",
+    }
+    return Check(**{**settings, **changes})
+
+
+def resampled(**changes):
+    """A check of one record's draws; the null's are all nought."""
+    settings = {
+        "name": "value",
+        "draws": lambda record: record.values,
+        "null": lambda record: [0.0, 0.0, 0.0],
+        "null_name": "nothing",
+        "criterion": AtLeast(0.5),
+        "source": "table",
+        "reason": "half",
+    }
+    return ResampledCheck(**{**settings, **changes})
+
+
+def claim(*checks, **changes):
+    return Claim(
+        id="a-claim", place="§0", sentence="It is so.", experiment="synthetic", cells={"cell": checks}, **changes
+    )
+
+
+def record(seed, failure=None, **values):
+    return SimpleNamespace(config=SimpleNamespace(seed=seed), failure=failure, values=values)
+
+
+def records(**values):
+    """One record a seed; each keyword gives a name's value for every seed."""
+    rows = zip(*values.values(), strict=True)
+    return [record(seed, **dict(zip(values, row, strict=True))) for seed, row in enumerate(rows)]
+
+
+def drawn(*values):
+    return SimpleNamespace(config=SimpleNamespace(seed=0), failure=None, values=list(values))
+
+
+def decide(checks, given, profile="paper", **settings):
+    return judge(claim(*checks), "cell", given, profile, **settings)
+
+
+@pytest.mark.parametrize("verdict", VALUES)
+def test_verdict_of_one_check_is_the_cells(verdict):
+    result = decide([check()], records(value=VALUES[verdict]))
+
+    assert result.verdict == result.checks[0].verdict == verdict
+
+
+@pytest.mark.parametrize("verdicts", list(itertools.product(RANKS, repeat=3)), ids="-".join)
+def test_verdict_is_the_worst_of_its_checks(verdicts):
+    names = ("first", "second", "third")
+    given = records(**{name: VALUES[v] for name, v in zip(names, verdicts, strict=True)})
+
+    result = decide([check(name) for name in names], given)
+
+    assert [c.verdict for c in result.checks] == list(verdicts)
+    assert result.verdict == min(verdicts, key=RANKS.index)
+
+
+def test_a_null_that_passes_too_makes_it_inconclusive():
+    result = decide([check(null=0.6)], records(value=VALUES[REPRODUCED]))
+
+    assert result.verdict == result.checks[0].verdict == OPEN
+    assert not result.checks[0].null_fails
+
+
+def test_a_null_that_passes_does_not_excuse_what_fails():
+    assert decide([check(null=0.6)], records(value=VALUES[NOT])).verdict == NOT
+
+
+def test_nothing_asserted_is_inconclusive():
+    result = decide([check(smoke=None)], records(value=VALUES[REPRODUCED]), "smoke")
+
+    assert result.checks[0].verdict is None
+    assert result.verdict == OPEN
+
+
+def test_what_is_not_asserted_does_not_weigh_on_the_rest():
+    given = records(value=VALUES[REPRODUCED], other=VALUES[NOT])
+
+    assert decide([check(), check("other", smoke=None)], given, "smoke").verdict == REPRODUCED
+    assert decide([check(), check("other", smoke=None)], given, "paper").verdict == NOT
+
+
+def test_what_is_not_asserted_is_shown_with_the_papers_criterion():
+    shown = decide([check(smoke=None)], records(value=VALUES[REPRODUCED]), "smoke").checks[0]
+
+    assert shown.criterion == "≥ 0.5"
+    assert shown.values == VALUES[REPRODUCED]
+
+
+def test_each_scale_has_its_criterion():
+    given = records(value=[0.3, 0.31, 0.32])
+
+    assert decide([check()], given, "smoke").verdict == REPRODUCED
+    assert decide([check()], given, "paper").verdict == NOT
+
+
+def test_a_failed_seed_counts_as_the_worst():
+    given = [*records(value=[0.9, 0.91, 0.92, 0.93]), record(8, failure="loss is NaN at epoch 3")]
+
+    result = decide([check(worst=-1.0)], given)
+
+    assert result.checks[0].values == [0.9, 0.91, 0.92, 0.93, -1.0]
+    assert result.verdict != REPRODUCED
+    assert result.failures == ["seed 8: loss is NaN at epoch 3"]
+    assert "seed 8: loss is NaN at epoch 3" in result.explain()
+
+
+def test_a_failed_seed_does_not_make_the_null_look_worse():
+    given = [*records(value=[0.9] * 7, null=[0.6] * 7), record(7, failure="loss is NaN")]
+
+    result = decide([replace(check(worst=-10.0), null=lambda r: r.values["null"])], given).checks[0]
+
+    assert result.null_mean == pytest.approx(0.6)
+    assert not result.null_fails
+
+
+def test_seeds_that_all_fail_do_not_reproduce():
+    failed = [record(seed, failure="loss is NaN") for seed in range(5)]
+
+    assert decide([check(worst=-1.0)], failed).verdict == NOT
+
+
+def test_seeds_are_the_records_own_in_their_order():
+    given = [record(seed, value=0.9) for seed in (4, 0, 7)]
+
+    assert decide([check()], given).seeds == [4, 0, 7]
+
+
+def test_explanation_names_the_claim_the_numbers_and_the_null():
+    given = [record(seed, value=value) for seed, value in ((0, 0.1), (3, 0.2), (7, 0.3))]
+
+    text = decide([check(null=0.25)], given).explain()
+
+    assert text.startswith("a-claim[cell] at paper scale, seeds [0, 3, 7]: not reproduced")
+    assert "value: 0.2 [-0.0484, 0.448], criterion ≥ 0.5; null 0.25 (nothing): not reproduced" in text
+
+
+def test_explanation_says_that_the_null_passes_and_what_is_not_asserted():
+    text = decide([check(null=0.6), check("other", smoke=None)], records(value=[0.9] * 3, other=[1] * 3), "smoke")
+
+    assert "null 0.6 (nothing), which passes too: unclear (smoke)" in text.explain()
+    assert "other: 1" in text.explain()
+    assert text.explain().endswith("not asserted")
+
+
+def test_scale_is_the_profiles_unless_another_is_named():
+    given = records(value=VALUES[REPRODUCED])
+
+    assert decide([check()], given).scale == "paper"
+    assert decide([check()], given, scale="paper-768").scale == "paper-768"
+    assert decide([check()], given, scale="paper-768").explain().startswith("a-claim[cell] at paper-768 scale")
+
+
+def test_one_seed_has_no_interval():
+    result = decide([check()], records(value=[0.9]))
+
+    assert (result.checks[0].low, result.checks[0].high) == (None, None)
+    assert result.verdict == OPEN
+    assert "value: 0.9, criterion" in result.explain()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_result_is_json(n):
+    given = records(value=[0.9, 0.91, 0.92][:n])
+    result = decide([check(), check(paper=Always(50), smoke=None)], given)
+
+    plain = result.to_dict()
+
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["verdict"] == result.verdict
+    assert plain["checks"][0]["values"] == result.checks[0].values
+
+
+# --- by resamples
+
+
+@pytest.mark.parametrize(
+    ("draws", "verdict"),
+    [([0.6, 0.7, 0.8], REPRODUCED), ([0.1, 0.2, 0.3], NOT), ([0.4, 0.5, 0.6], OPEN)],
+    ids=["above", "below", "across"],
+)
+def test_the_whole_interval_over_resamples_decides(draws, verdict):
+    result = decide([resampled()], [drawn(0.55, *draws)], "llm")
+
+    assert result.verdict == verdict
+
+
+def test_the_point_is_shown_and_only_the_resamples_make_the_interval():
+    shown = decide([resampled()], [drawn(0.55, *[0.6 + 0.01 * n for n in range(41)])], "llm").checks[0]
+
+    assert (shown.mean, shown.values) == (0.55, [0.55])
+    assert (shown.low, shown.high) == (pytest.approx(0.61), pytest.approx(0.99))
+
+
+def test_a_null_whose_resamples_pass_too_makes_it_inconclusive():
+    result = decide([resampled(null=lambda record: [0.0, 0.6, 0.7])], [drawn(0.9, 0.9, 0.9)], "llm")
+
+    assert result.verdict == OPEN
+    assert not result.checks[0].null_fails
+
+
+def test_of_a_record_that_the_check_is_not_about_nothing_is_asserted():
+    result = decide([resampled(is_asserted=lambda record: False)], [drawn(0.9, 0.9, 0.9)], "llm")
+
+    assert result.checks[0].verdict is None
+    assert result.verdict == OPEN
+
+
+def test_resamples_are_of_one_record():
+    with pytest.raises(ValueError, match="too many values to unpack"):
+        decide([resampled()], [drawn(0.9, 0.9)] * 2, "llm")
+
+
+# --- several subjects
+
+
+def test_subjects_of_one_claim_are_judged_apart():
+    one, other = (
+        decide([resampled()], [drawn(value, value, value)], "llm", subject=name)
+        for name, value in (("a-model", 0.9), ("b-model", 0.1))
+    )
+
+    assert (one.cell, one.verdict) == ("a-model: cell", REPRODUCED)
+    assert (other.cell, other.verdict) == ("b-model: cell", NOT)
+
+
+def test_a_cell_of_one_subject_has_its_own_name():
+    assert decide([check()], records(value=VALUES[REPRODUCED])).cell == "cell"
+
+
+def test_explanation_names_the_subject_and_says_that_it_is_about_it():
+    result = decide([resampled()], [drawn(0.9, 0.9, 0.9)], "llm", subject="a-model")
+
+    assert result.explain().startswith("a-claim[a-model: cell] at llm scale, seeds [0]: holds (this model)")
+    assert "reproduced" not in result.explain()

@@ -1,0 +1,228 @@
+"""A language model's record: found again by its weights, whatever its name; its nulls are what they are called."""
+
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+from transformers.utils import cached_file
+
+from taskclust.config import ConfigError, LanguageConfig, ProbeConfig
+from taskclust.data.natural import Prompt
+from taskclust.experiments.natural_language import run as R
+from taskclust.experiments.natural_language.record import Architecture, Record, upgrade
+from taskclust.models.language import LanguageModel, last_states, random_twin, tokenize
+from taskclust.probes.prompts import probe_layer
+from taskclust.runner import Runner
+from taskclust.store import Store, decode, encode
+from tests.helpers import assert_close, small_tokenizer
+
+QUICK = LanguageConfig(
+    n_expressions=2,
+    n_pairs=3,
+    twin_every=1,
+    probe=ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1),
+    resamples=5,
+)
+PROMPTS = [
+    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter}")
+    for task, verb in (("sing", "k"), ("dance", "l"))
+    for letter in "abc"
+    for word in ("m", "n", "ob")
+]
+
+
+def gpt2(seed=7, vocabulary=64):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return tf.GPT2LMHeadModel(
+            tf.GPT2Config(vocab_size=vocabulary, n_positions=64, n_embd=16, n_layer=2, n_head=2)
+        ).eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    gpt2().save_pretrained(tmp_path / "own")
+    small_tokenizer().save_pretrained(tmp_path / "own")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(Store(tmp_path / "store"))
+
+
+def test_record_has_the_model_its_nulls_and_how_it_was_read():
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
+
+    assert record.prompts == len(PROMPTS) == len(record.model.embedding)
+    parts = (record.model, *record.nulls.values())
+    assert list(record.nulls) == ["twin", "bag"]
+    assert [part.scores["raw"]["task"]["f1"].shape for part in parts] == [(3,), (3,), (1,)]
+    assert [part.divergence.shape for part in parts] == [(3, 1), (3, 1), (1, 1)]
+    assert record.split_words == pytest.approx(1 / 3)
+    assert 0 <= record.sharing.largest_relative_difference < 1e-5
+    assert record.architecture == Architecture(
+        class_name="GPT2LMHeadModel",
+        model_type="gpt2",
+        parameters=gpt2().num_parameters(),
+        layers=2,
+        width=16,
+        dtype="float32",
+    )
+    assert record.names["task"] == ["sing", "dance"]
+    assert record.config == QUICK
+    assert record.provenance["threads"] == torch.get_num_threads()
+    assert encode(decode(encode(record), Record, upgrade)) == encode(record)
+
+
+def test_of_the_twin_every_so_many_layers_are_probed():
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, replace(QUICK, twin_every=2))
+    every = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
+
+    few, all_layers = record.nulls["twin"], every.nulls["twin"]
+    assert (few.layers, all_layers.layers) == ([0, 2], [0, 1, 2])
+    np.testing.assert_array_equal(few.scores["raw"]["task"]["f1"], all_layers.scores["raw"]["task"]["f1"][::2])
+
+
+def test_the_twin_is_not_the_model_and_another_seed_is_another_twin():
+    language = LanguageModel(gpt2(), small_tokenizer())
+    bare = LanguageModel(gpt2(seed=5), small_tokenizer())
+
+    record, other = (R.probe_prompts(one, PROMPTS, QUICK) for one in (language, bare))
+    reseeded = R.probe_prompts(language, PROMPTS, replace(QUICK, seed=1))
+
+    def twin_of(record):
+        return record.nulls["twin"].divergence.tolist()
+
+    assert twin_of(record) != record.model.divergence.tolist()
+    assert other.model.divergence.tolist() != record.model.divergence.tolist()
+    assert twin_of(other) == twin_of(record) != twin_of(reseeded)
+    assert encode(other.nulls["bag"]) == encode(record.nulls["bag"])
+
+
+def test_a_model_is_probed_once_wherever_it_lies(runner, folder, tmp_path, monkeypatch):
+    config = replace(QUICK, source=str(folder))
+    shutil.copytree(folder, tmp_path / "moved")
+    first = runner.record("natural_language", config)
+    monkeypatch.setattr(R, "probe_prompts", lambda *_, **__: pytest.fail("probed again"))
+
+    again = runner.record("natural_language", replace(QUICK, source=str(tmp_path / "moved")))
+
+    assert first.name == R.label(config) == "own"
+    assert again.name == "moved"
+    assert again.config.source == str(tmp_path / "moved")
+    assert encode(again.model) == encode(first.model)
+
+
+def test_other_weights_are_another_record(folder):
+    before = R.fingerprint(str(folder))
+    gpt2(seed=1).save_pretrained(folder)
+
+    assert R.fingerprint(str(folder)) != before
+
+
+@pytest.mark.parametrize("source", ["nobody/nothing", "no/such/model.gguf"])
+def test_what_is_not_there_is_one_clear_error(runner, monkeypatch, source):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    with pytest.raises(ConfigError, match=rf"^llm='{source}': "):
+        runner.record("natural_language", LanguageConfig(source=source))
+
+
+def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
+    made = []
+    file = tmp_path / "model.Q4_1.gguf"
+    file.write_bytes(b"weights")
+    monkeypatch.setattr(
+        R, "convert_gguf", lambda path, folder: made.append(path) or (folder / "config.json").write_text("{}")
+    )
+
+    places = {R.locate(str(file), runner.store)[0] for _ in range(2)}
+
+    assert len(places) == len(made) == 1
+    assert R.short_name(str(file)) == "model"
+
+
+def test_a_model_whose_past_is_of_no_use_is_read_prompt_by_prompt(monkeypatch):
+    """Shared readings are planted 1 off: every layer that is probed, the model's and the twin's, is as read whole."""
+    language, probed = LanguageModel(gpt2(), small_tokenizer()), []
+    tokens = tokenize(language, [prompt.text for prompt in PROMPTS])
+    with random_twin(language.model, QUICK.seed) as twin:
+        expected = torch.cat([last_states(model, tokens) for model in (language.model, twin)])
+    monkeypatch.setattr(
+        R, "probe_layer", lambda states, *rest, **kwargs: probed.append(states) or probe_layer(states, *rest, **kwargs)
+    )
+    monkeypatch.setattr(R, "last_states", lambda model, tokens, groups=None: (
+        last_states(model, tokens) + (0.0 if groups is None else 1.0)
+    ))  # fmt: skip
+
+    with pytest.warns(UserWarning, match="every prompt is read whole"):
+        found = R.probe_prompts(language, PROMPTS, QUICK)
+
+    assert found.sharing.is_used is False
+    assert_close(torch.stack(probed[: len(expected)]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stopped_run_goes_on_from_the_layers_it_has(monkeypatch, tmp_path):
+    language, probed = LanguageModel(gpt2(), small_tokenizer()), []
+
+    def stop_at_second(*args, **kwargs):
+        probed.append(kwargs["seed"])
+        if len(probed) == 2:
+            raise KeyboardInterrupt
+        return probe_layer(*args, **kwargs)
+
+    monkeypatch.setattr(R, "probe_layer", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        R.probe_prompts(language, PROMPTS, QUICK, keep=tmp_path / "kept")
+    resumed = R.probe_prompts(language, PROMPTS, QUICK, keep=tmp_path / "kept")
+    whole = R.probe_prompts(language, PROMPTS, QUICK)
+
+    assert probed[:3] == [0, 1, 1]
+    assert encode(resumed.model) == encode(whole.model)
+    assert encode(resumed.nulls) == encode(whole.nulls)
+
+
+def test_two_tasks_may_have_distributions_of_one_name():
+    shared = [replace(p, distribution=p.distribution.split()[1]) for p in PROMPTS]
+
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), shared, QUICK)
+
+    assert record.names["distribution"] == ["a", "b", "c", "a", "b", "c"]
+    assert record.identities["distribution"].max() == 5
+
+
+def test_a_hub_id_in_the_cache_is_known_by_its_commit(tmp_path, monkeypatch):
+    folder = tmp_path / "models--some--model"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123abcd")
+    (folder / "snapshots" / "0123abcd").mkdir(parents=True)
+    (folder / "snapshots" / "0123abcd" / "config.json").write_text("{}")
+    monkeypatch.setattr(R, "cached_file", partial(cached_file, cache_dir=tmp_path, local_files_only=True))
+
+    assert R.fingerprint("some/model") == "some/model@0123abcd"
+
+
+def test_states_of_shared_and_plain_reading_are_compared():
+    model = gpt2()
+
+    found = R.sharing_difference(LanguageModel(model, small_tokenizer()), [[4, 5, 6], [4, 5, 7]], ["a", "a"])
+
+    assert found.prompts == 2
+    assert found.largest_relative_difference < 1e-5
+
+
+def test_of_starts_of_tsne_each_layers_scores_are_the_mean():
+    several = replace(QUICK, probe=replace(QUICK.probe, tsne_restarts=3))
+
+    found = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, several).model
+
+    assert found.divergence.shape == (3, 3)
+    for label, table in found.starts.items():
+        for metric, values in table.items():
+            assert values.shape == (3, 3)
+            np.testing.assert_allclose(found.scores["tsne"][label][metric], values.mean(axis=1), atol=1e-4)

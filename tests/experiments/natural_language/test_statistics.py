@@ -1,0 +1,46 @@
+"""Statistics of a language model's record, and of each resample."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from taskclust.experiments.natural_language import statistics as s
+from tests.language_records import language_record
+
+
+def test_f1_is_that_of_the_layer_of_best_f1_by_task_then_the_resamples():
+    point, *draws = s.f1("task")(language_record())
+
+    assert point == 0.97
+    assert (min(draws), max(draws), len(draws)) == (pytest.approx(0.96), pytest.approx(0.98), 40)
+
+
+def test_by_another_identity_the_layer_is_still_the_one_of_best_f1_by_task():
+    record = language_record()
+    scores = {**record.model.scores["tsne"], "distribution_mapping": {"f1": np.array([0.1, 0.2, 0.3])}}
+    record = replace(record, model=replace(record.model, scores={**record.model.scores, "tsne": scores}))
+
+    assert s.f1("distribution_mapping")(record)[0] == 0.2
+
+
+def test_nulls_have_their_own_best_layer():
+    record = language_record(twin=(0.3, 0.35, 0.4), bag=0.5)
+
+    assert (s.f1("task", "twin")(record)[0], s.f1("task", "bag")(record)[0]) == (0.4, 0.5)
+
+
+@pytest.mark.parametrize(("twin", "bag"), [((0.3, 0.4), 0.5), ((0.3, 0.5), 0.4)], ids=["bag", "twin"])
+def test_surface_is_the_better_null_draw_by_draw(twin, bag):
+    record = language_record(twin=twin, bag=bag, spread=0.01)
+
+    point, *draws = s.above_surface("task")(record)
+
+    assert point == pytest.approx(0.97 - 0.5)
+    assert draws == pytest.approx([0.97 - 0.5] * 40), "which rise and fall together"
+
+
+def test_the_bag_is_never_above_the_surface():
+    record = language_record(bag=0.9)
+
+    assert max(s.above_surface("task", "bag")(record)) <= 0

@@ -1,0 +1,80 @@
+"""Figures of the main experiment from made-up records."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from taskclust.config import SPLITS
+from taskclust.experiments.synthetic.figures import clusters, components, figures, neighbors
+from tests.records import perfect_record, world
+
+
+def with_codes(record, f1):
+    """The record with F1 once the codes of inputs are taken out, at every epoch."""
+    curves = {name: np.full(len(record.epochs.raw), value) for name, value in {"nothing": 0.3, "input": f1}.items()}
+    return replace(record, f1_without=dict.fromkeys(SPLITS, curves))
+
+
+def test_curves_are_drawn_at_the_epochs_that_all_records_have():
+    records = world(perfect_record)
+
+    (line, *_) = neighbors(records).axes[0].get_lines()
+
+    assert list(line.get_xdata()) == [0, 20, 50, 100, 200], "and not at each seed's best"
+
+
+def test_line_is_the_mean_over_seeds_and_band_their_range():
+    records = world(perfect_record)
+    late = [record.knn.percentage[-1, 0] for record in records]
+
+    axis = neighbors(records).axes[0]
+
+    assert axis.get_lines()[0].get_ydata()[-1] == pytest.approx(np.mean(late))
+    band = axis.collections[0].get_paths()[0].vertices
+    at_the_end = band[band[:, 0] == 200][:, 1]
+    assert (at_the_end.min(), at_the_end.max()) == (pytest.approx(min(late)), pytest.approx(max(late)))
+
+
+def test_clusters_have_a_panel_a_split_metric_and_label():
+    axes = clusters([perfect_record(0)], ("f1", "ari")).axes
+
+    assert [axis.get_ylabel() for axis in axes[::3]] == [
+        "F1, training subset",
+        "ARI, training subset",
+        "F1, validation set",
+        "ARI, validation set",
+    ]
+    assert [axis.get_title() for axis in axes[:3]] == [
+        "Task identity",
+        "Distribution identity",
+        "Distribution-mapping identity",
+    ]
+
+
+def test_components_are_drawn_of_the_splits_that_every_record_has():
+    records = world(perfect_record)
+    records[1] = replace(records[1], components={"validation": records[1].components["validation"]})
+
+    drawn = components(records)
+
+    assert [axis.get_title() for axis in drawn.axes] == ["Top layer, validation set"]
+
+
+def test_codes_taken_out_are_drawn_as_their_mean_beside_what_is_left_in():
+    records = [with_codes(perfect_record(seed), 0.6 + 0.1 * seed) for seed in range(3)]
+
+    axis = figures(records)["codes-taken-out"].axes[0]
+
+    assert [line.get_label() for line in axis.lines] == ["as it is", "without input"]
+    assert axis.lines[1].get_ydata()[-1] == pytest.approx(0.7)
+
+
+def test_codes_taken_out_are_drawn_where_every_record_has_them_alone():
+    records = [with_codes(perfect_record(0), 0.6), perfect_record(1)]
+
+    assert "codes-taken-out" not in figures(records)
+
+
+def test_failed_seeds_are_not_drawn():
+    assert figures([replace(record, failure="loss is NaN") for record in world(perfect_record)]) == {}

@@ -1,0 +1,172 @@
+"""Several processes compute what one computes, and what one run raises costs the others nothing."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from taskclust import engines
+from taskclust.config import ConfigError
+from taskclust.engines import obtain_all
+from taskclust.models import Trainer
+from taskclust.runner import Runner
+from taskclust.store import Store, encode
+from tests.experiments.small import CONFIG, folder, measured
+
+PROBE = replace(CONFIG.probe, iterations=5, tsne_restarts=1)
+CONFIGS = [replace(CONFIG, seed=seed, probe=PROBE) for seed in (3, 4)]
+IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known only once the states are there
+
+
+class Computed(NamedTuple):
+    runner: Runner
+    raised: Exception | None
+    returned: list[Any]
+
+
+def whole(records):
+    """Records, to the bit."""
+    return list(map(encode, records))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Computed by one process, the first of three in vain."""
+    return obtained(tmp_path_factory.mktemp("alone"), workers=1)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Computed by two processes, the first of three in vain."""
+    return obtained(tmp_path_factory.mktemp("together"), workers=2)
+
+
+def obtained(root, workers):
+    runner = Runner(Store(root))
+    raised = None
+    try:
+        obtain_all(runner, "synthetic", [IMPOSSIBLE, *CONFIGS], workers)
+    except ConfigError as error:
+        raised = error
+    stored = [config for config in CONFIGS if runner.is_stored("synthetic", config)]
+    return Computed(runner, raised, obtain_all(runner, "synthetic", stored, workers))
+
+
+def test_a_failure_is_raised_after_the_other_runs_were_stored(together):
+    assert "perplexity=1000" in str(together.raised)
+    assert not together.runner.is_stored("synthetic", IMPOSSIBLE)
+    assert [record.config.seed for record in together.returned] == [3, 4]
+
+
+def test_one_process_raises_the_failure_too(alone):
+    assert "perplexity=1000" in str(alone.raised)
+
+
+def test_two_processes_give_the_records_of_one(together, alone):
+    expected = obtain_all(alone.runner, "synthetic", CONFIGS, workers=1)
+
+    assert list(map(measured, together.returned)) == list(map(measured, expected))
+
+
+def test_records_come_in_the_order_of_the_experiments(together):
+    backwards = obtain_all(together.runner, "synthetic", CONFIGS[::-1], workers=2)
+
+    assert whole(backwards) == whole(together.returned[::-1])
+
+
+def test_what_is_stored_starts_no_process(together, monkeypatch):
+    monkeypatch.setattr(engines, "ProcessPoolExecutor", None)
+
+    assert whole(obtain_all(together.runner, "synthetic", CONFIGS, workers=2)) == whole(together.returned)
+
+
+def test_two_processes_compute_each_record_once_when_told_to_recompute(together):
+    files = [folder(together.runner.store, "synthetic", config) / "record.json" for config in CONFIGS]
+    before = [path.stat().st_ino for path in files]
+
+    again = obtain_all(replace(together.runner, recompute=True), "synthetic", CONFIGS, workers=2)
+
+    assert all(path.stat().st_ino != old for path, old in zip(files, before, strict=True))
+    assert list(map(measured, again)) == list(map(measured, together.returned))
+    assert whole(obtain_all(together.runner, "synthetic", CONFIGS, workers=2)) == whole(again)
+
+
+POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from taskclust.engines import end_with_parent
+with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), {initializer}) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 60)
+    time.sleep(60)
+"""
+
+
+def is_at_work(pid):
+    """Is there such a process, other than a dead one that nobody has waited for?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("initializer", "stays"), [("end_with_parent", False), ("None", True)])
+def test_a_killed_run_leaves_no_process_at_work(initializer, stays):
+    """The null: without the watch the worker works on."""
+    main = subprocess.Popen([sys.executable, "-c", POOL.format(initializer=initializer)], stdout=subprocess.PIPE)
+    worker = int(main.stdout.readline())
+
+    main.kill()
+    main.wait()
+    main.stdout.close()
+    until = time.monotonic() + (2 if stays else 30)
+    while is_at_work(worker) and time.monotonic() < until:
+        time.sleep(0.05)
+
+    assert is_at_work(worker) is stays
+    if stays:
+        os.kill(worker, 9)
+
+
+def test_seeds_trained_together_give_the_records_of_each_alone(tmp_path, monkeypatch):
+    alone = Runner(Store(tmp_path / "alone"), replay=True)
+    together = Runner(Store(tmp_path / "together"), replay=True)
+    expected = [measured(alone.record("synthetic", config)) for config in CONFIGS]
+
+    together.train_together(CONFIGS)
+    monkeypatch.setattr(Trainer, "epoch_steps", None)  # nothing is left to train
+
+    assert [measured(record) for record in obtain_all(together, "synthetic", CONFIGS, workers=1)] == expected
+
+
+def test_a_training_that_diverges_leaves_the_others_their_end(tmp_path):
+    runner = Runner(Store(tmp_path), replay=True)
+    diverging = replace(CONFIGS[0], training=replace(CONFIG.training, learning_rate=1e30))
+
+    with pytest.warns(RuntimeWarning, match="learning_rate"):
+        records = obtain_all(runner, "synthetic", [diverging, CONFIGS[1]], workers=1)
+
+    assert [record.failure is None for record in records] == [False, True]
+    assert len(records[1].history["loss"]) == 1 + CONFIG.training.epochs
+
+
+def test_a_runner_that_replays_trains_the_seeds_in_turn(tmp_path, monkeypatch):
+    order = []
+    original = Trainer.epoch_steps
+
+    def noting(self):
+        for step in original(self):
+            order.append(self.config.seed)
+            yield step
+
+    monkeypatch.setattr(Trainer, "epoch_steps", noting)
+
+    obtain_all(Runner(Store(tmp_path), replay=True), "synthetic", CONFIGS, workers=1)
+
+    assert order[:4] == [3, 4, 3, 4]

@@ -1,0 +1,161 @@
+"""What runs would cost: nothing when stored, and more when there is more to do."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from taskclust import estimate as module
+from taskclust import experiments
+from taskclust.config import ARMS, LanguageConfig, ModelConfig
+from taskclust.estimate import Estimate, estimate
+from taskclust.models.registry import count_parameters
+from taskclust.runner import Runner
+from taskclust.store import Store
+from taskclust.store.folders import write_json
+from tests.experiments.small import CONFIG
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine of one speed."""
+    monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 1e11)
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(Store(tmp_path))
+
+
+def training(**changes):
+    return replace(CONFIG, training=replace(CONFIG.training, **changes))
+
+
+def probe(**changes):
+    return replace(CONFIG, probe=replace(CONFIG.probe, **changes))
+
+
+def width(width):
+    return replace(CONFIG, model=replace(CONFIG.model, width=width, feed_forward=2 * width))
+
+
+@pytest.mark.parametrize(
+    "dearer",
+    [
+        training(epochs=16, schedule_epochs=16),
+        training(batch_instructions=4),
+        training(checkpoints=(0, 1, 2, 3, 8)),
+        width(64),
+        replace(CONFIG, model=replace(CONFIG.model, layers=4)),
+        probe(iterations=2000),
+        probe(tsne_restarts=3),
+        replace(probe(tsne_at="all"), training=training(checkpoints=tuple(range(9))).training),
+    ],
+    ids=["epochs", "smaller-batches", "checkpoints", "width", "layers", "iterations", "restarts", "every-embedding"],
+)
+def test_more_to_do_costs_more_hours(runner, dearer):
+    cheap, dear = estimate(runner, "synthetic", [CONFIG, dearer])
+
+    assert 0 < cheap.hours < dear.hours
+
+
+def test_data_of_all_seeds_are_sized_once(runner, monkeypatch):
+    module._sizes.cache_clear()
+    generated = []
+    original = module.generate
+    monkeypatch.setattr(module, "generate", lambda *args, **named: generated.append(args) or original(*args, **named))
+
+    estimate(runner, "synthetic", [replace(CONFIG, seed=seed) for seed in range(3)])
+
+    assert len(generated) == 1
+
+
+def test_the_product_is_timed_on_one_core(runner, monkeypatch):
+    before = torch.get_num_threads()
+    used = []
+    monkeypatch.setattr(module, "matmul_flops", lambda *_: used.append(torch.get_num_threads()) or 1e11)
+    torch.set_num_threads(2)
+    try:
+        estimate(runner, "synthetic", [CONFIG])
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+    assert (set(used), after) == ({1}, 2)
+
+
+def test_few_embeddings_cost_less_than_all(runner):
+    every, few = estimate(runner, "synthetic", [probe(iterations=10**6), probe(iterations=10**6, tsne_at="few")])
+
+    assert few.hours == pytest.approx(every.hours * 3 / 5, rel=1e-2)
+
+
+def test_hours_of_a_long_training_grow_in_proportion_to_epochs(runner):
+    short, long = estimate(runner, "synthetic", [training(epochs=e, schedule_epochs=e) for e in (10_000, 30_000)])
+
+    assert long.hours == pytest.approx(3 * short.hours, rel=1e-2)
+
+
+def test_a_wide_model_takes_as_long_as_its_products_and_half_on_a_machine_twice_as_fast(runner, monkeypatch):
+    wide = replace(CONFIG, model=ModelConfig.of_width(2048))
+    (slow,) = estimate(runner, "synthetic", [wide])
+
+    monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 2e11)
+
+    (fast,) = estimate(runner, "synthetic", [wide])
+    assert fast.hours == pytest.approx(slow.hours / 2, rel=0.02)
+
+
+@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_disk_is_that_of_the_weights_of_every_checkpoint_and_the_best(runner, precision, size):
+    config = training(precision=precision)
+    parameters = count_parameters(config.data, config.model)
+
+    (found,) = estimate(runner, "synthetic", [config])
+
+    assert found.gigabytes == pytest.approx(parameters * size * 5 / 1e9)
+
+
+def test_a_stored_run_costs_nothing_unless_it_is_to_be_recomputed(runner):
+    runner.store.obtain(
+        "synthetic", runner.key("synthetic", CONFIG), lambda folder: write_json(folder / "record.json", {})
+    )
+
+    stored, missing = estimate(runner, "synthetic", [CONFIG, replace(CONFIG, seed=4)])
+    (again,) = estimate(replace(runner, recompute=True), "synthetic", [CONFIG])
+
+    assert stored == Estimate("synthetic width 16 seed 3", 0.0, 0.0, is_stored=True)
+    assert not missing.is_stored
+    assert missing.hours > 0
+    assert not again.is_stored
+    assert again.hours > 0
+
+
+def test_a_row_is_in_minutes_and_megabytes():
+    row = Estimate("width 768 seed 0", 1.5, 0.25, is_stored=False).row()
+
+    assert row == {"run": "width 768 seed 0", "estimated minutes": "90", "disk (MB)": "250", "stored": "no"}
+    assert Estimate("", 0.0, 0.0, is_stored=True).row()["stored"] == "yes"
+
+
+def test_a_run_of_several_trainings_costs_the_sum_of_them(runner):
+    config = experiments.part("pretraining", "config").smoke()
+    stages = experiments.part("pretraining", "config").stages(config)
+
+    (whole,) = estimate(runner, "pretraining", [config])
+
+    parts = [estimate(runner, "synthetic", [stage])[0] for stage in stages]
+    assert len(parts) == 2 * len(ARMS) - 1
+    assert whole.name == "pretraining width 64 seed 0"
+    assert whole.hours == pytest.approx(sum(part.hours for part in parts))
+    assert whole.gigabytes == pytest.approx(sum(part.gigabytes for part in parts))
+
+
+def test_the_cost_of_what_trains_nothing_is_not_known_and_of_counts_is_none(runner):
+    (found,) = estimate(runner, "natural_language", [LanguageConfig(source="some/model", n_expressions=2, n_pairs=3)])
+
+    assert found.name.startswith("natural_language some/model, ")
+    assert found.name.endswith(" prompts")
+    assert (found.hours, found.gigabytes, found.is_stored) == (None, None, None)
+    assert set(found.row().values()) == {found.name, "–"}
+    assert estimate(runner, "paper_tables", [experiments.part("paper_tables", "config").smoke()]) == []

@@ -1,0 +1,300 @@
+"""Records leave a store as files and enter another as themselves; a file that is not what its name says is refused."""
+
+import json
+import lzma
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from taskclust import experiments
+from taskclust.config import ConfigError
+from taskclust.exchange import load, main, read_record, save
+from taskclust.runner import Runner
+from taskclust.store import RecordError, Store, encode
+from tests.experiments.made import FORMER, RECORDS, alignment_record, pretraining_record, synthetic_record
+
+WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
+COMMITTED = Path(__file__).parents[1] / "reports" / "records"
+FILES = sorted(path for path in COMMITTED.iterdir() if path.is_file())
+
+
+def key_of(kind, record):
+    """The key of what the record answers for."""
+    form = experiments.part(kind, "record")
+    if not hasattr(form, "answers"):
+        return WEIGHTS
+    return experiments.part(kind, "run").key(form.answers(record), None)
+
+
+def put(store, kind, record):
+    return store.obtain(kind, key_of(kind, record), lambda folder: (folder / "record.json").write_bytes(encode(record)))
+
+
+@pytest.fixture
+def store(tmp_path):
+    filled = Store(tmp_path / "store")
+    for kind, record in RECORDS.items():
+        put(filled, kind, record)
+    return filled
+
+
+@pytest.fixture
+def files(store, tmp_path):
+    """What is saved of the store, by kind."""
+    return dict(zip(experiments.names(), save(store, tmp_path / "out"), strict=True))
+
+
+def content(store, kind, key):
+    return (store.find(kind, key) / "record.json").read_bytes()
+
+
+def test_files_are_named_by_what_they_hold(files):
+    keys = {kind: key_of(kind, record) for kind, record in RECORDS.items()}
+
+    assert [file.name for file in files.values()] == [
+        f"alignment-width-768-seed-2-{keys['alignment']}.json.xz",
+        f"natural_language-somewhere-seed-0-{WEIGHTS}.json.xz",
+        f"paper_tables-width-768-seed-0-{keys['paper_tables']}.json.xz",
+        f"pretraining-width-256-seed-1-{keys['pretraining']}.json.xz",
+        f"synthetic-width-768-seed-3-{keys['synthetic']}.json.xz",
+    ]
+
+
+def test_another_store_finds_them_under_their_keys(files, tmp_path):
+    other = Store(tmp_path / "other")
+
+    places = load(other, tmp_path / "out")
+
+    assert places == [other.path(kind, key_of(kind, RECORDS[kind])) for kind in files]
+    for kind, record in RECORDS.items():
+        assert content(other, kind, key_of(kind, record)) == encode(record)
+        if kind != "natural_language":
+            answered = experiments.part(kind, "record").answers(record)
+            assert Runner(other).is_stored(kind, answered)
+            assert encode(Runner(other).record(kind, answered)) == encode(record)
+
+
+def test_the_same_records_give_the_same_bytes_from_any_store(files, tmp_path):
+    other = Store(tmp_path / "other")
+    load(other, tmp_path / "out")
+
+    again = save(other, tmp_path / "again")
+
+    assert [file.name for file in again] == [file.name for file in files.values()]
+    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in files.values()]
+    assert read_record(again[-1]).config == RECORDS["synthetic"].config
+
+
+def test_what_is_there_is_left_alone(store, tmp_path):
+    other = Store(tmp_path / "other")
+    changed = replace(RECORDS["synthetic"], seconds={"train": 99.0, "probe": 1.0})
+    put(other, "synthetic", changed)
+    save(store, tmp_path / "out")
+
+    load(other, tmp_path / "out")
+
+    assert content(other, "synthetic", key_of("synthetic", changed)) == encode(changed)
+
+
+def test_a_corrupt_record_is_not_carried(store, tmp_path):
+    place = store.path("synthetic", key_of("synthetic", RECORDS["synthetic"]))
+    (place / "record.json").write_text("{}")
+
+    with pytest.warns(UserWarning, match="moved to"):
+        files = save(store, tmp_path / "out")
+
+    assert [file.name.split("-")[0] for file in files] == list(experiments.names()[:-1])
+
+
+def test_a_record_that_is_being_written_is_left_alone(store, tmp_path):
+    unfinished = store.root / "synthetic" / ".0123-being-written"
+    unfinished.mkdir()
+
+    assert len(save(store, tmp_path / "out")) == len(RECORDS)
+    assert unfinished.exists()
+
+
+def test_trainings_and_other_folders_stay_behind(store, tmp_path):
+    store.obtain("trajectory", "0123", lambda folder: (folder / "record.json").write_text("{}"))
+
+    assert len(save(store, tmp_path / "out")) == len(RECORDS)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def renamed(file, key="f" * 20):
+    return file.rename(file.with_name(f"{file.name[:-28]}{key}.json.xz"))
+
+
+@pytest.mark.parametrize("kind", ["alignment", "paper_tables", "pretraining", "synthetic"])
+def test_a_renamed_file_is_refused_by_its_name_and_nothing_is_put(files, tmp_path, kind):
+    file = renamed(files[kind])
+    other = Store(tmp_path / "other")
+
+    with pytest.raises(ConfigError, match=rf"{file.name}.*its record has the key {key_of(kind, RECORDS[kind])}"):
+        load(other, tmp_path / "out")
+
+    assert not any((other.root / kind).exists() for kind in experiments.names())
+
+
+@pytest.mark.parametrize(
+    "path", [("seed",), ("model", "dropout"), ("training", "learning_rate"), ("probe", "perplexity")], ids=".".join
+)
+def test_a_file_whose_settings_were_changed_is_refused(files, tmp_path, path):
+    plain = json.loads(lzma.decompress(files["synthetic"].read_bytes()))
+    place = plain["config"]
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = 7 if path[-1] in ("seed", "perplexity") else 0.125
+    files["synthetic"].write_bytes(lzma.compress(json.dumps(plain).encode()))
+
+    with pytest.raises(ConfigError, match="was it renamed or changed"):
+        load(Store(tmp_path / "other"), tmp_path / "out")
+
+
+def test_a_language_models_key_is_taken_from_the_name(files, tmp_path):
+    renamed(files["natural_language"], key="a" * 20)
+    other = Store(tmp_path / "other")
+
+    load(other, tmp_path / "out")
+
+    assert content(other, "natural_language", "a" * 20) == encode(RECORDS["natural_language"])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda _: b"no archive",
+        lambda _: lzma.compress(b"no JSON"),
+        lambda _: lzma.compress(b"[]"),
+        lambda _: lzma.compress(b"{}"),
+    ],
+    ids=["cut", "no-archive", "no-json", "no-object", "no-record"],
+)
+def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spoil):
+    file = files["pretraining"]
+    file.write_bytes(spoil(file.read_bytes()))
+
+    with pytest.raises(RecordError, match=f"{file.name}: "):
+        load(Store(tmp_path / "other"), tmp_path / "out")
+    with pytest.raises(RecordError, match=f"{file.name}: "):
+        read_record(file)
+
+
+def test_a_folder_without_records_is_refused(store, tmp_path):
+    (tmp_path / "notes.json").write_text("{}")
+    (tmp_path / f"dataset-width-768-seed-0-{WEIGHTS}.json").write_text("{}")  # a kind that is no experiment's
+
+    with pytest.raises(ConfigError, match="it holds no record"):
+        load(store, tmp_path)
+
+
+def test_a_file_that_is_not_named_as_a_record_is_not_read(tmp_path):
+    (tmp_path / "notes.json").write_text("{}")
+
+    with pytest.raises(ConfigError, match=r"notes\.json.*it is not named as a record is"):
+        read_record(tmp_path / "notes.json")
+
+
+# ---------------------------------------------------------------- files of former versions
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "record"),
+    [
+        ("scores", "synthetic", synthetic_record()),
+        ("pretraining", "pretraining", pretraining_record()),
+        ("alignment", "alignment", alignment_record()),
+    ],
+)
+def test_a_former_file_is_put_under_todays_kind_and_key(tmp_path, name, kind, record):
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / f"{name}-width-768-seed-3-{WEIGHTS}.json"  # keys were made otherwise then
+    file.write_text(json.dumps(FORMER[kind](record)))
+    store = Store(tmp_path / "store")
+
+    (place,) = load(store, tmp_path / "in")
+
+    assert place == store.path(kind, key_of(kind, record))
+    assert content(store, kind, place.name) == encode(record)
+    assert encode(read_record(file)) == encode(record)
+
+
+@pytest.mark.parametrize(("kind", "record"), [("synthetic", synthetic_record()), ("pretraining", pretraining_record())])
+def test_a_record_of_one_start_answers_where_the_default_starts_are_asked_for_and_nowhere_else(tmp_path, kind, record):
+    """It was made with three starts, of which the one of lowest divergence was kept, and of ten of k-means."""
+    asked = record.config
+    probe = replace(asked.probe, tsne_restarts=3, kmeans_restarts=10)
+    scores = {split: replace(part, starts={}) for split, part in record.scores.items()}
+    made = replace(record, config=replace(asked, probe=probe), scores=scores)
+    (tmp_path / "in").mkdir()
+    former_name = "scores" if kind == "synthetic" else kind
+    file = tmp_path / "in" / f"{former_name}-width-768-seed-3-{WEIGHTS}.json"
+    file.write_text(json.dumps(FORMER[kind](made)))
+    runner = Runner(Store(tmp_path / "store"))
+
+    load(runner.store, tmp_path / "in")
+
+    assert runner.is_stored(kind, asked)
+    assert not replace(runner, recompute=True).is_stored(kind, asked)
+    assert not runner.is_stored(kind, replace(asked, probe=replace(asked.probe, tsne_restarts=4)))
+    assert not runner.is_stored(kind, made.config)
+    found = runner.record(kind, asked)
+    assert found.scores["validation"].starts == {}
+    assert encode(found.scores["validation"].tsne) == encode(record.scores["validation"].tsne)
+
+
+# ---------------------------------------------------------------- what is committed
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_committed_file_is_its_records_own_bytes_under_its_records_key(file):
+    kind, key = file.name.split("-")[0], file.name[-28:-8]
+
+    record = read_record(file)
+
+    assert lzma.decompress(file.read_bytes()) == encode(record)
+    if kind != "natural_language":
+        assert key == key_of(kind, record)
+
+
+def test_all_committed_files_are_loaded(tmp_path):
+    store = Store(tmp_path)
+
+    places = load(store, COMMITTED)
+
+    assert len(places) == len(set(places)) == len(FILES) >= 27
+    assert {place.parent.name for place in places} == {"alignment", "natural_language", "pretraining", "synthetic"}
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_command_line_says_what_it_wrote(store, tmp_path, capsys):
+    main(["save", str(store.root), str(tmp_path / "out")])
+
+    saved = capsys.readouterr().out.splitlines()
+    assert saved == [str(file) for file in sorted((tmp_path / "out").iterdir())]
+
+    main(["load", str(tmp_path / "other"), str(tmp_path / "out")])
+    assert len(capsys.readouterr().out.splitlines()) == len(saved)
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["empty", "not-there"])
+@pytest.mark.parametrize("verb", ["save", "load"])
+def test_nothing_to_carry_ends_in_one_line(tmp_path, verb, is_there):
+    if is_there:
+        (tmp_path / "folder").mkdir()
+
+    with pytest.raises(SystemExit, match="it holds no record"):
+        main([verb, str(tmp_path / "empty"), str(tmp_path / "folder")])
+
+
+def test_a_file_that_is_none_ends_in_one_line(files, tmp_path):
+    files["synthetic"].write_bytes(b"")
+
+    with pytest.raises(SystemExit, match=files["synthetic"].name):
+        main(["load", str(tmp_path / "other"), str(tmp_path / "out")])

@@ -1,0 +1,61 @@
+"""Numbers and tables as text."""
+
+import csv
+import io
+
+import pytest
+
+from taskclust.formats import comma_separated, markdown, number, plain, with_interval
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "0.5"),
+        (0.12345, "0.123"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (-0.05, "-0.05"),
+        (999.5, "999.5"),
+        (23_734_272.0, "23,734,272"),
+        (-1_000.0, "-1,000"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_number_is_short(value, text):
+    assert number(value) == text
+
+
+def test_what_rounds_to_nought_has_no_sign():
+    assert number(-0.0001) == "0"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([0.1, 0.2, 0.3], "0.2 [-0.048, 0.448]"), ([0.2], "0.2"), ([0.2, 0.2], "0.2")],
+    ids=["seeds", "one seed", "equal seeds"],
+)
+def test_mean_has_its_interval_where_it_has_a_width(values, text):
+    assert with_interval(values) == text
+
+
+def test_tables_keep_numbers_as_they_are_written():
+    rows = [{"value": "0.10", "text": "a"}, {"value": "1e5", "text": "b"}]
+
+    for table in (markdown(rows), plain(rows)):
+        assert "0.10" in table
+        assert "1e5" in table
+    assert markdown(rows).startswith("| value")
+
+
+def test_csv_comes_back_as_it_was():
+    rows = [{"check": "late f1", "reason": 'in "quotes", with a comma'}, {"check": "a\nline", "reason": 0.5}]
+
+    found = list(csv.DictReader(io.StringIO(comma_separated(rows), newline="")))
+
+    assert found == [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+def test_csv_of_no_rows_is_empty():
+    assert comma_separated([]).strip() == ""

@@ -1,0 +1,307 @@
+"""One run of pytest: what it decides at each scale, what it obtains once, and what it says at the end."""
+
+import csv
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from taskclust import session as module
+from taskclust.claims import AtLeast, Check, Claim, KnownFailure
+from taskclust.config import ConfigError
+from taskclust.estimate import Estimate
+from taskclust.experiments.natural_language.config import llm as language_models
+from taskclust.profiles import llm, paper, smoke
+from taskclust.session import Cell, ClaimSession, Unobtainable, subject_name
+from taskclust.store import RecordError, StoreError
+from tests.language_records import language_record
+from tests.records import perfect_record
+
+
+@dataclass
+class Made:
+    """As much of a record as a verdict needs."""
+
+    config: object
+    value: float = 1.0
+    failure: str | None = None
+    seconds: dict = field(default_factory=dict)
+    provenance: dict = field(default_factory=dict)
+
+
+def check(bound=0.5):
+    return Check(
+        name="value",
+        statistic=lambda record: record.value,
+        null=lambda record: 0.0,
+        null_name="nought",
+        paper=AtLeast(bound),
+        smoke=AtLeast(bound),
+        source="ours",
+    )
+
+
+def claim(experiment="synthetic", cells=("validation", "subset"), **changes):
+    settings = {"id": "a-claim", "place": "§1", "sentence": "It holds.", "experiment": experiment}
+    return Claim(**{**settings, "cells": {name: (check(),) for name in cells}, **changes})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Records are made up; which were asked for is noted."""
+    found = []
+
+    def obtain_all(_runner, experiment, configs, workers=None):
+        found.append((experiment, [config.seed for config in configs], workers))
+        return [Made(config) for config in configs]
+
+    monkeypatch.setattr(module, "obtain_all", obtain_all)
+    return found
+
+
+def session(profile=None, **changes):
+    profile = profile or smoke()
+    settings = {"whole": profile, "runner": SimpleNamespace(device="cpu", threads=1), "command": "pytest"}
+    return ClaimSession(profile, **{**settings, "overrides": "", **changes})
+
+
+# --- what is decided
+
+
+def test_a_cell_has_a_configuration_a_seed():
+    some = session(replace(smoke(), seeds=(2, 5)))
+
+    cells = some.cells(claim())
+
+    assert [cell.name for cell in cells] == ["validation", "subset"]
+    assert [cell.title for cell in cells] == ["validation", "subset"]
+    assert [[config.seed for config in cell.configs] for cell in cells] == [[2, 5], [2, 5]]
+    assert cells[0].configs[0] == replace(smoke().base("synthetic"), seed=2)
+
+
+@pytest.mark.parametrize(("profile", "names"), [(smoke(), ["subset"]), (paper(), ["validation", "subset"])])
+def test_cells_for_the_paper_alone_are_left_out_at_smoke_scale(profile, names):
+    some = claim(paper_only=frozenset({"validation"}))
+
+    assert [cell.name for cell in session(profile).cells(some)] == names
+
+
+def test_each_subject_has_each_cell_under_its_name():
+    cells = session(llm("a/model", "another")).cells(claim("natural_language", ("task", "mapping")))
+
+    assert [cell.title for cell in cells] == ["model: task", "model: mapping", "another: task", "another: mapping"]
+    assert [cell.configs[0].source for cell in cells] == ["a/model", "a/model", "another", "another"]
+
+
+def test_a_scale_without_the_experiment_has_no_cell():
+    assert session(llm("a")).cells(claim()) == session().cells(claim("natural_language")) == []
+
+
+def test_only_language_models_have_names():
+    (config,) = language_models("hub/a-model")
+
+    assert subject_name("natural_language", [config]) == "a-model"
+    assert [subject_name(n, [smoke().base(n)]) for n in smoke().bases] == [""] * len(smoke().bases)
+
+
+def test_a_claim_is_whole_where_no_option_shortens_its_own_experiment():
+    whole = paper(256)
+    few = session(replace(whole, seeds=(0,)), whole=whole)
+    short = session(whole.until(5), whole=whole)
+
+    assert session(whole).is_whole(claim())
+    assert not few.is_whole(claim())
+    assert not short.is_whole(claim())
+    assert short.is_whole(claim("paper_tables"))  # nothing is trained
+    assert not session(llm("a", n_expressions=3), whole=llm("a")).is_whole(claim("natural_language"))
+
+
+# --- what is obtained
+
+
+def test_records_are_obtained_once_for_all_cells_and_claims_of_an_experiment(asked):
+    some = session(replace(smoke(), seeds=(0, 1)), workers=3)
+    first, second = some.cells(claim())
+    (other,) = some.cells(claim("pretraining", ("validation",), id="another"))
+
+    found = [some.obtain(cell) for cell in (first, second, other, first)]
+
+    assert asked == [("synthetic", [0, 1], 3), ("pretraining", [0, 1], 3)]
+    assert found[0] is found[1] is found[3]
+    assert [record.config.seed for record in found[2]] == [0, 1]
+
+
+def test_each_subject_is_obtained_apart(asked):
+    some = session(llm("a", "b"))
+
+    found = [some.obtain(cell)[0].config.source for cell in some.cells(claim("natural_language", ("task", "other")))]
+
+    assert found == ["a", "a", "b", "b"]
+    assert len(asked) == 2
+    assert [record.config.source for record in some.all_records()["natural_language"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConfigError("a=1: no"), StoreError("not today"), RecordError("no record"), torch.OutOfMemoryError("too large")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_cannot_be_had_is_said_and_not_tried_again(monkeypatch, error):
+    tried = []
+
+    def obtain_all(*_):
+        tried.append(1)
+        raise error
+
+    monkeypatch.setattr(module, "obtain_all", obtain_all)
+    some = session()
+
+    for cell in some.cells(claim()):
+        with pytest.raises(Unobtainable, match=str(error)):
+            some.obtain(cell)
+    assert len(tried) == 1
+    assert some.all_records()["synthetic"] == []
+
+
+def test_an_unforeseen_error_is_raised_whole_and_named_when_asked_again(monkeypatch):
+    def obtain_all(*_):
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(module, "obtain_all", obtain_all)
+    some = session(llm("a/model"))
+    first, second = some.cells(claim("natural_language", ("task", "other")))
+
+    with pytest.raises(ZeroDivisionError):
+        some.obtain(first)
+    with pytest.raises(Unobtainable, match=r"^natural_language model: ZeroDivisionError: by nought$"):
+        some.obtain(second)
+
+
+def test_one_subject_that_fails_leaves_the_others_alone(monkeypatch):
+    def obtain_all(_runner, _experiment, configs, _workers):
+        if configs[0].source == "a":
+            raise ConfigError("llm='a': not found")
+        return [Made(config) for config in configs]
+
+    monkeypatch.setattr(module, "obtain_all", obtain_all)
+    some = session(llm("a", "b"))
+    first, second = some.cells(claim("natural_language", ("task",)))
+
+    with pytest.raises(Unobtainable):
+        some.obtain(first)
+    assert [record.config.source for record in some.obtain(second)] == ["b"]
+
+
+def test_estimates_are_of_the_chosen_experiments_in_order(monkeypatch):
+    monkeypatch.setattr(module, "estimate", lambda _runner, name, configs: [(name, c.seed) for c in configs])
+    some = session(replace(smoke(), seeds=(0, 4)))
+    some.chosen = {"synthetic", "alignment", "natural_language"}  # the last is not of this scale
+
+    assert some.estimates() == [("alignment", 0), ("alignment", 4), ("synthetic", 0), ("synthetic", 4)]
+
+
+def test_an_estimate_that_is_not_known_is_shown_as_such():
+    assert Estimate("a run", None, None, None).row() == {
+        "run": "a run", "estimated minutes": "–", "disk (MB)": "–", "stored": "–",
+    }  # fmt: skip
+
+
+# --- what is said
+
+
+def decided(profile=None, value=1.0, known=None, **changes):
+    """A session in which every cell of a claim was decided from records of one value."""
+    some = session(profile, **changes)
+    a_claim = claim(known_failures=known or {})
+    some.claims = {a_claim.id: a_claim, "other": claim(id="other", order=2_000)}
+    for cell in some.cells(a_claim):
+        some.decide(cell, [Made(config, value) for config in cell.configs])
+    return some
+
+
+def test_verdicts_are_kept_with_the_scale_that_known_failures_are_known_at():
+    some = decided(paper(256).changed(["model=gpt2"]))
+
+    assert [(r.claim, r.cell, r.verdict) for r in some.results] == [
+        ("a-claim", "validation", "reproduced"),
+        ("a-claim", "subset", "reproduced"),
+    ]
+    assert {(r.profile, r.scale) for r in some.results} == {("paper", "paper-256 model=gpt2")}
+    assert {tuple(r.seeds) for r in some.results} == {(0, 1, 2, 3, 4)}
+
+
+def test_the_closing_table_has_what_was_decided_and_what_was_not_run():
+    ((title, rows),) = decided(overrides="--seeds=2").closing_tables().items()
+
+    assert title == "claims at SMOKE scale, no reproduction with --seeds=2"
+    assert [(row["claim"], row["cell"], row["verdict"]) for row in rows] == [
+        ("a-claim", "validation", "✔ holds (smoke)"),
+        ("a-claim", "subset", "✔ holds (smoke)"),
+        ("other", "validation", "not run"),
+        ("other", "subset", "not run"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "title"),
+    [
+        (smoke(), "claims at SMOKE scale, no reproduction"),
+        (paper(), "claims at paper scale"),
+        (llm("a"), "claims on language models"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_title_names_the_scale(profile, title):
+    assert session(profile).title() == title
+
+
+def test_a_known_failure_is_called_so():
+    known = {"smoke": {"subset": KnownFailure("too small", "a record")}}
+
+    (rows,) = decided(value=0.0, known=known).closing_tables().values()
+
+    assert [row["verdict"] for row in rows[:2]] == ["✘ fails (smoke)", "✘ fails (smoke) (known finding)"]
+
+
+def test_only_tables_that_ask_for_it_stand_on_the_terminal():
+    some = session(llm("a-model"))
+    some.records = {"natural_language": {"a-model": [language_record()]}, "synthetic": {"": [perfect_record(0)]}}
+
+    titles = list(some.closing_tables())
+
+    assert titles[0] == "claims on language models"
+    assert [title for title in titles if "Table 1" in title]
+    assert not [title for title in titles if "Starts of t-SNE" in title or "mapping, an input" in title]
+
+
+def test_the_report_is_of_what_was_decided(tmp_path):
+    some = decided(overrides="--set model=gpt2", command="pytest benchmarks -k one")
+
+    some.write_report(tmp_path / "report")
+
+    rows = list(csv.DictReader(Path(tmp_path / "report" / "verdicts.csv").read_text().splitlines()))
+    text = (tmp_path / "report" / "verdicts.md").read_text()
+    assert [row["verdict"] for row in rows] == ["✔ holds (smoke)"] * 2 + ["not run"] * 2
+    assert "Made by `pytest benchmarks -k one`." in text
+    assert "Settings differ from the profile's: --set model=gpt2." in text
+
+
+def test_records_of_another_number_of_threads_are_served_and_named():
+    def line(device, threads, made, experiment="synthetic"):
+        some = session(runner=SimpleNamespace(device=device, threads=threads))
+        some.records = {experiment: {"": [Made(None, provenance={"threads": n}) for n in made]}}
+        return some.of_other_threads()
+
+    assert line("cpu", 2, (1, 2, 1)) == (
+        "threads: 2 of 3 records were made with 1 and are served as they are; --recompute makes them with 2"
+    )
+    assert line("cpu", 1, (4, 2, 4)).startswith("threads: 3 of 3 records were made with 2, 4 and are served")
+    assert line("cpu", 1, (1,)) == line("cuda", 4, (1, 2, 1)) == line("cpu", 1, ()) == ""
+    assert line("cpu", 2, (1,), experiment="paper_tables") == ""  # counts are the same
+
+
+def test_a_cell_of_one_subject_is_called_by_its_name_alone():
+    assert Cell(claim(), "task", "", []).title == "task"
+    assert Cell(claim(), "task", "a-model", []).title == "a-model: task"
