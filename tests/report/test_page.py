@@ -119,7 +119,7 @@ def test_page_has_the_papers_sentences_and_names_the_page_of_what_it_leaves_open
     for claim in CLAIMS.values():
         assert claim.sentence in page.text
         assert claim.place in page.text
-    assert "docs/silent-points.md" in page.text
+    assert "taskclust/silent_points.toml" in page.text
 
 
 def test_page_says_its_scale_and_the_settings_that_differ(page, profile):
