@@ -97,8 +97,16 @@ class FlatParameters:
             self._gradients.append(self._gradient[span].view(p.shape))
 
     def collect_gradient(self, max_norm: float) -> None:
-        """Bring the model's gradients to the master and forget them there; scale them down to ``max_norm``."""
-        torch._foreach_copy_(self._gradients, [p.grad for p in self._parameters if p.grad is not None])
+        """Bring the model's gradients to the master and forget them there; scale them down to ``max_norm``.
+
+        A parameter that the loss does not reach has a gradient of 0.
+        """
+        pairs = [(to, p.grad) for to, p in zip(self._gradients, self._parameters, strict=True) if p.grad is not None]
+        torch._foreach_copy_([to for to, _ in pairs], [gradient for _, gradient in pairs])
+        if len(pairs) < len(self._parameters):
+            torch._foreach_zero_(
+                [to for to, p in zip(self._gradients, self._parameters, strict=True) if p.grad is None]
+            )
         for p in self._parameters:
             p.grad = None
         norm = torch.linalg.vector_norm(self._gradient)

@@ -22,8 +22,8 @@ from taskclust.store.codec import Provenance
 CAVEAT = {
     "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
     "at that scale. Nothing here is a reproduction of the paper.",
-    "paper": "Paper scale. Where the paper gives no number, the register of silent points (taskclust/silent_points.toml) has "
-    "ours.",
+    "paper": "Paper scale. Where the paper gives no number, the register of silent points "
+    "(taskclust/silent_points.toml) has ours.",
     "llm": "Open language models on the project's own natural-language data; a verdict is about the model it names.",
 }
 

@@ -293,3 +293,13 @@ def test_bfloat16_training_keeps_weights_and_masters_together(dataset, experimen
 
     assert torch.equal(trainer.parameters.low, trainer.parameters.master.detach().bfloat16())
     assert not torch.equal(trainer.parameters.master.detach(), before)
+
+
+def test_a_parameter_that_the_loss_does_not_reach_has_a_gradient_of_nothing():
+    model = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 1), "unused": torch.nn.Linear(2, 1)})
+    parameters = FlatParameters(model, "float32")
+    for reached in (model, model["used"], model["used"]):  # the first step reaches both
+        sum(p.sum() for p in reached.parameters()).backward()
+        parameters.collect_gradient(max_norm=100.0)
+
+    assert parameters.master.grad.tolist() == [1, 1, 1, 0, 0, 0]
