@@ -220,7 +220,7 @@ def _device(config: pytest.Config) -> str:
 def report_folder(config: pytest.Config, profile: Profile) -> Path:
     """Where the report goes: one of some claims, or of other settings, does not replace the profile's."""
     whole = Path("reports") / profile.name
-    is_part = config.getoption("keyword") or any(".py" in argument for argument in config.args)
+    is_part = config.stash[SESSION].is_part or any(".py" in argument for argument in config.args)
     is_other = overrides(config) or config.getoption("--llm")
     default = config.getoption("--store") / "report" if is_part or is_other else whole
     folder: Path = (config.getoption("--report") or default).resolve()
@@ -294,6 +294,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if claim is not session.claims[claim.id]:
             raise pytest.UsageError(f"{claim.id}: two claims have this id; give each its own")
     others = [item for item in items if (c := claim_of(item)) and c.experiment not in session.profile.bases]
+    session.n_collected = len(claims) - len(others)
     if not others:
         return
     if len(others) == len(items):
@@ -314,7 +315,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     would each report their own; and a report replaces no folder of other files.
     """
     state = session.config.stash[SESSION]
-    state.chosen = {claim.experiment for item in session.items if (claim := claim_of(item))}
+    chosen = [claim for item in session.items if (claim := claim_of(item))]
+    state.chosen = {claim.experiment for claim in chosen}
+    state.is_part = len(chosen) < state.n_collected
     paper_items = [item for item in session.items if claim_of(item) and item.get_closest_marker("gpu")]
     of_worker = getattr(session.config, "workeroutput", None)  # in a process of xdist, which tells the first one
     if of_worker is not None and state.chosen:

@@ -59,6 +59,8 @@ class ClaimSession:
     overrides: str
     workers: int | None = None
     claims: dict[str, Claim] = field(default_factory=dict)  # those collected, run or not
+    n_collected: int = 0  # tests of the scale's claims, before any was deselected
+    is_part: bool = False  # some were, by -k, -m, --deselect, --lf
     chosen: set[str] = field(default_factory=set)  # experiments whose records are needed
     records: dict[str, dict[str, list[Any]]] = field(default_factory=dict)  # by experiment and subject
     failures: dict[tuple[str, str], str] = field(default_factory=dict)

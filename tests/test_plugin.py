@@ -457,8 +457,8 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
     ("arguments", "folder"),
     [
         ({}, "reports/smoke"),
-        ({"--report": Path("mine"), "keyword": "knn"}, "mine"),
-        ({"keyword": "knn"}, "store/report"),
+        ({"--report": Path("mine"), "is_part": True}, "mine"),
+        ({"is_part": True}, "store/report"),
         ({"--set": ["model=gpt2"]}, "store/report"),
         ({"--epochs": 5}, "store/report"),
         ({"--llm": ["a/model"]}, "store/report"),
@@ -467,11 +467,33 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
     ids=str,
 )
 def test_a_report_goes_where_it_replaces_no_other(arguments, folder):
-    names = ("--report", "--width", "--epochs", "--seeds", "--expressions", "keyword")
+    names = ("--report", "--width", "--epochs", "--seeds", "--expressions")
     options = {**dict.fromkeys(names), "--set": [], "--llm": [], "--store": Path("store"), **arguments}
-    config = SimpleNamespace(getoption=options.__getitem__, args=arguments.get("args", ["benchmarks"]))
+    stash = {plugin.SESSION: SimpleNamespace(is_part=arguments.get("is_part", False))}
+    config = SimpleNamespace(getoption=options.__getitem__, args=arguments.get("args", ["benchmarks"]), stash=stash)
 
     assert plugin.report_folder(config, smoke()) == Path(folder).resolve()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        ("-k", "parameter"),
+        ("-m", "smoke and not slow", "-k", "parameter and 32"),
+        ("--deselect", "benchmarks/test_parameter_counts.py::test_models_have_the_printed_numbers_of_parameters"),
+    ],
+    ids=["keyword", "mark", "deselected"],
+)
+def test_a_run_of_some_claims_is_a_part_however_they_were_chosen(run, monkeypatch, part):
+    seen = []
+    monkeypatch.setattr(plugin, "report_folder", lambda config, _: seen.append(config.stash[plugin.SESSION].is_part))
+    monkeypatch.setattr(plugin, "check_folder", lambda _: None)
+    monkeypatch.setattr(plugin, "pytest_sessionfinish", lambda session: None)
+
+    run("--collect-only", "-q", *part)
+    run("--collect-only", "-q")
+
+    assert seen == [True, False]
 
 
 def test_a_corrupt_record_is_made_again_and_the_claims_are_judged(run, tmp_path):

@@ -12,7 +12,7 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,12 +69,20 @@ def convert_gguf(path: Path, folder: Path) -> None:
         ConfigError: it cannot be read, or the package ``gguf`` is missing.
     """
     try:
-        where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+        where: dict[str, Any] = {
+            "pretrained_model_name_or_path": str(path.parent),
+            "gguf_file": path.name,
+            "trust_remote_code": False,  # unset, it is asked for on the terminal
+        }
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-        weights = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).state_dict()
-        plain = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(**where), dtype=torch.float32)
-        plain.load_state_dict(weights)  # what was opened as GGUF is not saved, though it is float32 by now
+        model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
+        require_loaded(report, str(path))
+        config = AutoConfig.from_pretrained(**where)
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        plain.load_state_dict(model.state_dict())  # opened as GGUF it is not saved, though it is float32 by now
         plain.save_pretrained(folder)
+    except ConfigError:
+        raise
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ConfigError(f"llm={str(path)!r}: not read as GGUF ({first_line(error)})") from error
 
@@ -86,13 +94,17 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     if it fits there and on several only if it does not (then ``accelerate`` is needed).
 
     Raises:
-        ConfigError: nothing of that name is found; it is no causal language model; it fits nowhere.
+        ConfigError: nothing of that name is found; it is no causal language model; its weights are not all there, or
+            not all its own; it fits nowhere.
     """
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         where = _placement(source, config, device)
-        model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **where)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, trust_remote_code=False, output_loading_info=True, **where
+        )
+        require_loaded(report, source)
     except ConfigError:
         raise
     except (OSError, ValueError, ImportError) as error:
@@ -104,6 +116,28 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         model = model.to(device)
     require_causal(model.eval(), source)
     return LanguageModel(model, tokenizer)
+
+
+def require_loaded(report: Mapping[str, Any], source: str) -> None:
+    """Refuse a model of which a weight was drawn at random, or left aside: transformers only logs it.
+
+    Args:
+        report: what ``from_pretrained(..., output_loading_info=True)`` gives beside the model.
+        source: how to call the model.
+
+    Raises:
+        ConfigError: a weight is missing, unexpected or of another shape.
+    """
+    kinds = {"missing": "missing_keys", "unexpected": "unexpected_keys", "of another shape": "mismatched_keys"}
+    found = {kind: sorted(map(_name, report.get(key) or ())) for kind, key in kinds.items()}
+    faults = [f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in found.items() if names]
+    mend = "save the whole model again with save_pretrained, under the names that its class has"
+    require(not faults, "llm", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
+
+
+def _name(key: Any) -> str:
+    """Of a weight; one of another shape comes with both."""
+    return str(key) if isinstance(key, str) else f"{key[0]} {' for '.join(str(tuple(shape)) for shape in key[1:])}"
 
 
 def _placement(source: str, config: Any, device: str) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Sharing the reading of instructions changes no state; models that cannot serve are refused in one line."""
 
+import json
+
 import hypothesis.strategies as st
 import pytest
 import torch
 import transformers as tf
 from hypothesis import given, settings
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers
 from transformers import DynamicCache
 
@@ -318,3 +321,67 @@ def test_a_tokenizer_that_puts_a_space_in_front_splits_no_word_by_it():
     like_llama = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
     assert L.split_words(L.LanguageModel(MODELS["gpt2"], like_llama), ["a", "b", "c"]) == pytest.approx(1 / 3)
+
+
+# --- weights that do not fit
+
+
+def renamed(rename):
+    """Change the names of a folder's weights; those without a new one are lost."""
+
+    def change(folder):
+        weights = load_file(folder / "model.safetensors")
+        kept = {new: tensor for name, tensor in weights.items() if (new := rename(name))}
+        save_file(kept, folder / "model.safetensors", {"format": "pt"})
+
+    return change
+
+
+def configured(**values):
+    """Change what a folder's config.json says."""
+
+    def change(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+    return change
+
+
+UNFIT = {
+    "torch.compile's prefix": (renamed(lambda name: "_orig_mod." + name), "missing, e.g. .*unexpected, e.g. _orig_mod"),
+    "DDP's prefix": (renamed(lambda name: "module." + name), "missing, e.g. .*unexpected, e.g. module"),
+    "a lost layer": (renamed(lambda name: None if "layers.1." in name else name), r"missing, e.g. model\.layers\.1"),
+    "a lost tensor": (renamed(lambda name: None if name == "model.norm.weight" else name), r"1 missing, e.g. model\.n"),
+    "more layers in the configuration": (configured(num_hidden_layers=3), r"missing, e.g. model\.layers\.2"),
+    "fewer layers in the configuration": (configured(num_hidden_layers=1), r"unexpected, e.g. model\.layers\.1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, fault):
+    change, message = UNFIT[fault]
+    model_of().save_pretrained(tmp_path)
+    small_tokenizer().save_pretrained(tmp_path)
+    change(tmp_path)
+
+    with pytest.raises(ConfigError, match=f"its weights do not fit its configuration: .*{message}"):
+        L.open_language_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_whole_models_are_opened_tied_or_not(tmp_path, name, tied):
+    model = model_of(name, tie_word_embeddings=tied)
+    model.save_pretrained(tmp_path)
+    small_tokenizer().save_pretrained(tmp_path)
+
+    opened = L.open_language_model(str(tmp_path)).model
+
+    assert all(torch.equal(value, opened.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_a_weight_of_another_shape_is_named_with_both():
+    report = {"mismatched_keys": [("head.weight", (3, 4), (5, 4))]}
+
+    with pytest.raises(ConfigError, match=r"1 of another shape, e.g. head.weight \(3, 4\) for \(5, 4\)"):
+        L.require_loaded(report, "a model")
