@@ -17,7 +17,7 @@ from taskclust.config import ConfigError, require
 from taskclust.runner import Runner
 from taskclust.store import RecordError, Store, StoreError, decode, encode
 
-_NAME = re.compile(r"([a-z_]+)-.*-([0-9a-f]{20})\.json(\.xz)?")
+_NAME = re.compile(r"([a-z0-9_]+)-.*-([0-9a-f]{20})\.json(\.xz)?")
 #: What kinds of record were called in files written before version 0.2.
 _FORMER = {"scores": "synthetic", "language": "natural_language"}
 

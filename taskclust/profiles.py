@@ -6,7 +6,7 @@ What an experiment is at a scale stands in its own folder (``config``: ``smoke``
 import ast
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from taskclust import experiments
@@ -31,7 +31,7 @@ class Profile:
     bases: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
     width: int | None = None
-    changes: tuple[str, ...] = field(default=())
+    changes: tuple[str, ...] = ()
 
     def base(self, experiment: str) -> Any:
         """The configuration of an experiment that has one subject."""

@@ -251,12 +251,14 @@ def test_a_record_of_one_start_answers_where_the_default_starts_are_asked_for_an
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_committed_file_is_its_records_own_bytes_under_its_records_key(file):
+def test_a_committed_file_is_a_whole_record_under_its_own_key(file):
     kind, key = file.name.split("-")[0], file.name[-28:-8]
 
     record = read_record(file)
 
-    assert lzma.decompress(file.read_bytes()) == encode(record)
+    kept, written = (json.loads(content) for content in (lzma.decompress(file.read_bytes()), encode(record)))
+    lost = {name for name, value in kept.items() if written.get(name) != value}  # a field may have been added since
+    assert lost == set()
     if kind != "natural_language":
         assert key == key_of(kind, record)
 

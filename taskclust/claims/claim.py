@@ -36,7 +36,10 @@ class Check:
         smoke: at smoke scale; None where small models are not expected to show the phenomenon.
         source: how firmly the paper fixes the criterion.
         reason: why it is that.
-        worst: the value of a seed whose training failed.
+        worst: the value of a seed whose training failed; it must not meet a criterion.
+
+    Raises:
+        ValueError: ``worst`` would pass.
     """
 
     name: str
@@ -48,6 +51,12 @@ class Check:
     source: Source
     reason: str = ""
     worst: float = 0.0
+
+    def __post_init__(self) -> None:
+        for criterion in filter(None, (self.paper, self.smoke)):
+            if criterion.judge([self.worst] * 5) == "reproduced":
+                fault = f"seeds that failed would pass {criterion}; name worse"
+                raise ValueError(f"{self.name}: worst={self.worst!r}: {fault}")
 
     def criterion(self, profile: ProfileName) -> Criterion | None:
         """The criterion at a scale."""
@@ -127,7 +136,7 @@ class Claim:
             return "counts are exact on every processor"
         return (
             f"means over seeds and over starts of t-SNE lie {POWER} errors of rounding twins or more beyond each "
-            "criterion (reports/twins/twins.md)"
+            "criterion that reports/twins/twins.md lists"
         )
 
     def known_failure(self, scale: str, cell: str) -> KnownFailure | None:

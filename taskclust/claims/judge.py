@@ -81,8 +81,8 @@ def judge(
 ) -> CellResult:
     """Decide one cell of a claim from one record a seed.
 
-    The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check whose
-    null meets the same criterion shows nothing and is inconclusive, as is a cell of which nothing is asserted.
+    The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check that
+    passes shows nothing, and is inconclusive, where its null passes too; so is a cell of which nothing is asserted.
 
     Args:
         claim: to decide.

@@ -2,7 +2,19 @@
 
 A folder has ``config`` (what is run at each scale), ``record`` (the dataclass ``Record``, ``SCHEMA``, ``upgrade``),
 ``run`` (``VERSION``, ``key``, ``run``), ``statistics`` (what its claims read), and ``tables`` and ``figures`` where it
-has any to show. Its name is the kind under which its records are stored. Only ``run`` needs torch.
+has any to show. Its name is the kind under which its records are stored. Configurations, records, statistics and tables
+need no torch.
+
+- ``config``: ``smoke()`` and ``paper(width)`` give a configuration, ``llm(...)`` several, one for each subject; a
+  scale that the experiment does not have has no function. ``stages(config)``: the trainings that take the time, for
+  estimates; none for what only probes, and no such function for what takes seconds. ``trainings(config)``: those kept
+  as records of their own. ``until(config, epochs)``: a shorter one. ``TAKES_CHANGES``: ``--set`` changes it.
+  ``title(config)``: what a dry run says.
+- ``record``: ``answers(record)``, the configuration whose key it has. ``Record`` has ``config.seed``, ``failure``,
+  ``seconds`` and ``provenance``.
+- ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``. ``label(config)`` names a subject, and
+  ``serve(record, config)`` gives a stored record as it is asked for.
+- ``tables(records)``, ``figures(records)``: by title and by file name. ``ON_TERMINAL``: tables close a run, too.
 """
 
 from functools import cache

@@ -48,7 +48,11 @@ def neighborhood(
     reference_outputs: Int[Tensor, " N"],
     k: int = 10,
 ) -> Neighborhood:
-    """KNN percentage and KNN accuracy of unseen instances against the training set."""
+    """KNN percentage and KNN accuracy of unseen instances against the training set (Figures 4a and 4b).
+
+    Queries are states of the input token of unseen instances, references those of the training set at the same layer.
+    The ``k`` nearest by Euclidean distance say how many of them are of the query's task, and vote for its output.
+    """
     found = nearest(queries, references, k)
     same = reference_tasks[found] == query_tasks[:, None]
     right = vote(reference_outputs[found]) == query_outputs

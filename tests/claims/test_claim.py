@@ -278,3 +278,8 @@ def test_thresholds_stand_in_the_benchmark_files_alone():
     }
 
     assert made == {"criteria.py"}, "which makes at most from at least"
+
+
+def test_a_check_that_failed_seeds_would_pass_is_refused():
+    with pytest.raises(ValueError, match=r"a drop: worst=0.0: seeds that failed would pass ≤ 0.1; name worse"):
+        Check(name="a drop", statistic=float, null=float, null_name="", paper=AtMost(0.1), smoke=None, source="ours")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taskclust.config import SPLITS, ExperimentConfig, digest
+from taskclust.config import SPLITS, ExperimentConfig, digest, require
 from taskclust.data import generate
 from taskclust.experiments.synthetic.probing import bag_neighbors, bag_scores, by_mapping, merging, probe_checkpoint
 from taskclust.experiments.synthetic.record import Identities, Record
@@ -27,7 +27,13 @@ def key(config: ExperimentConfig, runner: Runner) -> str:  # noqa: ARG001 - of i
 
 
 def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  # noqa: ARG001 - probing starts again
-    """Every probe of every checkpoint."""
+    """Every probe of every checkpoint.
+
+    Raises:
+        ConfigError: the untrained model, with which all is compared, is not among the checkpoints.
+    """
+    first = config.training.checkpoints[:1]
+    require(first == (0,), "training.checkpoints", config.training.checkpoints, "begin with 0, the untrained model")
     trained = runner.trajectory(config)
     training = read_training(trained)
     dataset = generate(config.data, config.seed)

@@ -1,7 +1,8 @@
 """Statistics of the main experiment's record, the numbers that claims are made of. They read; they compute no score.
 
 A *statistic* takes a record and gives one number. All scores are those of the top layer after t-SNE unless named
-otherwise: the paper says "optionally", its tables name t-SNE's values, and the report shows both.
+otherwise: the paper says "optionally", its tables name t-SNE's values, and the report shows both. Nearest neighbors are
+of the states themselves. ``epoch`` is a place among the probed epochs: 0 is the untrained model, -1 the end.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,10 @@ Quantity = Literal["percentage", "accuracy"]
 
 
 def curve(record: Record, split: str, label: str, metric: str, space: str = "tsne") -> Float[np.ndarray, "epoch layer"]:
-    """The score at each probed epoch and layer."""
+    """The score at each probed epoch and layer, as :func:`taskclust.probes.clusters.cluster_scores` gives it.
+
+    ``metric`` "f1" is :func:`taskclust.probes.metrics.matched_f1_score` of k-means.
+    """
     scores = record.scores[split]
     return (scores.tsne if space == "tsne" else scores.raw)[label][metric]
 
@@ -164,7 +168,7 @@ def _of(neighbors: Neighbors | BagNeighbors, quantity: Quantity) -> Any:
 
 
 def knn(quantity: Quantity, epoch: int = -1, layer: int = -1) -> Statistic:
-    """KNN percentage or accuracy at one checkpoint and layer."""
+    """KNN percentage or accuracy at one checkpoint and layer: see :func:`taskclust.probes.neighbors.neighborhood`."""
     return lambda r: float(_of(r.knn, quantity)[epoch, layer])
 
 
