@@ -9,7 +9,17 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
+
+from taskclust.fields import Bounds, check_fields
+from taskclust.fields import ConfigError as ConfigError
+from taskclust.fields import added as added
+from taskclust.fields import as_before as as_before
+from taskclust.fields import is_neutral as is_neutral
+from taskclust.fields import is_silent as is_silent
+from taskclust.fields import neutral as neutral
+from taskclust.fields import require as require
+from taskclust.fields import silent as silent
 
 LAYERS = 6  # Table 5
 HEADS = 8  # Table 5
@@ -33,7 +43,6 @@ PRINTED_CLUSTERS: dict[str, dict[str, tuple[float, float, float]]] = {
     )
 }
 
-T = TypeVar("T")
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LABELS = ("task", "distribution", "distribution_mapping")
@@ -42,57 +51,6 @@ SPACES = ("raw", "tsne")
 #: §4.1: what is done before the model is tuned on the task; "shuffled" is the null of "identity".
 ARMS = ("identity", "instruction", "none", "shuffled")
 METRICS = ("f1", "pairwise_f1", "ari", "ami")
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be: the message names the field, its value and the mend."""
-
-
-def require(holds: bool, name: str, value: object, mend: str) -> None:
-    """Raise :class:`ConfigError` about field ``name`` unless ``holds``."""
-    if not holds:
-        raise ConfigError(f"{name}={value!r}: {mend}")
-
-
-_NEUTRAL = "neutral"
-_SILENT = "silent"
-
-
-def added(neutral: T) -> T:
-    """A field that came after records had been kept: with the value that says "as before", it changes no key.
-
-    The value stays neutral when a later default differs: ``dataclasses.field(default=..., metadata=...)`` then.
-    """
-    return field(default=neutral, metadata={_NEUTRAL: neutral})
-
-
-def neutral(one: dataclasses.Field[Any]) -> Any:
-    """The value with which a field made with :func:`added` says "as before"; None of other fields."""
-    return one.metadata.get(_NEUTRAL)
-
-
-def as_before(kind: Any) -> dict[str, Any]:
-    """What a record or checkpoint means by each field that it does not name: the neutral value, else the default.
-
-    ``kind`` is a configuration class without nested ones.
-    """
-    return {f.name: f.metadata.get(_NEUTRAL, f.default) for f in dataclasses.fields(kind)}
-
-
-def silent(default: T) -> T:
-    """A field that the paper leaves open, a silent point: ``silent_points.toml`` must have a row for it.
-
-    Args:
-        default: our value, or what :func:`dataclasses.field` or :func:`added` returns, whose metadata are kept.
-    """
-    made: Any = default if isinstance(default, dataclasses.Field) else field(default=default)
-    metadata = {**made.metadata, _SILENT: True}
-    return field(default=made.default, default_factory=made.default_factory, metadata=metadata)
-
-
-def is_silent(one: dataclasses.Field[Any]) -> bool:
-    """Whether the field was made with :func:`silent`."""
-    return _SILENT in one.metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +67,19 @@ class RegexConfig:
     min_length: int = silent(3)  # single symbols run out after 35 instructions
     max_length: int = silent(40)
 
+    BOUNDS: ClassVar[Bounds] = {
+        "n_symbols": (1, 62),
+        "min_metacharacters": (1, 100),
+        "max_metacharacters": (1, 100),
+        "min_characters": (1, 62),
+        "max_characters": (1, 62),
+        "max_repeats": (1, 1_000),
+        "min_length": (1, 10_000),
+        "max_length": (1, 10_000),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         require(1 <= self.n_symbols <= 62, "n_symbols", self.n_symbols, "use 1 to 62, letters and digits")
         for low, high in (("min_metacharacters", "max_metacharacters"), ("min_characters", "max_characters"),
                           ("min_length", "max_length")):  # fmt: skip
@@ -148,7 +118,22 @@ class DataConfig:
     #: Empty: every task draws alone.
     distribution_totals: tuple[tuple[int, int], ...] = silent(((5, 6), (5, 15), (40, 129)))
 
+    BOUNDS: ClassVar[Bounds] = {
+        "n_tasks": (1, 10_000),
+        "min_distributions": (1, 1_000),
+        "max_distributions": (1, 1_000),
+        "n_instructions": (1, 10_000),
+        "n_mappings": (1, 1_000),
+        "n_subset_tasks": (0, 10_000),
+        "n_validation_tasks": (0, 10_000),
+        "n_validation_instructions": (0, 10_000),
+        "n_hard_tasks": (0, 10_000),
+        "n_hard_instructions": (0, 10_000),
+        "n_task_symbols": (1, 10_000),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         low, high = self.min_distributions, self.max_distributions
         require(1 <= low <= high, "min_distributions", low, f"use 1 to max_distributions={high}")
         require(
@@ -250,6 +235,8 @@ class PairedDataConfig(DataConfig):
     n_subset_tasks: int = 3
     distribution_totals: tuple[tuple[int, int], ...] = silent(())  # no sizes are printed: every task draws alone
 
+    BOUNDS: ClassVar[Bounds] = {**DataConfig.BOUNDS, "n_pairs": (1, 5_000)}
+
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)  # super() does not find its class in one that slots made anew
         require(
@@ -288,7 +275,19 @@ class ModelConfig:
     scale_residual: bool = silent(False)  # GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
     architecture: str = added("decoder")  # a name in taskclust/models/registry.py, which refuses others
 
+    BOUNDS: ClassVar[Bounds] = {
+        "width": (1, 100_000),
+        "feed_forward": (1, 1_000_000),
+        "layers": (1, 1_000),
+        "heads": (1, 10_000),
+        "dropout": (0, 0.999),
+        "token_std": (0, 1_000),
+        "head_std": (0, 1_000),
+        "weight_std": (0, 1_000),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         for name in ("width", "feed_forward"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
         require(
@@ -356,7 +355,19 @@ class TrainingConfig:
     #: "auto": bfloat16 where the processor multiplies it faster, else float32; resolved before a run is named
     precision: Precision = silent("auto")
 
+    BOUNDS: ClassVar[Bounds] = {
+        "epochs": (1, 1_000_000),
+        "learning_rate": (1e-12, 1e30),
+        "max_gradient_norm": (1e-12, 1e12),
+        "schedule_epochs": (1, 1_000_000),
+        "batch_instructions": (1, 1_000_000),
+        "weight_decay": (0, 1_000),
+        "warmup_epochs": (0, 1_000_000),
+        "input_loss_weight": (0, 1e06),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         require(self.epochs >= 1, "epochs", self.epochs, "use 1 or more")
         require(
             self.schedule_epochs >= self.epochs,
@@ -420,7 +431,18 @@ class ProbeConfig:
     neighbors: int = silent(10)  # K
     before_final_norm: bool = silent(False)  # layer 6 before or after the last norm of a norm-before model
 
+    BOUNDS: ClassVar[Bounds] = {
+        "components": (1, 100),
+        "perplexity": (1.001, 100_000),
+        "iterations": (1, 1_000_000),
+        "degrees_of_freedom": (0.001, 1_000),
+        "tsne_restarts": (1, 10_000),
+        "kmeans_restarts": (1, 100_000),
+        "neighbors": (1, 1_000_000),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         require(self.degrees_of_freedom > 0, "degrees_of_freedom", self.degrees_of_freedom, "use a positive number")
         require(self.tsne_at in ("all", "few"), "tsne_at", self.tsne_at, "use all or few")
         require(self.perplexity > 1, "perplexity", self.perplexity, "use a number of neighbours above 1")
@@ -443,7 +465,12 @@ class ExperimentConfig:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
 
+    BOUNDS: ClassVar[Bounds] = {
+        "seed": (0, 2**32 - 1),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         require(self.seed >= 0, "seed", self.seed, "use a whole number, 0 or more")
 
 
@@ -458,6 +485,13 @@ class PretrainingConfig:
     training: TrainingConfig = silent(field(default_factory=lambda: _applied(40)))
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
+
+    BOUNDS: ClassVar[Bounds] = {
+        "seed": (0, 2**32 - 1),
+    }
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
 
     def stage(self, name: Literal["pretraining", "training"]) -> ExperimentConfig:
         """One of the two stages as an experiment."""
@@ -482,7 +516,17 @@ class SwitchConfig:
     weight_decay: float = silent(0.01)
     loss_at: Literal["sequence", "output"] = silent("sequence")  # of the new head: as in training, or outputs only
 
+    BOUNDS: ClassVar[Bounds] = {
+        "epochs": (1, 1_000_000),
+        "learning_rate": (1e-12, 1e30),
+        "head_epochs": (1, 1_000_000),
+        "head_learning_rate": (1e-12, 1e30),
+        "batch_instances": (1, 1_000_000),
+        "weight_decay": (0, 1_000),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         for name in ("epochs", "head_epochs", "batch_instances"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
         for name in ("learning_rate", "head_learning_rate"):
@@ -502,6 +546,13 @@ class AlignmentConfig:
     head: TrainingConfig = silent(field(default_factory=lambda: _tuning(200, 1e-3)))
     switch: SwitchConfig = field(default_factory=SwitchConfig)  # of both kinds
     seed: int = 0
+
+    BOUNDS: ClassVar[Bounds] = {
+        "seed": (0, 2**32 - 1),
+    }
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
 
     def stage(self, name: Literal["training", "direct", "head"]) -> ExperimentConfig:
         """The base model's training, or a fine-tuning of all of it or of its head, as an experiment."""
@@ -531,7 +582,16 @@ class LanguageConfig:
     twin_every: int = 5  # of the randomly initialised twin every so many layers are probed: they differ little
     seed: int = 0
 
+    BOUNDS: ClassVar[Bounds] = {
+        "n_expressions": (2, 1_000_000),
+        "n_pairs": (1, 1_000_000),
+        "resamples": (1, 1_000_000),
+        "twin_every": (1, 1_000),
+        "seed": (0, 2**32 - 1),
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self, self.BOUNDS)
         for name, least in (("n_expressions", 2), ("n_pairs", 1), ("resamples", 1), ("twin_every", 1)):
             require(getattr(self, name) >= least, name, getattr(self, name), f"use {least} or more")
 
@@ -553,14 +613,10 @@ def digest(*parts: Any) -> str:
 def _canonical(value: Any) -> Any:
     """Equal numbers written alike: 10.0 as 10; of a dataclass the fields that a key is made of."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shown = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not _is_neutral(f, value)}
+        shown = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not is_neutral(f, value)}
         return _canonical(shown)
     if isinstance(value, dict):
         return {k: _canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(v) for v in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _is_neutral(one: dataclasses.Field[Any], config: Any) -> bool:
-    return _NEUTRAL in one.metadata and getattr(config, one.name) == one.metadata[_NEUTRAL]

@@ -32,6 +32,10 @@ SESSION = pytest.StashKey[ClaimSession]()
 
 #: The marks of each scale's tests.
 MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
+#: The most seeds of one run, and the greatest.
+MOST_SEEDS, MOST_SEED = 1_000, 2**32 - 1
+#: The most threads of one run.
+MOST_THREADS = 1_024
 _MARKERS = (
     "smoke: claims at smoke scale, on a CPU in minutes",
     "gpu: claims at the paper's scale; on a CPU only with --device cpu",
@@ -98,8 +102,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     except ValueError:
         seeds = ()
     if "," not in text and seeds:
-        seeds = tuple(range(seeds[0]))
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        seeds = tuple(range(min(seeds[0], MOST_SEEDS + 1)))
+    if len(seeds) > MOST_SEEDS:
+        raise pytest.UsageError(f"--seeds={text[:20]}: use at most {MOST_SEEDS:,}")
+    if not seeds or min(seeds) < 0 or max(seeds) > MOST_SEED or len(set(seeds)) < len(seeds):
         raise pytest.UsageError(f"--seeds={text!r}: give a count, e.g. 5 or 1, or distinct seeds, e.g. 0,3,7 or 3,")
     return seeds
 
@@ -190,6 +196,9 @@ def pytest_configure(config: pytest.Config) -> None:
     workers = config.getoption("--workers")
     if workers is not None and workers < 1:
         raise pytest.UsageError(f"--workers={workers}: use 1 or more")
+    threads = config.getoption("--threads")
+    if not 1 <= threads <= MOST_THREADS:
+        raise pytest.UsageError(f"--threads={threads}: use 1 to {MOST_THREADS:,}")
     try:
         store = Store(config.getoption("--store"))
     except StoreError as error:

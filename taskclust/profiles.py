@@ -52,7 +52,7 @@ class Profile:
         else:
             model = getattr(self.base(experiment), "model", None)
             scale = f"{self.name}-{self.width if model is None or _takes_changes(experiment) else model.width}"
-        return " ".join((scale, *self.changes)) if _takes_changes(experiment) else scale
+        return " ".join((scale, *sorted(self.changes, key=_whole_first))) if _takes_changes(experiment) else scale
 
     def alter(self, change: Callable[[str, Any], Any]) -> "Profile":
         """The same with ``change(experiment, configuration)`` in place of every configuration."""
@@ -74,6 +74,11 @@ class Profile:
             return until(base, epochs) if until else base
 
         return self.alter(shorten)
+
+
+def _whole_first(setting: str) -> tuple[bool, str]:
+    """The order in which settings are named: "model=gpt2", then fields by their names; they are applied so, too."""
+    return "." in setting.partition("=")[0], setting
 
 
 def _takes_changes(experiment: str) -> bool:
@@ -113,31 +118,51 @@ def llm(*sources: str, **changes: Any) -> Profile:
 
 
 def vary(config: Any, changes: Mapping[str, Any]) -> Any:
-    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``.
+    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``: all at once, then checked.
 
     Raises:
         ConfigError: there is no such field, its value is of another type, or the setting cannot be.
     """
+    tree: dict[str, Any] = {}
     for path, value in changes.items():
-        config = _replaced(config, path.split("."), value, path)
-    return config
+        *outer, last = path.split(".")
+        place = tree
+        for name in outer:
+            place = place.setdefault(name, {})
+            require(isinstance(place, dict), path, value, f"{name} is given as a whole, too; leave one out")
+        place[last] = _Value(path, value)
+    return _varied(config, tree, "")
 
 
-def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
-    name, *rest = names
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What a field is to have, and what was asked for."""
+
+    path: str
+    value: Any
+
+
+def _varied(config: Any, tree: Mapping[str, Any], prefix: str) -> Any:
     known = [f.name for f in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
-    require(name in known, path, value, f"there is no {name!r}; use {', '.join(known) or 'what is before its dot'}")
-    old = getattr(config, name)
-    if rest:
-        return replace(config, **{name: _replaced(old, rest, value, path)})
-    if isinstance(old, float) and type(value) is int:
-        value = float(value)
-    kind = type(old).__name__
-    require(type(value) is type(old), path, value, f"use a value of type {kind}, as {old!r}")
+    new = {}
+    for name, part in tree.items():
+        path, value = (part.path, part.value) if isinstance(part, _Value) else (f"{prefix}{name}", "...")
+        require(name in known, path, value, f"there is no {name!r}; use {', '.join(known) or 'what is before its dot'}")
+        old = getattr(config, name)
+        new[name] = _of_kind(old, part) if isinstance(part, _Value) else _varied(old, part, f"{prefix}{name}.")
     try:
-        return replace(config, **{name: value})
+        return replace(config, **new)
     except TypeError as error:  # of what a tuple holds
-        raise ConfigError(f"{path}={value!r}: use a value like {old!r}") from error
+        raise ConfigError(
+            f"{', '.join(f'{prefix}{name}={value!r}' for name, value in new.items())}: {error}"
+        ) from error
+
+
+def _of_kind(old: Any, part: _Value) -> Any:
+    """The value, a whole number as a float where the field has one."""
+    value = float(part.value) if isinstance(old, float) and type(part.value) is int else part.value
+    require(type(value) is type(old), part.path, value, f"use a value of type {type(old).__name__}, as {old!r}")
+    return value
 
 
 def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
@@ -147,7 +172,7 @@ def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
 
 
 def changed(experiment: Any, settings: Sequence[str]) -> Any:
-    """``experiment`` with settings written as text: "model.norm=before", or a whole model, "model=gpt2".
+    """``experiment`` with settings written as text: "model.norm=before", or first a whole model, "model=gpt2".
 
     Values are Python's: 3e-4, True, (1, 2); what is none is a word.
 
@@ -156,6 +181,7 @@ def changed(experiment: Any, settings: Sequence[str]) -> Any:
     """
     whole = {"gpt2": ModelConfig.gpt2, "tutorial": ModelConfig.tutorial}
     options = {"seed": "--seeds", "model.width": "--width"}
+    fields: dict[str, Any] = {}
     for setting in settings:
         path, _, text = setting.partition("=")
         require(bool(text), "set", setting, "write FIELD=VALUE, e.g. model.norm=before")
@@ -164,8 +190,9 @@ def changed(experiment: Any, settings: Sequence[str]) -> Any:
             require(text in whole, path, text, f"use {' or '.join(whole)}, or a field, e.g. model.norm=before")
             experiment = replace(experiment, model=whole[text](experiment.model.width))
         else:
-            experiment = vary(experiment, {path: _read(text)})
-    return experiment
+            require(path not in fields, "set", setting, f"{path} is set twice; leave one out")
+            fields[path] = _read(text)
+    return vary(experiment, fields)
 
 
 def _read(text: str) -> Any:

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import json
+import math
+import typing
 
 import pytest
 
@@ -13,6 +15,7 @@ from taskclust.config import (
     ExperimentConfig,
     LanguageConfig,
     ModelConfig,
+    PairedDataConfig,
     PretrainingConfig,
     ProbeConfig,
     RegexConfig,
@@ -59,7 +62,7 @@ WRONG = [
     (DataConfig, "hard_replacement", "word", {}),
     (ModelConfig, "width", 100, {}),
     (ModelConfig, "width", 0, {}),
-    (ModelConfig, "width", 64, {"heads": 0}),
+    (ModelConfig, "heads", 0, {"width": 64}),
     (ModelConfig, "feed_forward", 0, {}),
     (ModelConfig, "dropout", -0.1, {}),
     (ModelConfig, "dropout", 1.0, {}),
@@ -92,6 +95,33 @@ WRONG = [
     (ProbeConfig, "tsne_at", "sometimes", {}),
     (ExperimentConfig, "seed", -1, {}),
 ]
+
+
+KINDS = [
+    RegexConfig, DataConfig, PairedDataConfig, ModelConfig, TrainingConfig, ProbeConfig, ExperimentConfig, SwitchConfig,
+    LanguageConfig, PretrainingConfig, AlignmentConfig,
+]  # fmt: skip
+NUMBERS = [(kind, f.name, f.type) for kind in KINDS for f in dataclasses.fields(kind) if f.type in (int, float)]
+
+
+@pytest.mark.parametrize(("kind", "name", "of"), NUMBERS, ids=[f"{k.__name__}-{n}" for k, n, _ in NUMBERS])
+def test_every_number_has_a_lower_and_an_upper_bound_and_is_a_number(kind, name, of):
+    low, high = kind.BOUNDS[name]
+    for value in (low - 1, 2 * high + 1, math.inf, -math.inf, math.nan, None, "3", True, [3], 3j):
+        with pytest.raises(ConfigError, match=rf"^{name}="):
+            kind(**{name: value})
+    if of is int:
+        with pytest.raises(ConfigError, match=rf"^{name}=.*: use a whole number"):
+            kind(**{name: low + 0.5})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_field_of_another_type_is_refused_by_its_name(kind):
+    for field in dataclasses.fields(kind):
+        if field.type in (bool, str) or typing.get_origin(field.type) in (typing.Literal, tuple):
+            for value in (7, None, ["x"], (None,)):
+                with pytest.raises(ConfigError, match=rf"^{field.name}="):
+                    kind(**{field.name: value})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from taskclust import experiments
 ROOT = Path(__file__).parents[1]
 #: What each layer may import of the others; ``experiments`` is the package's root, the slices are its folders.
 MAY_IMPORT = {
-    "config": set(),
+    "fields": set(),
+    "config": {"fields"},
     "silent_points": {"config"},
     "data": {"config"},
     "models": {"config", "data"},

@@ -95,6 +95,22 @@ def test_seeds_are_a_count_or_a_list(text, seeds):
     assert plugin.parse_seeds(text) == seeds
 
 
+@pytest.mark.parametrize(
+    "text", ["1000000000", "1001", ",".join(map(str, range(1_001)))], ids=["huge", "count", "list"]
+)
+def test_more_seeds_than_anyone_runs_are_refused_at_once(text):
+    with pytest.raises(pytest.UsageError, match=r"^--seeds=[\d,]{4,20}: use at most 1,000$"):
+        plugin.parse_seeds(text)
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "1000000000"])
+def test_threads_that_cannot_be_are_refused(run, threads):
+    code, output = run("--threads", threads, "-k", "parameter")
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert f"--threads={threads}: use 1 to 1,024" in output
+
+
 @pytest.mark.parametrize("text", ["", ",", "0", "-1", "abc", "1.5", "0,0", "1,-2", "0,x", "1;2"])
 def test_other_seeds_are_refused_with_an_example(text):
     with pytest.raises(pytest.UsageError, match=r"^--seeds='.*': give a count, .*or distinct seeds, e\.g\. 0,3,7"):

@@ -214,9 +214,12 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ("model.tied_head=1", "model.tied_head=1: use a value of type bool, as False"),
         ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, as 200"),
         ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, as 0.0001"),
-        ("data.distribution_totals=(5, 6)", "data.distribution_totals=(5, 6): use a value like ((5, 6), (5, 15), "),
+        (
+            "data.distribution_totals=(5, 6)",
+            "distribution_totals=(5, 6): use a tuple, each part a pair: a whole number and a whole number",
+        ),
         ("training=5", "training=5: use a value of type TrainingConfig"),
-        ("training.learning_rate=-1", "learning_rate=-1.0: use a positive rate"),
+        ("training.learning_rate=-1", "learning_rate=-1.0: use 1e-12 to 1e+30"),
         ("seed=3", "set='seed=3': use --seeds"),
         ("model.width=64", "set='model.width=64': use --width"),
     ],
@@ -226,6 +229,26 @@ def test_a_setting_that_cannot_be_is_one_error(setting, message):
         changed(paper().base("synthetic"), [setting])
 
     assert str(caught.value).startswith(message)
+
+
+def test_settings_are_applied_together_in_any_order():
+    both = ["training.epochs=300", "training.schedule_epochs=300"]
+
+    first, second = (paper().changed(order).base("synthetic") for order in (both, both[::-1]))
+    model, other = (
+        paper().changed(order) for order in (["model.norm=after", "model=gpt2"], ["model=gpt2", "model.norm=after"])
+    )
+
+    assert first == second
+    assert first.training.epochs == 300
+    assert model.base("synthetic") == other.base("synthetic")
+    assert model.base("synthetic").model.positions == "learned"
+    assert model.scale("synthetic") == other.scale("synthetic")
+
+
+def test_a_field_set_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.norm is set twice; leave one out"):
+        changed(paper().base("synthetic"), ["model.norm=before", "model.norm=after"])
 
 
 def test_a_change_makes_another_scale_of_the_experiments_that_take_it():

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from taskclust import experiments
 from taskclust.claims import CellResult, Claim, KnownFailure
-from taskclust.config import require
+from taskclust.config import ConfigError, require
 from taskclust.drawing import png
 from taskclust.formats import Rows, comma_separated, markdown
 from taskclust.report.tables import check_rows, verdict_rows
@@ -32,10 +32,19 @@ def check_folder(folder: Path) -> None:
     """Refuse, before anything is computed, a folder whose content a report must not replace.
 
     Raises:
-        ConfigError: it holds something, and no report of ours.
+        ConfigError: it holds something, and no report of ours, or cannot be written.
     """
-    is_ours = (folder / "verdicts.json").exists() or (folder / "perf.md").exists()
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    scratch = folder.with_name(f".{folder.name}-new")
+    try:
+        is_ours = (folder / "verdicts.json").exists() or (folder / "perf.md").exists()
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if is_ours or not taken:
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            scratch.rmdir()
+    except (OSError, RuntimeError, ValueError) as error:
+        where = repr(str(folder)[:200])
+        raise ConfigError(f"report={where}: cannot be written ({error}); name a folder of yours") from error
     require(
         is_ours or not taken,
         "report",

@@ -356,3 +356,14 @@ def test_a_new_or_empty_folder_or_an_earlier_report_may_be_replaced(tmp_path):
     check_folder(tmp_path)
     (tmp_path / "verdicts.json").write_text("{}")
     check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["file/report", "loop/report", "n" * 300, "read-only/report"])
+def test_a_folder_that_cannot_be_written_is_one_error_before_anything_is_run(tmp_path, monkeypatch, where):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    if where.startswith("read-only"):
+        monkeypatch.setattr("pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(PermissionError("not yours")))
+
+    with pytest.raises(ConfigError, match=r"^report='.*': cannot be written \(.+\); name a folder of yours$"):
+        check_folder(tmp_path / where)

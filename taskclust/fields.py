@@ -1,0 +1,117 @@
+"""What fields of a configuration are made of: markers that keys and silent points read, and checks of their values.
+
+Nothing here imports more than the standard library.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+T = TypeVar("T")
+#: By field the least and the greatest value, both allowed.
+Bounds = Mapping[str, tuple[float, float]]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: the message names the field, its value and the mend."""
+
+
+def require(holds: bool, name: str, value: object, mend: str) -> None:
+    """Raise :class:`ConfigError` about field ``name`` unless ``holds``."""
+    if not holds:
+        raise ConfigError(f"{name}={value!r}: {mend}")
+
+
+_NEUTRAL = "neutral"
+_SILENT = "silent"
+
+
+def added(neutral: T) -> T:
+    """A field that came after records had been kept: with the value that says "as before", it changes no key.
+
+    The value stays neutral when a later default differs: ``dataclasses.field(default=..., metadata=...)`` then.
+    """
+    return field(default=neutral, metadata={_NEUTRAL: neutral})
+
+
+def neutral(one: dataclasses.Field[Any]) -> Any:
+    """The value with which a field made with :func:`added` says "as before"; None of other fields."""
+    return one.metadata.get(_NEUTRAL)
+
+
+def is_neutral(one: dataclasses.Field[Any], config: Any) -> bool:
+    """Was the field made with :func:`added`, and says its value "as before"?"""
+    return _NEUTRAL in one.metadata and getattr(config, one.name) == one.metadata[_NEUTRAL]
+
+
+def as_before(kind: Any) -> dict[str, Any]:
+    """What a record or checkpoint means by each field that it does not name: the neutral value, else the default.
+
+    ``kind`` is a configuration class without nested ones.
+    """
+    return {f.name: f.metadata.get(_NEUTRAL, f.default) for f in dataclasses.fields(kind)}
+
+
+def silent(default: T) -> T:
+    """A field that the paper leaves open, a silent point: ``silent_points.toml`` must have a row for it.
+
+    Args:
+        default: our value, or what :func:`dataclasses.field` or :func:`added` returns, whose metadata are kept.
+    """
+    made: Any = default if isinstance(default, dataclasses.Field) else field(default=default)
+    metadata = {**made.metadata, _SILENT: True}
+    return field(default=made.default, default_factory=made.default_factory, metadata=metadata)
+
+
+def is_silent(one: dataclasses.Field[Any]) -> bool:
+    """Whether the field was made with :func:`silent`."""
+    return _SILENT in one.metadata
+
+
+def check_fields(config: Any, bounds: Bounds) -> None:
+    """Refuse values of another type than their field's, no numbers, and numbers out of bounds.
+
+    Args:
+        config: a frozen dataclass.
+        bounds: of its numbers; one that is not named has none.
+
+    Raises:
+        ConfigError: which field, its value, and what may be used.
+    """
+    for one in dataclasses.fields(config):
+        value = getattr(config, one.name)
+        require(_is_of(value, one.type), one.name, value, f"use {_words(one.type)}")
+        if one.name in bounds:
+            low, high = bounds[one.name]
+            require(
+                low <= value <= high,
+                one.name,
+                value,
+                f"use {low:,g} to {high:,g}" if isinstance(low, float) else f"use {low:,} to {high:,}",
+            )
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    parts = get_args(kind)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if get_origin(kind) is Literal:
+        return any(value == allowed and type(value) is type(allowed) for allowed in parts)
+    if get_origin(kind) is tuple:
+        kinds = parts[:1] * len(value) if isinstance(value, tuple) and parts[-1] is Ellipsis else parts
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_of, value, kinds))
+    return type(value) is kind if kind in (int, bool, str) else True  # a configuration checks itself
+
+
+def _words(kind: Any) -> str:
+    """What a value of the type is."""
+    plain = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a word"}
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        inner = _words(parts[0]) if parts[-1] is Ellipsis else " and ".join(map(_words, parts))
+        return f"a tuple, each part {inner}" if parts[-1] is Ellipsis else f"a pair: {inner}"
+    return plain.get(kind, str(kind))
