@@ -1,4 +1,4 @@
-"""What figures share: score against epoch, one line a layer; the band is the range over seeds."""
+"""Shared parts of figures: curves of a score over epochs, one line per layer, with a band for the range over seeds."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from PIL import Image
 
 from taskclust.probes.scores import Epochs, Values
 
-#: Names as shown.
+#: The names shown in figures.
 NAMES = {
     "task": "Task identity",
     "distribution": "Distribution identity",
@@ -27,12 +27,12 @@ NAMES = {
     "accuracy": "KNN accuracy",
 }
 
-#: Epochs, then mean, lowest and highest over seeds at them.
+#: Epochs, then the mean, lowest and highest value over seeds at each.
 Curves = tuple[list[int], Values, Values, Values]
 
 
 def png(figure: Figure, *, dpi: int = 110) -> bytes:
-    """The figure as PNG of at most 256 colors: a third of the size, and no eye tells."""
+    """The figure as a PNG image of at most 256 colors: a third of the size, with no visible difference."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     small = io.BytesIO()
@@ -41,12 +41,12 @@ def png(figure: Figure, *, dpi: int = 110) -> bytes:
 
 
 def over_seeds(records: Sequence[Any], space: str, read: Callable[[Any], Values]) -> Curves:
-    """What ``read`` gives of each record, at the epochs that all have.
+    """The mean, lowest and highest value over seeds, at the epochs that all records have.
 
     Args:
-        records: with ``epochs``.
-        space: whose epochs, "raw" or "tsne".
-        read: values of a record, the first axis epochs.
+        records: records with ``epochs``.
+        space: whose epochs to use, "raw" or "tsne".
+        read: gives the values of a record; the first axis is epochs.
     """
     epochs = [_epochs(record).of(space) for record in records]
     common = sorted(set.intersection(*map(set, epochs)))
@@ -71,7 +71,7 @@ def draw_layers(
     *,
     style: str,
 ) -> None:
-    """One line a layer; the band is the range over seeds."""
+    """Draw one line per layer, with the range over seeds as a band if ``style`` is solid ("-")."""
     for layer, color in enumerate(colormaps["viridis"](np.linspace(0, 0.95, mean.shape[1]))):
         label = f"layer {layer}" if style == "-" else None
         axis.plot(epochs, mean[:, layer], style, color=color, label=label, linewidth=1.2, marker=".", markersize=4)
@@ -80,7 +80,7 @@ def draw_layers(
 
 
 def draw_top_layer(axis: Axes, curves: Curves, nulls: Mapping[str, Sequence[float | Values]]) -> None:
-    """The top layer's curve, mean and range over seeds, and the mean of each null."""
+    """Draw the top layer's mean and range over seeds, and the mean of each negative control as a horizontal line."""
     epochs, *found = curves
     mean, low, high = (curve[:, -1] if curve.ndim == 2 else curve for curve in found)
     axis.plot(epochs, mean, marker=".", label="top layer")
@@ -92,19 +92,19 @@ def draw_top_layer(axis: Axes, curves: Curves, nulls: Mapping[str, Sequence[floa
 
 
 def about(records: Sequence[Any]) -> str:
-    """Width and number of seeds, in words."""
+    """The models' width and the number of seeds, as words for a title."""
     n = len(records)
     return f"width {records[0].config.model.width}, {n} seed{'s' * (n > 1)}, mean and range"
 
 
 def grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
-    """A figure of so many panels."""
+    """A figure with ``rows`` x ``columns`` panels, and its axes."""
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows + 0.6), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def finish(figure: Figure, axes: np.ndarray, title: str, *, legend: bool = True, x: str = "epoch") -> Figure:
-    """The figure with its labels, grid, legend and title."""
+    """The same figure with axis labels, grid, legend and title added."""
     for axis in axes.flat:
         axis.set_xlabel(x)
         axis.grid(alpha=0.2)

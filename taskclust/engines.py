@@ -1,4 +1,8 @@
-"""Where runs go: several at once on one machine, one process a core on a CPU, on a GPU one by one or step by step."""
+"""Run several configurations on one machine: in parallel processes, one after another, or step by step in turn.
+
+By default a CPU runs one process per core. A GPU runs one configuration after another or, with replayed steps, takes a
+step of each in turn.
+"""
 
 import multiprocessing
 import os
@@ -13,28 +17,30 @@ from tqdm import tqdm
 from taskclust import experiments
 from taskclust.runner import Runner
 
-#: What a worker process is given when it starts.
+#: The runner of this worker process, set when the process starts.
 _process: dict[str, Runner] = {}
 
 
 def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers: int | None = None) -> list[Any]:
-    """The record of every configuration, in order; what is missing is computed.
+    """The records of all configurations, in the same order; those not stored are computed first.
 
     Args:
-        runner: how to run one.
-        experiment: its name.
-        configs: its configurations.
-        workers: processes at once, of an experiment that trains; by default one for each core that the runner's threads
-            leave, and one on a GPU. One whose runner replays steps trains all seeds together.
+        runner: obtains one record.
+        experiment: the experiment's name.
+        configs: the experiment's configurations.
+        workers: number of processes for an experiment that trains. By default it is the number of cores divided by the
+            runner's threads on a CPU, and one on a GPU. With one process and a runner that replays steps, all seeds are
+            trained together.
 
     Raises:
-        Exception: the first that a run raised, once the others have finished and been stored; at once where seeds are
-            trained together.
+        Exception: the first exception that a run raised. It is raised once the other runs have finished and are stored,
+            or at once where runs share one process.
     """
     module = experiments.part(experiment, "config")
     if not any(module.stages(config) for config in configs if hasattr(module, "stages")):
         return [runner.record(experiment, config) for config in configs]
-    configs = [runner.resolve(experiment, config) for config in configs]  # once: workers would time it while they share
+    # resolve here, once: it may time the device, which workers would do while they share it
+    configs = [runner.resolve(experiment, config) for config in configs]
     pending = [config for config in configs if not runner.is_stored(experiment, config)]
     if workers is None:
         workers = max(1, (os.cpu_count() or 1) // runner.threads) if runner.device == "cpu" else 1
@@ -52,7 +58,7 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
 
 
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
-    """Give each process its runner, with its own line of the terminal."""
+    """Set up a worker process: its runner, drawing on its own line of the terminal."""
     end_with_parent()
     tqdm.set_lock(lock)
     with counter.get_lock():
@@ -61,13 +67,13 @@ def _start(runner: Runner, counter: Any, lock: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process once the one that started it is gone: what was killed leaves nothing behind that works on."""
+    """End this process as soon as its parent process has ended, so that killing the parent stops all work."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
         if parent is not None:
             parent.join()
-            os._exit(1)  # stored work is whole, whenever this is
+            os._exit(1)  # safe at any time: the store never holds half-written records
 
     threading.Thread(target=watch, daemon=True).start()
 

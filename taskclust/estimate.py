@@ -1,4 +1,4 @@
-"""What runs would cost before they are started: hours and disk, from a matrix product timed now."""
+"""Estimates of hours and disk space per run, made before it starts, from a matrix product timed on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,17 @@ from taskclust.models.precision import matmul_flops
 from taskclust.models.registry import count_parameters
 from taskclust.runner import Runner
 
-#: Share of the timed product's speed that a training step reaches at width 768 on a CPU (bfloat16: .2 with AMX, .45
-#: with AVX512-BF16), and the seconds of one step that hang on no width. An estimate is good to a factor of two.
+#: The share of the timed product's speed that a training step reaches at width 768 on a CPU (bfloat16: 0.2 with AMX,
+#: 0.45 with AVX512-BF16), and the seconds per step that do not depend on the width. Estimates are right to a factor of
+#: two.
 _EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.3, "float32": 0.5}, 0.015
-#: Seconds of one t-SNE iteration for each pair of points on one core, and on a GPU.
+#: Seconds per t-SNE iteration and pair of points, on one core and on a GPU.
 _TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The expected cost of one run; nothing where its record is stored, None where it is not known."""
+    """The expected cost of one run: zero if its record is stored, None where the cost is not known."""
 
     name: str
     hours: float | None
@@ -31,7 +32,7 @@ class Estimate:
     is_stored: bool | None
 
     def row(self) -> dict[str, str]:
-        """As a row of a table."""
+        """The estimate as a row of a table, by column."""
         return {
             "run": self.name,
             "estimated minutes": "–" if self.hours is None else f"{self.hours * 60:.0f}",
@@ -41,11 +42,11 @@ class Estimate:
 
 
 def estimate(runner: Runner, experiment: str, configs: Sequence[Any]) -> list[Estimate]:
-    """The cost of each run of an experiment, on one core or on the GPU; of one that takes seconds, nothing."""
+    """The estimated cost of each run, on one core or on the GPU; an empty list for experiments that take seconds."""
     if not hasattr(experiments.part(experiment, "config"), "stages"):
         return []
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the product is that of one core
+    torch.set_num_threads(1)  # time the product on one core
     try:
         return [_one(runner, experiment, config) for config in configs]
     finally:
@@ -66,7 +67,10 @@ def _one(runner: Runner, experiment: str, config: Any) -> Estimate:
 
 @cache
 def _sizes(data: DataConfig) -> tuple[int, int, int]:
-    """Tokens and instructions of the training set, and pairs of points embedded; of one seed, as others are alike."""
+    """The number of training tokens, of training instructions, and of pairs of points that t-SNE embeds.
+
+    They are counted for seed 0; other seeds are alike.
+    """
     splits = generate(data, seed=0).splits
     train, embedded = splits["train"], (splits["validation"], splits["subset"])
     tokens = int(train.lengths.sum()) + train.n_instances
@@ -74,7 +78,7 @@ def _sizes(data: DataConfig) -> tuple[int, int, int]:
 
 
 def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
-    """Hours and gigabytes of one training and the probes of its checkpoints."""
+    """The hours and gigabytes of one training and of the probes of its checkpoints."""
     tokens, instructions, pairs = _sizes(config.data)
     parameters = count_parameters(config.data, config.model)
     precision = config.training.precision

@@ -23,7 +23,9 @@ _FORMER = {"scores": "synthetic", "language": "natural_language"}
 
 
 def save(store: Store, folder: Path) -> list[Path]:
-    """Write the store's records to ``folder``, e.g. ``synthetic-width-768-seed-0-<key>.json.xz``; return the files.
+    """Write every record of the store to ``folder`` and return the files.
+
+    A file is named e.g. ``synthetic-width-768-seed-0-<key>.json.xz``.
 
     Raises:
         ConfigError: the store holds no record.
@@ -43,18 +45,20 @@ def save(store: Store, folder: Path) -> list[Path]:
 
 
 def load(store: Store, folder: Path) -> list[Path]:
-    """Put every record of ``folder`` into the store; one that is there already is left alone. Return their places.
+    """Put every record of ``folder`` into the store and return their folders there.
+
+    A record that the store already has is not replaced.
 
     Raises:
-        ConfigError: the folder holds no record, or one whose name is not of its content.
-        RecordError: a file holds no record of its kind.
+        ConfigError: the folder holds no record, or a file's name does not match its content.
+        RecordError: a file does not hold a record of its kind.
     """
     found = [(file, match) for file in sorted(folder.glob("*")) if (match := _NAME.fullmatch(file.name))]
     kinds = {file: _FORMER.get(match[1], match[1]) for file, match in found}
     named = [(file, kinds[file], match[2]) for file, match in found if kinds[file] in experiments.names()]
     require(bool(named), "folder", str(folder), "it holds no record; write some with save")
     runner = Runner(store)
-    wanted = [(kind, *_checked(file, kind, key, runner)) for file, kind, key in named]  # refuse before any is put
+    wanted = [(kind, *_checked(file, kind, key, runner)) for file, kind, key in named]  # refuse before any is stored
     return [store.obtain(kind, key, _writer(encode(record))) for kind, key, record in wanted]
 
 
@@ -68,24 +72,28 @@ def _writer(content: bytes) -> Callable[[Path], None]:
 def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]:
     """The key and the record of a file.
 
-    The key is made again from the record, so that a file under a wrong name does not answer for another run; a language
-    model's is of weights that are not in the record, and is taken from the name.
+    The key is computed again from the record, so that a renamed file is not taken for another run's record. A language
+    model's key depends on weights that are not in the record, so it is read from the file's name.
+
+    Raises:
+        ConfigError: the key in the file's name is not the record's.
+        RecordError: the file does not hold a record of its kind.
     """
     record, form = _read(file, kind), experiments.part(kind, "record")
     if not hasattr(form, "answers"):
         return key, record
     own = experiments.part(kind, "run").key(form.answers(record), runner)
-    is_former = file.suffix == ".json"  # keys were made otherwise then
+    is_former = file.suffix == ".json"  # keys were computed in another way then
     require(own == key or is_former, "file", str(file), f"its record has the key {own}; was it renamed or changed?")
     return own, record
 
 
 def read_record(file: Path) -> Any:
-    """The record of a file that :func:`save` wrote.
+    """The record in a file that :func:`save` wrote.
 
     Raises:
-        ConfigError: its name is not of a record.
-        RecordError: it holds none.
+        ConfigError: the file is not named like a record.
+        RecordError: the file does not hold a record of its kind.
     """
     match = _NAME.fullmatch(file.name)
     kind = match and _FORMER.get(match[1], match[1])
@@ -109,7 +117,7 @@ def _label(record: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do what the command line says."""
+    """Run the command line: save the store's records to a folder, or load a folder's records into the store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("save", "load"))
     parser.add_argument("store", type=Path)

@@ -1,4 +1,4 @@
-"""Numbers and tables as text: for the terminal, Markdown and CSV."""
+"""Numbers and tables as text, for the terminal, Markdown and CSV."""
 
 import csv
 import io
@@ -10,12 +10,12 @@ from tabulate import tabulate
 
 from taskclust.claims.criteria import interval
 
-#: A table: rows of cells by column.
+#: A table: a list of rows, each a value by column.
 Rows = list[dict[str, Any]]
 
 
 def number(value: float | None) -> str:
-    """A value with three digits after the point, or as a count."""
+    """A number as text: at most three digits after the point, none from 1,000 on, and a dash for None or NaN."""
     if value is None or math.isnan(value):
         return "–"
     rounded = round(value, 3) + 0.0  # no -0
@@ -23,23 +23,23 @@ def number(value: float | None) -> str:
 
 
 def with_interval(values: Sequence[float]) -> str:
-    """The mean over seeds with its 95 % interval, where there is one and it has a width."""
+    """The mean over seeds as text, with its 95 % interval unless there is one seed or the interval has no width."""
     mean, low, high = map(number, (sum(values) / len(values), *interval(values)))
     return mean if len(values) < 2 or low == high else f"{mean} [{low}, {high}]"
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
+    """The rows as a Markdown table."""
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def plain(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a table for the terminal."""
+    """The rows as a table for the terminal."""
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 
 
 def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV."""
+    """The rows as CSV, with a header line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [])
     writer.writeheader()

@@ -1,8 +1,9 @@
 """The pytest plugin that judges claims: ``pytest_plugins = ["taskclust.plugin"]`` in a ``conftest.py``.
 
-A test module with a :class:`taskclust.claims.Claim` named ``CLAIM`` and a test of the arguments ``cell`` and ``decide``
-is run once for each cell, at the scale that the options choose; a report of all verdicts is written at the end. The
-plugin is not loaded by itself: its options are common words. See ``pytest --help``, group "taskclust".
+A claim's test module has a :class:`taskclust.claims.Claim` named ``CLAIM`` and a test that takes ``cell`` and
+``decide``. The plugin runs that test once per condition (a *cell* of the claim), at the scale that the options choose.
+At the end it writes a report of all verdicts. The plugin is not loaded automatically, because its options are common
+words. See ``pytest --help``, group "taskclust".
 """
 
 import ast
@@ -30,7 +31,7 @@ from taskclust.store import Store, StoreError
 
 SESSION = pytest.StashKey[ClaimSession]()
 
-#: The marks of each scale's tests.
+#: By scale, the pytest marks of its tests.
 MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
 #: The most seeds of one run, and the greatest.
 MOST_SEEDS, MOST_SEED = 1_000, 2**32 - 1
@@ -45,7 +46,7 @@ _MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the claims."""
+    """Add the command-line options of this plugin to pytest."""
     _add_scale(parser.getgroup("taskclust", "claims of the paper"))
     _add_running(parser.getgroup("taskclust"))
 
@@ -96,7 +97,11 @@ def _add_running(group: pytest.OptionGroup) -> None:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read "5" as five seeds, 0 to 4, and "0,3,7" (or "3,") as those."""
+    """Seeds from text: "5" gives the five seeds 0 to 4; "0,3,7" or "3," give exactly the seeds listed.
+
+    Raises:
+        pytest.UsageError: the text lists no seed, a negative seed, or a seed twice.
+    """
     try:
         seeds = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
@@ -111,7 +116,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def profile_of(markexpr: str) -> str:
-    """The profile that ``-m`` asks for: smoke, unless it would run claims of another and none of smoke's."""
+    """The name of the profile that ``-m`` selects.
+
+    It is smoke, unless the expression selects tests of another profile and none of smoke's.
+    """
     if not markexpr.strip():
         return "smoke"
     for name, marks in MARKS.items():
@@ -121,15 +129,19 @@ def profile_of(markexpr: str) -> str:
 
 
 def _chooses(markexpr: str, marks: tuple[str, ...]) -> bool:
-    """Would ``-m`` choose a test of these marks, which have no arguments?"""
+    """Whether ``-m`` selects a test that has these marks; the marks of claims take no arguments."""
     try:
         return _holds(ast.parse(markexpr.strip(), mode="eval").body, marks)
     except (SyntaxError, ValueError):
-        return False  # pytest says what is wrong with it
+        return False  # pytest itself reports the syntax error
 
 
 def _holds(node: ast.expr, marks: tuple[str, ...]) -> bool:
-    """Names, and, or, not; what else pytest allows, ``device(serial=1)`` say, is no mark of a claim."""
+    """Whether a parsed ``-m`` expression is true of a test that has these marks.
+
+    It understands names, ``and``, ``or`` and ``not``. Anything else that pytest allows, e.g. ``device(serial=1)``, is
+    not a mark of a claim and counts as false.
+    """
     if isinstance(node, ast.BoolOp):
         of = any if isinstance(node.op, ast.Or) else all
         return of(_holds(value, marks) for value in node.values)
@@ -139,7 +151,11 @@ def _holds(node: ast.expr, marks: tuple[str, ...]) -> bool:
 
 
 def chosen_profile(config: pytest.Config) -> tuple[Profile, Profile]:
-    """The profile with the options applied, and without those that shorten it."""
+    """Two profiles: one with all options applied, and one without the options that shorten it.
+
+    Raises:
+        pytest.UsageError: an option does not fit the profile, or has a wrong value.
+    """
     name = config.getoption("--profile") or profile_of(config.getoption("markexpr"))
     try:
         return _languages(config) if name == "llm" else _trained(config, name)
@@ -148,7 +164,7 @@ def chosen_profile(config: pytest.Config) -> tuple[Profile, Profile]:
 
 
 def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
-    """A scale whose models are trained here."""
+    """The two profiles of :func:`chosen_profile` at a scale that trains its models."""
     for option in ("--llm", "--expressions"):
         if config.getoption(option):
             raise pytest.UsageError(f"{option}: only language models are probed so; add -m llm")
@@ -162,7 +178,7 @@ def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
 
 
 def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
-    """Language models, which are not."""
+    """The two profiles of :func:`chosen_profile` for language models, which are not trained here."""
     for option in ("--width", "--epochs", "--seeds", "--set"):
         if config.getoption(option) not in (None, []):
             raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
@@ -176,7 +192,7 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
 
 
 def overrides(config: pytest.Config) -> str:
-    """The options given that change what is measured."""
+    """The given options that change what is measured, as text; empty if there are none."""
     names = ("--width", "--epochs", "--seeds", "--expressions")
     given = [f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None]
     return ", ".join([*given, *(f"--set {change}" for change in config.getoption("--set"))])
@@ -186,7 +202,11 @@ def overrides(config: pytest.Config) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle profile, device and store before anything is collected, so that a wrong option ends at once."""
+    """Set up profile, device and store before collection, so that a wrong option stops pytest at once.
+
+    Raises:
+        pytest.UsageError: an option is wrong, or the store cannot be written to.
+    """
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     if config.getoption("help", default=False):
@@ -213,7 +233,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     command = shlex.join(["pytest", *config.invocation_params.args])
     if not any("perf" in argument for argument in config.args):
-        config.option.benchmark_quiet = True  # the verdicts are the result; times go to --benchmark-json
+        config.option.benchmark_quiet = True  # verdicts are the output; times go only to --benchmark-json
     config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers)
 
 
@@ -227,7 +247,11 @@ def _device(config: pytest.Config) -> str:
 
 
 def report_folder(config: pytest.Config, profile: Profile) -> Path:
-    """Where the report goes: one of some claims, or of other settings, does not replace the profile's."""
+    """The folder that the report is written to.
+
+    Without ``--report`` it is ``reports/<profile>``. A report of only some claims, or of changed settings, goes to
+    ``<store>/report``, so that it does not replace the profile's full report.
+    """
     whole = Path("reports") / profile.name
     is_part = config.stash[SESSION].is_part or any(".py" in argument for argument in config.args)
     is_other = overrides(config) or config.getoption("--llm")
@@ -237,7 +261,7 @@ def report_folder(config: pytest.Config, profile: Profile) -> Path:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say what is about to be judged, on what."""
+    """The header line of pytest's output: profile, seeds, device, torch version and store."""
     session = config.stash[SESSION]
     return (
         f"taskclust: profile {session.profile.name}, seeds {','.join(map(str, session.profile.seeds))}, "
@@ -249,13 +273,13 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def claim_of(item: Any) -> Claim | None:
-    """The claim of a test's module, where it is one."""
+    """The claim of a test's module; None if the module has no claim."""
     claim = getattr(getattr(item, "module", None), "CLAIM", None)
     return claim if isinstance(claim, Claim) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each claim's test its cells; the profile and the seeds stand in the test's name."""
+    """Run each claim's test once per condition; the test's name gives the profile and the number of seeds."""
     claim = claim_of(metafunc)
     if claim is None or "cell" not in metafunc.fixturenames:
         return
@@ -264,11 +288,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parameters = []
     for cell in session.cells(claim):
         marks = [getattr(pytest.mark, mark) for mark in MARKS[name]]
-        # what is dealt with: a training that diverged, whose record counts, and a record that is made again
+        # these warnings are no errors: a diverged training still gives a record that counts, and a corrupt record is
+        # computed again
         dealt = (r"seed \d+:RuntimeWarning", ":taskclust.store.CorruptRecordWarning")
         marks += [pytest.mark.filterwarnings(f"default:{warning}") for warning in dealt]
         if cell.subject:
-            marks.append(pytest.mark.filterwarnings("default"))  # a stranger's model may warn
+            marks.append(pytest.mark.filterwarnings("default"))  # a user's model may raise warnings of its own
         if known := claim.known_failure(session.scale(claim), cell.title):
             marks.append(expected(known, strict=session.is_whole(claim)))
         about = cell.subject or f"{name}-{n}seeds"
@@ -281,17 +306,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def expected(known: KnownFailure, *, strict: bool) -> pytest.MarkDecorator:
-    """What a known failure's test expects: that its verdict is not asserted; anything else that fails is a fault."""
+    """The xfail mark of a known failure: only a failing verdict (AssertionError) is expected.
+
+    Any other exception still fails the test.
+    """
     return pytest.mark.xfail(raises=AssertionError, strict=strict, reason=f"{known.reason} ({known.evidence})")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the claims for the tables, and deselect those that the scale does not have.
+    """Store the collected claims for the tables, and deselect the claims that the scale does not have.
 
     Raises:
-        pytest.UsageError: nothing is collected but claims of other scales; or a claim is of no experiment, or is called
-            as another.
+        pytest.UsageError: every collected test is a claim of another scale, a claim names an unknown experiment, or two
+            claims have one id.
     """
     session = config.stash[SESSION]
     claims = [claim for item in items if (claim := claim_of(item))]
@@ -320,15 +348,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse, before anything runs, claims that could not be reported.
 
-    Paper scale without CUDA must be asked for by name, so that no green run has validated nothing; several processes
-    would each report their own; and a report replaces no folder of other files.
+    - Paper scale without CUDA is refused unless ``--device cpu`` is given, so that no passing run has checked nothing.
+    - Claims in the processes of pytest-xdist are refused, because each process would write a report of its own.
+    - A report folder that holds other files is refused, because a report would replace them.
+
+    Raises:
+        pytest.UsageError: the paper's scale without CUDA, or a report folder that holds other files.
     """
     state = session.config.stash[SESSION]
     chosen = [claim for item in session.items if (claim := claim_of(item))]
     state.chosen = {claim.experiment for claim in chosen}
     state.is_part = len(chosen) < state.n_collected
     paper_items = [item for item in session.items if claim_of(item) and item.get_closest_marker("gpu")]
-    of_worker = getattr(session.config, "workeroutput", None)  # in a process of xdist, which tells the first one
+    # xdist sets this only in its worker processes; the main process reads it
+    of_worker = getattr(session.config, "workeroutput", None)
     if of_worker is not None and state.chosen:
         of_worker["claims"] = sorted(state.chosen)
         session.items[:] = []
@@ -349,7 +382,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Refuse claims in the processes of xdist, each of which would report its own."""
+    """Refuse claims in worker processes of pytest-xdist, because each would write a report of its own.
+
+    Raises:
+        pytest.UsageError: a worker has collected claims.
+    """
     if getattr(node, "workeroutput", {}).get("claims"):
         raise pytest.UsageError("--numprocesses: claims are judged together, in one process; use --workers")
 
@@ -359,12 +396,15 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.fixture
 def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, Cell], CellResult]:
-    """Judge one cell of a claim: obtain its records (timed once), collect the verdict for the report."""
+    """A function that judges one condition of a claim and returns the result.
+
+    It obtains the records, timed once, and keeps the verdict for the report.
+    """
     session = request.config.stash[SESSION]
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def _decide(claim: Claim, cell: Cell) -> CellResult:
-        assert cell.claim is claim  # the test's own
+        assert cell.claim is claim  # the condition belongs to the test's own claim
         shows = capture.global_and_fixture_disabled() if session.runner.show_progress else nullcontext()
         try:
             with shows:
@@ -388,7 +428,7 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, C
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the report once, of whatever was decided."""
+    """Write the report of every verdict reached; write none if nothing was judged."""
     state = session.config.stash.get(SESSION, None)
     if session.config.getoption("--dry-run") and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
@@ -397,7 +437,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Close with the verdicts, or with what would be run."""
+    """Print the verdicts at the end of the run, or, with ``--dry-run``, the runs with their estimated cost."""
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
         terminalreporter.section("dry run: nothing was run")

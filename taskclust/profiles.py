@@ -1,6 +1,6 @@
-"""The scales at which the claims are judged, and changes to an experiment by the names of its fields.
+"""The scales at which claims are judged (profiles), and functions that change fields of a configuration by name.
 
-What an experiment is at a scale stands in its own folder (``config``: ``smoke``, ``paper``, ``llm``).
+An experiment's configuration at each scale is in its own folder: functions ``smoke``, ``paper``, ``llm`` of ``config``.
 """
 
 import ast
@@ -17,14 +17,15 @@ ProfileName = Literal["smoke", "paper", "llm"]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named scale: experiments to repeat over ``seeds``.
+    """A named scale: the configuration of each experiment, and the seeds to run it with.
 
     Args:
-        name: of the scale.
-        bases: by experiment its configurations, one for each subject (a language model, say; trained models are one).
-        seeds: over which a verdict is taken.
-        width: of the models, where the scale has several to choose from.
-        changes: made in the main experiment, as :func:`changed` reads them.
+        name: the scale's name.
+        bases: by experiment, one configuration per subject. A subject is e.g. a language model; experiments that train
+            their models have one subject.
+        seeds: the seeds over which a verdict is reached.
+        width: the width of the models, where the scale has several to choose from.
+        changes: changes made in the main experiment, as text that :func:`changed` reads.
     """
 
     name: ProfileName
@@ -34,18 +35,19 @@ class Profile:
     changes: tuple[str, ...] = ()
 
     def base(self, experiment: str) -> Any:
-        """The configuration of an experiment that has one subject."""
+        """The configuration of an experiment with exactly one subject."""
         (config,) = self.bases[experiment]
         return config
 
     def subjects(self, experiment: str) -> list[list[Any]]:
-        """Configurations, one a seed, of each subject of an experiment; none where the scale does not have it."""
+        """For each subject of an experiment, one configuration per seed; empty if the scale lacks the experiment."""
         return [[replace(base, seed=seed) for seed in self.seeds] for base in self.bases.get(experiment, ())]
 
     def scale(self, experiment: str) -> str:
-        """What a known failure is known at: "smoke", "llm" or, of the paper's widths, e.g. "paper-768".
+        """The name under which known failures list this scale: "smoke", "llm" or, with the width, e.g. "paper-768".
 
-        An experiment may have a width of its own. Changes make another scale of the experiments that take them.
+        An experiment may have a width of its own; the name then gives that width. In experiments that take changes, the
+        name lists the changes too, because a changed experiment is another scale.
         """
         if self.width is None:
             scale: str = self.name
@@ -55,19 +57,23 @@ class Profile:
         return " ".join((scale, *sorted(self.changes, key=_whole_first))) if _takes_changes(experiment) else scale
 
     def alter(self, change: Callable[[str, Any], Any]) -> "Profile":
-        """The same with ``change(experiment, configuration)`` in place of every configuration."""
+        """The profile with every configuration replaced by ``change(experiment, configuration)``."""
         bases = {name: tuple(change(name, base) for base in configs) for name, configs in self.bases.items()}
         return replace(self, bases=bases)
 
     def changed(self, settings: Sequence[str]) -> "Profile":
-        """The same with settings written as text, as :func:`changed` reads them, in the experiments that take them."""
+        """The profile with settings, written as text for :func:`changed`, applied in the experiments that take them.
+
+        Raises:
+            ConfigError: as :func:`changed`.
+        """
         taking = [base for name, bases in self.bases.items() if _takes_changes(name) for base in bases]
-        changed(max(taking, key=lambda base: len(dataclasses.fields(base))), settings)  # refuse what none has
+        changed(max(taking, key=lambda base: len(dataclasses.fields(base))), settings)  # refuse unknown settings
         altered = self.alter(lambda name, base: _changed_if_known(base, settings) if _takes_changes(name) else base)
         return replace(altered, changes=tuple(settings))
 
     def until(self, epochs: int) -> "Profile":
-        """The same with trainings stopped after ``epochs`` of their schedules."""
+        """The profile with every training stopped after ``epochs`` epochs of its schedule."""
 
         def shorten(name: str, base: Any) -> Any:
             until = getattr(experiments.part(name, "config"), "until", None)
@@ -86,31 +92,33 @@ def _takes_changes(experiment: str) -> bool:
 
 
 def _at(scale: str, *arguments: Any) -> dict[str, tuple[Any, ...]]:
-    """What each experiment that has the scale is there."""
+    """The configuration, at this scale, of each experiment that has the scale."""
     modules = {name: experiments.part(name, "config") for name in experiments.names()}
     return {name: (getattr(module, scale)(*arguments),) for name, module in modules.items() if hasattr(module, scale)}
 
 
 def paper(width: int = 768) -> Profile:
-    """The paper's scale (Tables 4 to 8) at ``width``.
+    """The profile of the paper's scale (Tables 4 to 8) at ``width``, with five seeds.
 
     Raises:
-        ConfigError: the paper has no such width.
+        ConfigError: the paper has no models of this width.
     """
     require(width in FEED_FORWARD, "width", width, f"the paper has {', '.join(map(str, FEED_FORWARD))}")
     return Profile("paper", _at("paper", width), tuple(range(5)), width)
 
 
 def smoke() -> Profile:
-    """Minutes on two cores: small models, truly trained. No reproduction."""
+    """The profile of small models, really trained, in minutes on two cores; it does not reproduce the paper."""
     return Profile("smoke", _at("smoke"), tuple(range(6)))
 
 
 def llm(*sources: str, **changes: Any) -> Profile:
-    """Open language models, the bundled one by default; ``changes`` are fields of their configuration.
+    """The profile of open language models: those of ``sources``, or else the bundled one.
+
+    ``changes`` are fields of their configuration.
 
     Raises:
-        ConfigError: as that configuration.
+        ConfigError: the configuration refuses a value.
     """
     modules = {name: experiments.part(name, "config") for name in experiments.names()}
     bases = {name: module.llm(*sources, **changes) for name, module in modules.items() if hasattr(module, "llm")}
@@ -121,7 +129,7 @@ def vary(config: Any, changes: Mapping[str, Any]) -> Any:
     """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``: all at once, then checked.
 
     Raises:
-        ConfigError: there is no such field, its value is of another type, or the setting cannot be.
+        ConfigError: there is no such field, the value is of another type, or the configuration refuses it.
     """
     tree: dict[str, Any] = {}
     for path, value in changes.items():
@@ -166,7 +174,10 @@ def _of_kind(old: Any, part: _Value) -> Any:
 
 
 def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
-    """Of the changes those that name a part of the configuration: counts have no training."""
+    """``config`` with only those changes applied that name a field it has.
+
+    The counts of Tables 3, 4 and 8, for example, have no training.
+    """
     known = {f.name for f in dataclasses.fields(config)}
     return changed(config, [text for text in settings if text.partition("=")[0].partition(".")[0] in known])
 
@@ -174,10 +185,11 @@ def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
 def changed(experiment: Any, settings: Sequence[str]) -> Any:
     """``experiment`` with settings written as text: "model.norm=before", or first a whole model, "model=gpt2".
 
-    Values are Python's: 3e-4, True, (1, 2); what is none is a word.
+    "model=gpt2" and "model=tutorial" replace the whole model. Values are Python literals: 3e-4, True, (1, 2). Any other
+    text is taken as a string.
 
     Raises:
-        ConfigError: as :func:`vary`; or it is the seed or the width, which have options of their own.
+        ConfigError: as :func:`vary`; or the setting is the seed or the width, which have options of their own.
     """
     whole = {"gpt2": ModelConfig.gpt2, "tutorial": ModelConfig.tutorial}
     options = {"seed": "--seeds", "model.width": "--width"}

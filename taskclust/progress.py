@@ -1,4 +1,4 @@
-"""Trainings that were stopped go on: states saved between epochs, whole or not at all."""
+"""Save and load the state of an unfinished training, so that a stopped one continues; no half-saved state is used."""
 
 import math
 import shutil
@@ -13,7 +13,7 @@ from taskclust.store.folders import is_sealed, read_json, seal, write_json
 
 
 def save_progress(trainer: Trainer, folder: Path, seconds: float) -> None:
-    """Write what a continued training needs; the last saved state stays until the new one is whole."""
+    """Save all that is needed to continue the training; the previous state is kept until this one is complete."""
     tensors, values = trainer.state()
     target = folder / f"state-{trainer.epoch:04d}"
     target.mkdir(parents=True, exist_ok=True)
@@ -26,13 +26,13 @@ def save_progress(trainer: Trainer, folder: Path, seconds: float) -> None:
 
 
 def load_progress(trainer: Trainer, folder: Path) -> float:
-    """Continue from the newest whole state whose checkpoints are all whole; return the seconds spent before.
+    """Load the newest complete state into the trainer; return the seconds already spent, or 0 if it begins again.
 
-    Without one the training begins again, and what is there is thrown away with a warning: a checkpoint that was lost
-    or spoiled cannot be made again from a later state.
+    The training begins again if there is no complete state. It also does, with a warning, if one of the checkpoints
+    written before that state is missing or damaged, because it cannot be made again from a later state.
     """
     for state in sorted(folder.glob("state-*"), reverse=True):
-        if not is_sealed(state):  # killed while it was written
+        if not is_sealed(state):  # the process was killed while writing it
             continue
         if not _has_checkpoints(trainer, folder / "checkpoints", int(state.name.split("-")[1])):
             warnings.warn(f"{folder}: a checkpoint kept there is not whole; the training begins again", stacklevel=2)
@@ -45,13 +45,13 @@ def load_progress(trainer: Trainer, folder: Path) -> float:
 
 
 def _has_checkpoints(trainer: Trainer, folder: Path, epoch: int) -> bool:
-    """Are those that a training has left when it saves its state after ``epoch`` there, and whole?"""
+    """Whether all checkpoints that the training writes up to ``epoch`` exist and are complete."""
     wanted = [kept for kept in trainer.config.training.checkpoints if kept <= epoch]
     return all(is_sealed(folder / f"{kept:04d}") for kept in wanted)
 
 
 def save_once(folder: Path, save: Callable[[Path], None]) -> None:
-    """Write a checkpoint so that the folder, when it exists, is whole."""
+    """Write a checkpoint with ``save`` unless ``folder`` already holds it; the folder is never half-written."""
     if not is_sealed(folder):
         shutil.rmtree(folder, ignore_errors=True)
         scratch = folder.with_name(f".{folder.name}")

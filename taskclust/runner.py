@@ -1,7 +1,9 @@
-"""``config -> record``: key, look up, lock, compute, keep. Knows no experiment by name.
+"""The runner: it turns a configuration into a record, computing only what the store does not have.
 
-What an experiment computes stands in its folder's ``run``. Trainings that several records may rest on are records of
-their own, of the kind "trajectory": history and checkpoints. Change the probe and only the probing is repeated.
+For every configuration it makes the key, looks the record up, locks it, computes it if it is missing, and stores it. It
+knows no experiment by name: what an experiment computes is in the module ``run`` of its folder. A training run that
+several records may depend on is stored as a record of its own, of the kind "trajectory", with its history and its
+checkpoints. If only the probe changes, only the probing is repeated.
 """
 
 import shutil
@@ -30,17 +32,17 @@ from taskclust.store.codec import decode, encode
 from taskclust.store.folders import Store, read_json, write_json
 from taskclust.store.provenance import provenance
 
-#: Raised by hand when training changes what it computes; part of every key.
+#: Increased by hand when training computes something else; part of every key.
 TRAJECTORY_VERSION = 1
-#: The kind of record that is a training run.
+#: The kind of record that holds a training run.
 TRAJECTORY = "trajectory"
 
-#: Seconds between saves of a training that can be continued.
+#: Seconds between two saves of the state from which an interrupted training continues.
 SAVE_EVERY = 60.0
 
 
 class Stage(NamedTuple):
-    """How a training went: seconds, why it failed (None if it did not), and the folder of its checkpoints."""
+    """The outcome of one training: its seconds, why it failed (None if it did not), and its folder of checkpoints."""
 
     seconds: float
     failure: str | None
@@ -49,7 +51,7 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A training run that is stored: what its ``record.json`` says."""
+    """A stored training run, as read from its ``record.json``."""
 
     history: list[dict[str, float | None]]
     best_epoch: int
@@ -60,17 +62,17 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Obtains records from a store, computing those that are missing.
+    """Gives the record of any configuration: from the store, or computed and then stored.
 
     Args:
         store: where records are kept.
         device: "cpu" or "cuda".
-        threads: of one run on a CPU; one by default, so that the same seed gives the same result whatever else runs.
-        recompute: compute even what is there.
-        show_progress: draw bars on the terminal.
-        line: of the terminal, on which this process draws.
-        replay: record a training step once and replay it (:mod:`taskclust.models.replay`), in trainings that are kept;
-            the stages of the applications run plainly.
+        threads: threads per run on a CPU. The default is one, so that a seed gives the same result whatever else runs.
+        recompute: compute records even if they are stored.
+        show_progress: draw progress bars on the terminal.
+        line: the line of the terminal on which this process draws.
+        replay: record a training step once and replay it (:mod:`taskclust.models.replay`), in trainings that are stored
+            as records. The stages of the applications run without replay.
     """
 
     store: Store
@@ -82,12 +84,16 @@ class Runner:
     replay: bool = False
 
     def resolve(self, experiment: str, config: Any) -> Any:
-        """Settle what depends on the device, so that the key says what was run.
+        """The configuration with everything that depends on the device settled, so that its key says what is run.
 
-        Precision "auto" is what this device does best, unless a record is stored, or begun, in the other alone: seeds
-        from machines of different processors stand together, and what was killed goes on as it began.
+        Precision "auto" becomes the precision that this device does best. It becomes the other precision if a record
+        is stored, or begun, only in that one. This way records from machines with different processors can be used
+        together, and an interrupted run continues as it began.
+
+        Raises:
+            ConfigError: the architecture or the precision is unknown.
         """
-        if hasattr(config, "model"):  # a name that is none is refused before anything is computed
+        if hasattr(config, "model"):  # refuse an unknown name before anything is computed
             registry.architecture(config.model.architecture)
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
         admitted = {
@@ -111,7 +117,7 @@ class Runner:
         return next(stored, next(begun, settled[0]))
 
     def _is_begun(self, experiment: str, config: Any) -> bool:
-        """Is there work to go on from: a part of the record, or a training it rests on?"""
+        """Whether there is work to continue: part of the record, or a training that it depends on, begun or stored."""
         keys = [(experiment, self._key(experiment, config))]
         module: Any = None if experiment == TRAJECTORY else experiments.part(experiment, "config")
         trainings = module.trainings(config) if hasattr(module, "trainings") else []
@@ -128,29 +134,29 @@ class Runner:
         return self._key(experiment, self.resolve(experiment, config))
 
     def is_stored(self, experiment: str, config: Any) -> bool:
-        """Would :meth:`record` answer from the store?"""
+        """Whether :meth:`record` would answer from the store, without computing anything."""
         return not self.recompute and self.store.path(experiment, self.key(experiment, config)).exists()
 
     def record(self, experiment: str, config: Any) -> Any:
         """The experiment's record for ``config``, an instance of its folder's ``Record``.
 
-        A training whose loss is no longer a number gives a record too, with ``failure`` saying so: a seed that fails
-        counts, as the worst.
+        A training whose loss is no longer a finite number still gives a record, and its ``failure`` says so: a failed
+        seed is counted, with the worst value.
 
         Raises:
             ConfigError: the configuration cannot be run here.
-            RecordError: what is stored is no record of the experiment.
+            RecordError: the stored file is not a record of the experiment.
         """
         torch.set_num_threads(self.threads)
         keep_freed_memory()
-        disable_progress_bar()  # transformers' own, one for each checkpoint
+        disable_progress_bar()  # the bar that transformers draws for every checkpoint
         config = self.resolve(experiment, config)
         key = self._key(experiment, config)
         module, form = experiments.part(experiment, "run"), experiments.part(experiment, "record")
 
         def make(folder: Path) -> None:
             content = encode(module.run(config, self, self.store.unfinished(experiment, key)))
-            decode(content, form.Record)  # what cannot be read again is not kept
+            decode(content, form.Record)  # do not store a record that cannot be read back
             (folder / "record.json").write_bytes(content)
 
         folder = self.store.obtain(experiment, key, make, recompute=self.recompute)
@@ -160,7 +166,10 @@ class Runner:
     # ---------------------------------------------------------------- training
 
     def trajectory(self, config: ExperimentConfig) -> Path:
-        """The folder of the training run: ``record.json`` and ``checkpoints/<epoch>/``, each a Hugging Face folder."""
+        """The folder of the training run, computed if it is not stored.
+
+        It holds ``record.json`` and, per kept epoch, ``checkpoints/<epoch>/``, a Hugging Face folder.
+        """
         config = self.resolve(TRAJECTORY, config)
         key = trajectory_key(config)
         resume = self.store.unfinished(TRAJECTORY, key)
@@ -169,19 +178,20 @@ class Runner:
         )
 
     def train_together(self, configs: Sequence[ExperimentConfig]) -> None:
-        """Bring the trainings that are missing to their end, a step of each in turn, all on the device at once.
+        """Run all trainings that are not stored to their end, on one device, taking one step of each in turn.
 
-        On a GPU their replayed steps run side by side. What is reached is kept as work to go on from: the record is
-        made by :meth:`trajectory`, which repeats at most the last minute of a training that diverged.
+        On a GPU their replayed steps run side by side. The results are saved as unfinished work; :meth:`trajectory`
+        then makes the records from it. It repeats at most the last minute of a training that diverged.
         """
         torch.set_num_threads(self.threads)
         keep_freed_memory()
         resolved = [self.resolve(TRAJECTORY, config) for config in configs]
         missing = {trajectory_key(c): c for c in resolved if not self.is_stored(TRAJECTORY, c)}
         with ExitStack() as locks:
-            for key in sorted(missing):  # whoever holds several takes them in one order
+            for key in sorted(missing):  # always lock in the same order, so that two processes cannot block each other
                 locks.enter_context(self.store.lock(TRAJECTORY, key))
-            missing = {key: c for key, c in missing.items() if not self.is_stored(TRAJECTORY, c)}  # while we waited
+            # other processes may have stored some while we waited for the locks
+            missing = {key: c for key, c in missing.items() if not self.is_stored(TRAJECTORY, c)}
             for key in missing if self.recompute else ():
                 self.store.begin_again(TRAJECTORY, key)
             runs = [
@@ -214,7 +224,10 @@ class Runner:
         write_json(folder / "record.json", record)
 
     def run(self, trainer: Trainer, resume: Path, verb: str) -> Stage:
-        """Train to the end, or go on from what ``resume`` holds; checkpoints are left in its folder of that name."""
+        """Train to the end, continuing from the state in ``resume`` if there is one; return the outcome.
+
+        The checkpoints are written to ``resume / "checkpoints"``.
+        """
         steps = self._steps(trainer, resume, verb)
         while True:
             try:
@@ -226,7 +239,10 @@ class Runner:
     def _steps(
         self, trainer: Trainer, resume: Path, verb: str, *, keep: bool = False, line: int = 0
     ) -> Generator[None, None, Stage]:
-        """:meth:`run`, a step at a time; ``keep`` leaves the end in ``resume``, ``line`` is the bar's."""
+        """A generator that does what :meth:`run` does, one training step per iteration, and returns the outcome.
+
+        With ``keep`` the final state is saved in ``resume`` too. ``line`` is the line of the progress bar.
+        """
         config, checkpoints = trainer.config, resume / "checkpoints"
         seconds = load_progress(trainer, resume)
         failure = None
@@ -238,7 +254,7 @@ class Runner:
                 for step in trainer.epoch_steps():
                     left = time.monotonic()
                     yield step
-                    started += time.monotonic() - left  # what others did meanwhile is not this run's time
+                    started += time.monotonic() - left  # exclude the time that other runs took meanwhile
                 row = trainer.history[-1]
                 self._checkpoint(trainer, config, checkpoints)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['validation_accuracy']:.2f}", refresh=False)
@@ -258,23 +274,23 @@ class Runner:
             save_once(checkpoints / f"{trainer.epoch:04d}", trainer.save_checkpoint)
 
     def bar(self, config: Any, verb: str, total: int, *, initial: int = 0, line: int = 0) -> tqdm:
-        """A line of progress, drawn where it is to be shown."""
+        """A progress bar for one run; it draws nothing unless progress is to be shown."""
         label = f"{verb} width {config.model.width} seed {config.seed}"
         return tqdm(desc=label, total=total, initial=initial, position=self.line + line, leave=False,
                     disable=None if self.show_progress else True)  # fmt: skip
 
 
 def trajectory_key(config: ExperimentConfig) -> str:
-    """The key of a resolved configuration's training run."""
+    """The key under which the training run of a resolved configuration is stored."""
     return digest(TRAJECTORY_VERSION, config.data, config.model, config.training, config.seed)
 
 
 def read_training(folder: Path) -> Training:
-    """What the ``record.json`` of a training run says."""
+    """The training run stored in ``folder``, read from its ``record.json``."""
     known = {f.name for f in fields(Training)}
     return Training(**{k: v for k, v in read_json(folder / "record.json").items() if k in known})
 
 
 def checkpoint_epochs(folder: Path) -> list[int]:
-    """The epochs of which there are checkpoints, rising."""
+    """The epochs that have a checkpoint in ``folder``, in rising order."""
     return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())

@@ -1,4 +1,4 @@
-"""What one run of pytest collects: the profile, the records it obtained, the verdicts, and the report of them."""
+"""The state of one pytest run: its profile, its records, its verdicts, and the report it writes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,35 +21,38 @@ _SCALES = {"smoke": "at SMOKE scale, no reproduction", "paper": "at paper scale"
 
 
 class Unobtainable(Exception):
-    """The records of a claim cannot be had, for a reason that needs no traceback."""
+    """The records of a claim cannot be obtained; the message says why, so no traceback is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of a claim, of one subject: the one there is, or a language model, say."""
+    """One condition (cell) of a claim for one subject.
+
+    A subject is e.g. a language model. Experiments that train their models have one subject, whose name is empty.
+    """
 
     claim: Claim
     name: str
     subject: str
-    configs: list[Any]  # one a seed
+    configs: list[Any]  # one per seed
 
     @property
     def title(self) -> str:
-        """As in tables: of one subject the cell alone."""
+        """The name in tables: "subject: cell", or only the cell's name where the subject has none."""
         return f"{self.subject}: {self.name}" if self.subject else self.name
 
 
 @dataclass
 class ClaimSession:
-    """One run of pytest.
+    """Everything that one pytest run has collected, obtained and judged.
 
     Args:
-        profile: the scale, with the options applied.
-        whole: the same without the options that shorten it: what a known failure is about.
-        runner: how to run one.
-        command: what was typed.
-        overrides: the options given that change what is measured.
-        workers: runs at once; None chooses.
+        profile: the scale, with all options applied.
+        whole: the same scale without the options that shorten it; known failures refer to it.
+        runner: obtains the records.
+        command: the command line as typed.
+        overrides: the given options that change what is measured, as text.
+        workers: number of runs at once; with None it is chosen automatically.
     """
 
     profile: Profile
@@ -58,16 +61,16 @@ class ClaimSession:
     command: str
     overrides: str
     workers: int | None = None
-    claims: dict[str, Claim] = field(default_factory=dict)  # those collected, run or not
-    n_collected: int = 0  # tests of the scale's claims, before any was deselected
-    is_part: bool = False  # some were, by -k, -m, --deselect, --lf
+    claims: dict[str, Claim] = field(default_factory=dict)  # all collected claims, by id, run or not
+    n_collected: int = 0  # tests of this scale's claims before deselection
+    is_part: bool = False  # some tests were deselected, by -k, -m, --deselect or --lf
     chosen: set[str] = field(default_factory=set)  # experiments whose records are needed
     records: dict[str, dict[str, list[Any]]] = field(default_factory=dict)  # by experiment and subject
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     results: list[CellResult] = field(default_factory=list)
 
     def cells(self, claim: Claim) -> list[Cell]:
-        """What of the claim is decided at this scale."""
+        """The conditions of the claim that are judged at this scale, for every subject."""
         subjects = self.profile.subjects(claim.experiment)
         asked = [name for name in claim.cells if self.profile.name != "smoke" or name not in claim.paper_only]
         return [
@@ -77,24 +80,28 @@ class ClaimSession:
         ]
 
     def scale(self, claim: Claim) -> str:
-        """What the claim's known failures are known at."""
+        """The name of the scale under which the claim lists its known failures."""
         return self.profile.scale(claim.experiment)
 
     def is_whole(self, claim: Claim) -> bool:
-        """Is the claim decided from all that a known failure is about?"""
+        """Whether no option shortens the claim's runs, so that its known failures apply as recorded."""
         return self.profile.subjects(claim.experiment) == self.whole.subjects(claim.experiment)
 
     def estimates(self) -> list[Estimate]:
-        """What the runs of the chosen claims would cost."""
+        """The estimated cost of every run that the chosen claims need."""
         chosen = [name for name in experiments.names() if name in self.chosen]
         groups = [(name, configs) for name in chosen for configs in self.profile.subjects(name)]
         return [one for name, configs in groups for one in estimate(self.runner, name, configs)]
 
     def obtain(self, cell: Cell) -> list[Any]:
-        """The records a cell needs, one a seed, computed on first use; what failed once is not tried again.
+        """The records that a condition needs, one per seed.
+
+        They are computed on first use. What failed once is not tried again.
 
         Raises:
-            Unobtainable: the configuration, the store or the memory does not allow it.
+            Unobtainable: the configuration or the store prevents it, a record cannot be read, memory runs out, or an
+                earlier attempt failed.
+            Exception: any other error of a run, on its first attempt.
         """
         of_subjects = self.records.setdefault(cell.claim.experiment, {})
         if cell.subject in of_subjects:
@@ -113,7 +120,7 @@ class ClaimSession:
         return of_subjects[cell.subject]
 
     def decide(self, cell: Cell, records: Sequence[Any]) -> CellResult:
-        """Judge one cell and keep the verdict for the report."""
+        """The verdict on one condition, which is also kept for the report."""
         result = judge(
             cell.claim, cell.name, records, self.profile.name, scale=self.scale(cell.claim), subject=cell.subject
         )
@@ -121,11 +128,11 @@ class ClaimSession:
         return result
 
     def all_records(self) -> dict[str, list[Any]]:
-        """By experiment, the subjects' one after another."""
+        """All records obtained, by experiment; those of several subjects follow one another."""
         return {name: [r for records in found.values() for r in records] for name, found in self.records.items()}
 
     def write_report(self, folder: Path) -> None:
-        """Write the report of whatever was decided."""
+        """Write the report of every verdict reached so far to ``folder``."""
         write_report(
             folder,
             self.profile.name,
@@ -137,11 +144,11 @@ class ClaimSession:
         )
 
     def title(self) -> str:
-        """What the closing table is of."""
+        """The title of the table of verdicts: the scale, and the options that change what is measured."""
         return f"claims {_SCALES[self.profile.name]}{' with ' + self.overrides if self.overrides else ''}"
 
     def closing_tables(self) -> dict[str, list[dict[str, Any]]]:
-        """By title: the verdicts, then the tables of experiments that ask for it."""
+        """The tables printed at the end, by title: the verdicts, then those of experiments with ``ON_TERMINAL`` set."""
         shown = {
             name: records
             for name, records in self.all_records().items()
@@ -150,9 +157,10 @@ class ClaimSession:
         return {self.title(): verdict_rows(self.results, self.claims), **tables_of(shown)}
 
     def of_other_threads(self) -> str:
-        """A line about records that another number of threads made than was asked for; empty where there are none.
+        """A line about the records made with another number of threads than requested; empty if there are none.
 
-        Threads are no part of a record's key, for rounding is no part of a claim: what is stored is served.
+        Such records are used as they are. The number of threads changes only rounding, on which no claim depends, so it
+        is not part of a record's key.
         """
         if self.runner.device != "cpu":
             return ""
@@ -169,6 +177,6 @@ class ClaimSession:
 
 
 def subject_name(experiment: str, configs: Sequence[Any]) -> str:
-    """How tables and tests call what is probed; empty where there is one."""
+    """The name of what is probed, as tables and tests show it; empty for experiments with only one subject."""
     label = getattr(experiments.part(experiment, "run"), "label", None)
     return str(label(configs[0])) if label else ""

@@ -1,4 +1,7 @@
-"""How claims are written and decided. The claims are the files of ``benchmarks/``; this needs no torch."""
+"""The classes to write a claim with, and the rules that decide it.
+
+The claims themselves are the files of ``benchmarks/``. This package does not need torch.
+"""
 
 from taskclust.claims.claim import Check, Claim, KnownFailure, ResampledCheck, load_claims
 from taskclust.claims.criteria import Always, AtLeast, AtMost, ConsistentWith, Exceeds

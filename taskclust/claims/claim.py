@@ -1,4 +1,4 @@
-"""What a claim is: a sentence of the paper, what is measured, and the numbers that would refute it."""
+"""The classes of a claim: a sentence of the paper, what is measured, and the numbers that would refute it."""
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
@@ -9,31 +9,37 @@ from typing import Any, Literal
 from taskclust.claims.criteria import AtLeast, Criterion
 
 ProfileName = Literal["smoke", "paper", "llm"]
-#: How firmly the paper fixes a criterion: printed in a table, said in the text, or chosen by us (with the reason);
-#: "fitted" is printed, and a silent point was chosen by it, so that agreement is consistency and no evidence; "later"
-#: is ours and was written once runs at the paper's scale had been seen.
+#: Where a criterion comes from, and so how firmly the paper fixes it:
+#:
+#: - "table": printed in one of the paper's tables;
+#: - "text": said in the paper's text;
+#: - "ours": chosen by us, with the reason;
+#: - "fitted": printed, but we chose a silent point by it, so that agreement shows consistency and is no evidence;
+#: - "later": chosen by us after runs at the paper's scale had been seen.
 Source = Literal["table", "text", "ours", "fitted", "later"]
-#: One number of a record.
+#: A function that gives one number of a record.
 Statistic = Callable[[Any], float]
-#: One number of a record on all its instructions, then the same in each resample of them.
+#: A function that gives one number of a record on all its instructions, then the same number in each resample of them.
 Draws = Callable[[Any], Sequence[float]]
 
-#: How far each check that smoke asks of a training lies beyond its criterion, in errors of rounding twins; tested on
-#: the committed twins (tests/studies/test_rounding_twins.py).
+#: How far beyond its criterion each check of a training must lie at smoke scale, in errors of rounding twins: standard
+#: deviations, between runs that differ only in rounding, of the mean over seeds. It is tested on the committed twins
+#: (tests/studies/test_rounding_twins.py).
 POWER = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One statistic, decided over seeds, and its criterion at each scale.
+    """One statistic with its negative control and its criterion at each scale; it is decided over seeds.
 
     Args:
-        name: of the statistic.
-        statistic: of one seed's record.
-        null: of the same record, the negative control: what lacks the phenomenon and must not meet the criterion.
-        null_name: what the control is.
+        name: the statistic's name.
+        statistic: gives the value of one seed's record.
+        null: gives the negative control's value from the same record. The negative control lacks the phenomenon and
+            must not meet the criterion.
+        null_name: what the negative control is.
         paper: the criterion at the paper's scale.
-        smoke: at smoke scale; None where small models are not expected to show the phenomenon.
+        smoke: the criterion at smoke scale; None where small models are not expected to show the phenomenon.
         source: how firmly the paper fixes the criterion.
         reason: why it is that.
         worst: the value of a seed whose training failed; it must not meet a criterion.
@@ -59,23 +65,23 @@ class Check:
                 raise ValueError(f"{self.name}: worst={self.worst!r}: {fault}")
 
     def criterion(self, profile: ProfileName) -> Criterion | None:
-        """The criterion at a scale."""
+        """The criterion at a scale; None if the check is not asserted there."""
         return self.smoke if profile == "smoke" else self.paper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResampledCheck:
-    """One statistic of one record, decided by the 95 % interval over resamples.
+    """One statistic of a single record, decided by its 95 % interval over resamples of the instructions.
 
     Args:
-        name: of the statistic.
-        draws: the statistic, then each resample's.
-        null: the same of the negative control, which must not meet the criterion.
-        null_name: what the control is.
-        criterion: which the whole interval must meet.
+        name: the statistic's name.
+        draws: gives the statistic on all instructions, then its value in each resample.
+        null: gives the same for the negative control, which must not meet the criterion.
+        null_name: what the negative control is.
+        criterion: the criterion, which the whole interval must meet.
         source: how firmly the paper fixes the criterion.
-        reason: why it is that.
-        is_asserted: of which records; of others the check is shown and asserts nothing.
+        reason: why the criterion is what it is.
+        is_asserted: whether the check is asserted of a record; for other records its values are only shown.
     """
 
     name: str
@@ -90,7 +96,7 @@ class ResampledCheck:
 
 @dataclass(frozen=True, slots=True)
 class KnownFailure:
-    """Why a cell does not reproduce, and the record that shows it. It goes when the cell reproduces."""
+    """Why a condition is not reproduced, and the record that shows it; remove it once the condition is reproduced."""
 
     reason: str
     evidence: str
@@ -98,22 +104,22 @@ class KnownFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence of the paper and the cells (splits, labels, widths) in which it is decided.
+    """A sentence of the paper and the conditions (*cells*: splits, labels, widths) in which it is decided.
 
     Args:
-        id: its name in tables.
-        place: in the paper.
+        id: the claim's name in tables.
+        place: where the paper makes the claim.
         sentence: what the paper says.
-        experiment: whose records decide it, by the name of its folder in ``taskclust/experiments``.
-        cells: checks by cell; a cell is reproduced if each of its checks is.
-        order: among the claims, in tables.
-        smoke_asserts: what of it is asserted at smoke scale, in words.
-        paper_only: cells of which small models are asked nothing.
-        figures: names of figures to show beside it, with ``*`` for any text.
-        known_failures: by scale ("smoke", "llm" or one of the paper's widths, e.g. "paper-768", and what was changed)
-            and cell; of several subjects the cell is "subject: cell".
-        exact: its statistics are the same on every processor.
-        elsewhere: how to run it, where the chosen scale does not have it.
+        experiment: the experiment whose records decide the claim: the name of its folder in ``taskclust/experiments``.
+        cells: checks by condition. A condition is reproduced if each of its checks is.
+        order: the claim's position in tables; lower comes first.
+        smoke_asserts: what is asserted at smoke scale, in words.
+        paper_only: conditions that are not judged at smoke scale.
+        figures: names of figures to show with the claim; ``*`` stands for any text.
+        known_failures: known failures by scale, then by condition. Scales are "smoke", "llm" or one of the paper's
+            widths, e.g. "paper-768", followed by any changes. With several subjects the condition is "subject: cell".
+        exact: whether the statistics are the same on every processor.
+        elsewhere: how to run the claim if the chosen scale does not have it.
     """
 
     id: str
@@ -131,7 +137,7 @@ class Claim:
 
     @property
     def smoke_power(self) -> str:
-        """Why a sound build is not red at smoke scale on another processor."""
+        """The reason, in words, why a correct build does not fail at smoke scale on another processor."""
         if self.exact:
             return "counts are exact on every processor"
         return (
@@ -140,12 +146,12 @@ class Claim:
         )
 
     def known_failure(self, scale: str, cell: str) -> KnownFailure | None:
-        """Why a cell is expected to fail at a scale; None where it is not."""
+        """The known failure of a condition at a scale; None if the condition is not expected to fail."""
         return self.known_failures.get(scale, {}).get(cell)
 
 
 def load_claims(folder: Path) -> dict[str, Claim]:
-    """The claims of a folder's ``test_*.py``, by id, in their order: each file's ``CLAIM``."""
+    """The claims of a folder by id, in table order: the ``CLAIM`` of each ``test_*.py`` file that has one."""
     found = []
     for path in sorted(folder.glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(f"_claims.{path.stem}", path)

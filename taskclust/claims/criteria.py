@@ -1,8 +1,11 @@
-"""Deciding a claim over seeds: intervals, exact tests, three verdicts.
+"""Criteria that turn one number per seed into a verdict: reproduced, not reproduced or inconclusive.
 
-Each statistic is one number a seed. A level is judged by a one-sided 95 % Student bound, a difference or a trend paired
-by seed by the exact sign-flip test, one printed number by a prediction interval. A claim holds only if each of its
-checks does, so no correction for many checks is needed: a false "reproduced" needs every one of them to err.
+- A level is judged by a one-sided 95 % Student bound.
+- A difference or a trend, paired by seed, is judged by the exact sign-flip test.
+- One number printed in the paper is judged by a prediction interval.
+
+A condition of a claim is reproduced only if every one of its checks passes. A false "reproduced" therefore needs every
+check to err, so no correction for multiple checks is needed.
 """
 
 import itertools
@@ -18,27 +21,28 @@ from scipy import stats
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 ALPHA = 0.05
-#: Seeds up to which every sign pattern is tried.
+#: The largest number of seeds for which every sign pattern is tried.
 MOST_EXACT = 15
 
 
 class Criterion(Protocol):
-    """A rule, fixed before the runs, that turns one value a seed into a verdict."""
+    """A rule, fixed before the runs, that gives a verdict from one value per seed."""
 
     def judge(self, values: Sequence[float]) -> Verdict:
-        """Decide from one value a seed."""
+        """The verdict from one value per seed."""
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided Student interval of the mean over seeds; infinite for one seed, a point where all are equal."""
+    """The two-sided Student interval of the mean over seeds: infinite for one seed, a point if all values are equal."""
     return _around_mean(values, confidence, 1 / len(values))
 
 
 def sign_flip(values: Sequence[float]) -> float:
-    """p-value of "the mean is not positive": the share of all sign patterns with a mean at least as large.
+    """The p-value of "the mean is not positive": the share of sign patterns whose mean is at least as large.
 
-    Without assuming normality, and exact up to 15 seeds (beyond, of 2**15 patterns drawn alike every time); its
-    smallest value is 2**-n, so fewer than five seeds never reach 0.05. 1 where a value is no number.
+    The test does not assume normality. It is exact up to 15 seeds; with more seeds it uses 2**15 random patterns, the
+    same ones every time. Its smallest value is 2**-n, so fewer than five seeds never reach 0.05. If a value is not
+    finite, the p-value is 1.
     """
     v = np.asarray(values, dtype=float)
     if not np.isfinite(v).all():
@@ -52,21 +56,21 @@ def sign_flip(values: Sequence[float]) -> float:
 
 @cache
 def _signs(n: int) -> np.ndarray:
-    """Every pattern of n signs, [2**n, n]."""
+    """All patterns of n signs, [2**n, n]."""
     return np.array(list(itertools.product((1, -1), repeat=n)))
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Where one more run like these would fall, e.g. the paper's."""
+    """The interval in which one more run like these, e.g. the paper's, would fall."""
     return _around_mean(values, confidence, 1 + 1 / len(values))
 
 
 def _around_mean(values: Sequence[float], confidence: float, variances: float) -> tuple[float, float]:
-    """The mean plus and minus Student's multiple of the root of so many ``variances``."""
+    """The mean plus and minus Student's factor times the square root of ``variances`` sample variances."""
     n = len(values)
     if n < 2:
         return -math.inf, math.inf
-    if len(set(values)) == 1:  # rounding would give equal values a width
+    if len(set(values)) == 1:  # rounding errors would give equal values a width
         return values[0], values[0]
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd * math.sqrt(variances)
@@ -75,7 +79,7 @@ def _around_mean(values: Sequence[float], confidence: float, variances: float) -
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """The mean over seeds is ``bound`` or more."""
+    """Criterion: the mean over seeds is ``bound`` or more."""
 
     bound: float
 
@@ -83,11 +87,11 @@ class AtLeast:
         return f"≥ {self.bound:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
-        """Decide from one value a seed."""
+        """The verdict from one value per seed."""
         return self.decide(*interval(values, confidence=1 - 2 * ALPHA))
 
     def decide(self, low: float, high: float) -> Verdict:
-        """Decide from an interval."""
+        """The verdict from the two ends of an interval."""
         if low >= self.bound:
             return "reproduced"
         return "not reproduced" if high < self.bound else "inconclusive"
@@ -95,7 +99,7 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
-    """The mean over seeds is ``bound`` or less."""
+    """Criterion: the mean over seeds is ``bound`` or less."""
 
     bound: float
 
@@ -103,16 +107,16 @@ class AtMost:
         return f"≤ {self.bound:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
-        """Decide from one value a seed."""
+        """The verdict from one value per seed."""
         return AtLeast(-self.bound).judge([-v for v in values])
 
 
 @dataclass(frozen=True, slots=True)
 class Exceeds:
-    """The value is above ``margin``, by the sign-flip test paired by seed.
+    """Criterion: the value exceeds ``margin``, by the sign-flip test paired by seed.
 
-    A margin is the least effect worth the name: without one, an effect of nothing passes by luck once in 32 five-seed
-    trials, and with it every null.
+    The margin is the smallest effect that matters. Without it an effect of zero, and so every negative control, passes
+    by chance in one of 32 trials with five seeds.
     """
 
     margin: float = 0.0
@@ -121,11 +125,11 @@ class Exceeds:
         return f"> {self.margin:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
-        """Decide from one value a seed."""
+        """The verdict from one value per seed."""
         above = [v - self.margin for v in values]
         if sign_flip(above) < ALPHA:
             return "reproduced"
-        none_above = len(values) >= 5 and max(above) <= 0  # a sign test, for values that are all alike
+        none_above = len(values) >= 5 and max(above) <= 0  # a sign test, for values that are all equal
         if sign_flip([-v for v in above]) < ALPHA or none_above:
             return "not reproduced"
         return "inconclusive"
@@ -133,9 +137,9 @@ class Exceeds:
 
 @dataclass(frozen=True, slots=True)
 class ConsistentWith:
-    """The paper's one printed number, which was rounded, lies where one more run would fall.
+    """Criterion: the number printed in the paper, rounded as it is, lies in the prediction interval of one more run.
 
-    Runs that scatter by more than ``resolution`` would agree with any number: they decide nothing.
+    Runs that scatter by more than ``resolution`` would agree with any number, so their verdict is inconclusive.
     """
 
     printed: float
@@ -146,7 +150,7 @@ class ConsistentWith:
         return f"consistent with {self.printed:g}, runs within ± {self.resolution:g}"
 
     def judge(self, values: Sequence[float]) -> Verdict:
-        """Decide from one value a seed."""
+        """The verdict from one value per seed."""
         if len(values) < 3:
             return "inconclusive"
         low, high = prediction_interval(values)
@@ -157,7 +161,7 @@ class ConsistentWith:
 
 @dataclass(frozen=True, slots=True)
 class Always:
-    """Every seed gives ``value``, or a value within ``tolerance`` of it: for counts, where chance has no part."""
+    """Criterion: every seed gives ``value``, within ``tolerance``; for counts, which do not depend on chance."""
 
     value: float
     tolerance: float = 0.0
@@ -166,5 +170,5 @@ class Always:
         return f"= {self.value:g}" + (f" ± {self.tolerance:g}" if self.tolerance else "")
 
     def judge(self, values: Sequence[float]) -> Verdict:
-        """Decide from one value a seed."""
+        """The verdict from one value per seed."""
         return "reproduced" if all(abs(v - self.value) <= self.tolerance for v in values) else "not reproduced"

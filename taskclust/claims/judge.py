@@ -1,4 +1,4 @@
-"""From records to verdicts: every check of a claim's cell, beside its negative control."""
+"""The verdict on one condition of a claim, from its records: every check, together with its negative control."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,11 @@ _SCOPES = {"smoke": "smoke", "llm": "this model"}
 
 
 def shown(verdict: Verdict | None, profile: str) -> str:
-    """The verdict in words: what holds at smoke scale, or of a model the paper does not name, reproduces nothing."""
+    """The verdict in words, as tables show it.
+
+    Passing at smoke scale, or for a model that the paper does not name, reproduces nothing. The words are then "holds",
+    "fails" or "unclear", followed by the scope in brackets.
+    """
     if verdict is None:
         return "not asserted"
     return f"{_WORDS[verdict]} ({_SCOPES[profile]})" if profile in _SCOPES else verdict
@@ -22,12 +26,12 @@ def shown(verdict: Verdict | None, profile: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check. ``verdict`` is None where the profile asserts nothing of it."""
+    """The result of one check; ``verdict`` is None if the profile does not assert the check."""
 
     name: str
-    values: list[float]  # one a seed
+    values: list[float]  # one per seed
     mean: float
-    low: float | None  # 95 % interval: of the mean over seeds, or over resamples; None for one seed
+    low: float | None  # 95 % interval of the mean over seeds, or over resamples; None for one seed
     high: float | None
     criterion: str
     source: str
@@ -38,7 +42,7 @@ class CheckResult:
     verdict: Verdict | None
 
     def explain(self, profile: str) -> str:
-        """The check in a line."""
+        """The check in one line: statistic, interval, criterion, negative control and verdict."""
         band = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
         null = f"null {self.null_mean:.3g} ({self.null_name})" + ("" if self.null_fails else ", which passes too")
         return f"{self.name}: {self.mean:.3g}{band}, criterion {self.criterion}; {null}: {shown(self.verdict, profile)}"
@@ -46,7 +50,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """The verdict of one claim in one cell at one scale."""
+    """The verdict on one condition (cell) of a claim at one scale, with the checks it depends on."""
 
     claim: str
     cell: str
@@ -55,16 +59,16 @@ class CellResult:
     failures: list[str]
     checks: list[CheckResult]
     verdict: Verdict
-    scale: str  # what a known failure is known at, see :class:`taskclust.profiles.Profile`
+    scale: str  # the scale's name in known failures, see :class:`taskclust.profiles.Profile`
 
     def explain(self) -> str:
-        """Everything a reader of a failed test needs."""
+        """The verdict, every check and every failed training, as lines of text for a failed test."""
         verdict = shown(self.verdict, self.profile)
         lines = [f"{self.claim}[{self.cell}] at {self.scale} scale, seeds {self.seeds}: {verdict}"]
         return "\n  ".join([*lines, *(check.explain(self.profile) for check in self.checks), *self.failures])
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON, the verdicts in words."""
+        """The result as plain values for JSON, with verdicts in words."""
         plain = asdict(self)
         for part in (plain, *plain["checks"]):
             part["verdict"] = shown(part["verdict"], self.profile)
@@ -79,18 +83,18 @@ def judge(
     scale: str | None = None,
     subject: str = "",
 ) -> CellResult:
-    """Decide one cell of a claim from one record a seed.
+    """The result of one condition of a claim, from one record per seed.
 
     The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check that
     passes shows nothing, and is inconclusive, where its null passes too; so is a cell of which nothing is asserted.
 
     Args:
-        claim: to decide.
-        cell: of its cells.
-        records: with ``failure`` and ``config.seed``.
+        claim: the claim to judge.
+        cell: the name of one of its conditions.
+        records: one record per seed, with ``failure`` and ``config.seed``.
         profile: the scale's name.
-        scale: with its width and changes, "paper-768"; the profile's name by default.
-        subject: whose records they are, where there are several.
+        scale: the scale's name with width and changes, e.g. "paper-768"; the profile's name by default.
+        subject: the subject whose records they are, where there are several.
     """
     checks = [_decide(check, records, profile) for check in claim.cells[cell]]
     verdicts = {check.verdict for check in checks}
@@ -114,7 +118,7 @@ def _decide(check: Check | ResampledCheck, records: Sequence[Any], profile: Prof
 
 def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileName) -> CheckResult:
     values = [_read(check.statistic, record, check.worst) for record in records]
-    # the worst value would make a null fail, in the claim's favour
+    # do not use the worst value here: it would make the negative control fail, which favours the claim
     nulls = [check.null(record) for record in records if not record.failure] or [check.worst]
     criterion = check.criterion(profile)
     low, high = interval(values) if len(values) > 1 else (None, None)
@@ -142,7 +146,7 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
 
 
 def _read(statistic: Statistic, record: Any, worst: float) -> float:
-    """The seed's value; the worst one where training failed."""
+    """The statistic of a seed's record; ``worst`` if its training failed."""
     return worst if record.failure else statistic(record)
 
 

@@ -1,4 +1,4 @@
-"""The paper's experiments, a folder each, found by folder and listed nowhere.
+"""The paper's experiments, one per subfolder; every subfolder is found automatically and needs no registration.
 
 A folder has ``config`` (what is run at each scale), ``record`` (the dataclass ``Record``, ``SCHEMA``, ``upgrade``),
 ``run`` (``VERSION``, ``key``, ``run``), ``statistics`` (what its claims read), and ``tables`` and ``figures`` where it
@@ -26,12 +26,12 @@ from typing import Any
 
 @cache
 def names() -> tuple[str, ...]:
-    """The experiments, in alphabetical order."""
+    """The names of all experiments, in alphabetical order."""
     return tuple(sorted(module.name for module in iter_modules(__path__) if module.ispkg))
 
 
 @cache
 def part(name: str, module: str) -> Any:
-    """One of an experiment's modules; None where it has none of that name."""
+    """A module of an experiment, by name; None if the experiment has no such module."""
     path = f"{__name__}.{name}.{module}"
     return import_module(path) if find_spec(path) else None

@@ -1,7 +1,7 @@
-"""What probes give and records keep: numpy arrays with named axes; nothing here needs torch.
+"""The results of probes, as records store them: dataclasses of numpy arrays with named axes, without torch.
 
-The axes are *epoch* (probed checkpoints), *layer* (0 is the embedding), *start* (of t-SNE), *point* and *component*. A
-probe of one checkpoint has no epoch axis; :func:`stack` puts several together.
+The axes are *epoch* (probed checkpoints), *layer* (0 is the embedding), *start* (of t-SNE), *point* and *component*.
+The results of one checkpoint have no epoch axis; :func:`stack` combines several checkpoints.
 """
 
 import dataclasses
@@ -14,76 +14,82 @@ from jaxtyping import Float, Int
 
 T = TypeVar("T")
 Values = Float[np.ndarray, "..."]
-#: Of one checkpoint, or of several with an epoch axis.
+#: Values of one checkpoint, or of several checkpoints with an epoch axis.
 PerCheckpoint = Float[np.ndarray, "*epoch"]
 PerLayer = Float[np.ndarray, "*epoch layer"]
 PerStart = Float[np.ndarray, "*epoch layer start"]
-#: One number that may be NaN, which a plain float of a record may not be.
+#: One number that may be NaN. A plain float in a record may not.
 Number = Float[np.ndarray, ""]
-#: [label][metric], of each layer, or of each start of t-SNE at each layer.
+#: [label][metric]: values per layer, or per layer and start of t-SNE.
 Table = dict[str, dict[str, PerLayer]]
 StartTable = dict[str, dict[str, PerStart]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterScores:
-    """Scores of one split's clusters, by label and metric; what needs t-SNE is empty where it was not run."""
+    """The scores of one split's clusters, by label and metric; everything after t-SNE is empty if it was not run."""
 
-    raw: Table  # of the states themselves
-    tsne: Table = field(default_factory=dict)  # the mean over starts of t-SNE
-    starts: StartTable = field(default_factory=dict)  # empty in records of one embedding
-    mapping: dict[str, Float[np.ndarray, "*epoch start"]] = field(default_factory=dict)  # top layer, clusters: mappings
-    divergence: PerStart | None = None  # nats
-    top_embedding: Float[np.ndarray, "*epoch point component"] | None = None  # of the most typical start
+    raw: Table  # clusters of the states themselves
+    tsne: Table = field(default_factory=dict)  # clusters after t-SNE: the mean over its starts
+    starts: StartTable = field(default_factory=dict)  # empty in records with one embedding
+    mapping: dict[str, Float[np.ndarray, "*epoch start"]] = field(default_factory=dict)  # top layer, by mapping
+    divergence: PerStart | None = None  # of t-SNE, in nats
+    top_embedding: Float[np.ndarray, "*epoch point component"] | None = None  # top layer, most typical start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbors:
-    """How the nearest training instances of unseen ones agree with them: fractions, [epoch, layer]."""
+    """How well unseen instances agree with their nearest training instances: fractions, [epoch, layer]."""
 
-    percentage: PerLayer  # of the k nearest that belong to the same task
-    accuracy: PerLayer  # of predicting the output by their vote
+    percentage: PerLayer  # share of the k nearest that belong to the same task
+    accuracy: PerLayer  # share of outputs that their vote predicts correctly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerClusters:
-    """The clusters found in one layer's states: before they are scored."""
+    """The clusters found in one layer's states, not yet scored."""
 
-    clusters: dict[str, dict[str, Int[np.ndarray, "start point"]]]  # [space][label]; space "raw" has one "start"
-    divergence: Float[np.ndarray, " start"]  # nats
+    clusters: dict[str, dict[str, Int[np.ndarray, "start point"]]]  # [space][label]; "raw" has one "start"
+    divergence: Float[np.ndarray, " start"]  # of t-SNE, in nats
     embedding: Float[np.ndarray, "point component"]  # of the start whose F1 by task is nearest the mean
     tsne_method: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerScores:
-    """Scores of some layers of one model, or of features, which are one layer. ``space`` is "raw" or "tsne"."""
+    """The scores of some layers of one model, or of one set of features as a single layer.
 
-    layers: list[int]  # their numbers; 0 is the embedding
-    scores: dict[str, Table]  # [space][label][metric], [layer]; after t-SNE the mean over starts
-    starts: StartTable = field(default_factory=dict)  # empty in records of one start
-    best_layer: dict[str, int]  # [space] the place, in ``layers``, of the highest F1 by task
-    interval: dict[str, dict[str, dict[str, tuple[float, float]]]]  # [space][label][metric] 95 % at that layer
-    resampled_f1: dict[str, dict[str, Float[np.ndarray, " draw"]]]  # [space][label] at that layer
-    divergence: Float[np.ndarray, "layer start"]  # nats
+    A *space* is "raw" (the states themselves) or "tsne" (after t-SNE).
+    """
+
+    layers: list[int]  # the layers' numbers; 0 is the embedding
+    scores: dict[str, Table]  # [space][label][metric], per layer; after t-SNE the mean over its starts
+    starts: StartTable = field(default_factory=dict)  # empty in records with one start
+    best_layer: dict[str, int]  # [space]: index in ``layers`` of the highest F1 by task
+    interval: dict[str, dict[str, dict[str, tuple[float, float]]]]  # [space][label][metric]: 95 %, best layer
+    resampled_f1: dict[str, dict[str, Float[np.ndarray, " draw"]]]  # [space][label], at the best layer
+    divergence: Float[np.ndarray, "layer start"]  # of t-SNE, in nats
     embedding: Float[np.ndarray, "point component"] | None = None  # of the best layer after t-SNE
     tsne_method: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epochs:
-    """The probed checkpoints, and those of them with t-SNE."""
+    """The epochs of the probed checkpoints, and of those that were also probed after t-SNE."""
 
     raw: list[int]
     tsne: list[int]
 
     def of(self, space: str) -> list[int]:
-        """The epochs of an axis: "raw" or "tsne"."""
+        """The epochs of the values in a space, "raw" or "tsne"."""
         return self.tsne if space == "tsne" else self.raw
 
 
 def stack(rows: Sequence[T]) -> T:
-    """Equal structures as one whose arrays have a new first axis; what only some rows have keeps only those."""
+    """One structure whose arrays have a new first axis, from several of the same kind.
+
+    A value that only some of them have is stacked over only those.
+    """
     return _stack(rows)
 
 

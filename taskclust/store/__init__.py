@@ -1,4 +1,4 @@
-"""Where records are kept: sealed folders, their format, their way between machines, their provenance."""
+"""The store of records: sealed folders, the JSON format of records, and the provenance stored with them."""
 
 from taskclust.store.codec import RecordError, decode, encode
 from taskclust.store.folders import CorruptRecordWarning, Store, StoreError

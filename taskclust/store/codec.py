@@ -1,7 +1,8 @@
-"""Records as JSON and back: frozen dataclasses whose arrays name their axes.
+"""Convert records to JSON and back; records are frozen dataclasses whose arrays name their axes.
 
-A record's module has a dataclass ``Record``, the number ``SCHEMA`` of its form, and ``upgrade``, which turns the plain
-JSON of every earlier form into today's. Whatever is read passes it, so that no reader knows an older form.
+A record's module has the dataclass ``Record``, the version number ``SCHEMA`` of its format, and the function
+``upgrade``, which turns the plain JSON of every earlier format into today's. All JSON that is read goes through it, so
+no other code needs to know an older format.
 """
 
 import dataclasses
@@ -15,33 +16,33 @@ from jaxtyping import AbstractArray
 from taskclust.config import neutral
 
 R = TypeVar("R")
-#: Where a record comes from: names and what stood there.
+#: Facts about how a record was made, by name.
 Provenance = dict[str, str | int | bool | None]
 
 
 class RecordError(ValueError):
-    """What was read is no record: the message names the place in it, what stands there and the fix."""
+    """What was read is not a record; the message names the place in it, the value found there and the fix."""
 
 
 def encode(record: Any) -> bytes:
-    """The record as JSON; arrays are lists, NaN is null.
+    """The record as JSON; arrays become lists and NaN becomes null.
 
     Raises:
-        RecordError: an array holds an infinite number, for which JSON has no word.
+        RecordError: an array holds an infinite number, which JSON cannot express.
     """
     return msgspec.json.encode(record, enc_hook=_plain)
 
 
 def decode(content: bytes, kind: type[R], upgrade: Any = None) -> R:
-    """Read what :func:`encode` wrote, now or in an earlier form.
+    """The record that :func:`encode` wrote, in today's format or an earlier one.
 
     Args:
-        content: JSON.
+        content: the JSON.
         kind: the record's dataclass.
-        upgrade: plain JSON of any earlier form -> of today's.
+        upgrade: turns plain JSON of any earlier format into plain JSON of today's.
 
     Raises:
-        RecordError: it is no JSON object, or something in it is missing or of another type or shape.
+        RecordError: the content is not a JSON object, or a value in it is missing or of another type or shape.
     """
     try:
         plain = msgspec.json.decode(content)
@@ -56,13 +57,13 @@ def decode(content: bytes, kind: type[R], upgrade: Any = None) -> R:
 def _upgraded(plain: Mapping[str, Any], upgrade: Any) -> Any:
     try:
         return upgrade(plain)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:  # it takes parts of former forms as given
+    except (KeyError, IndexError, TypeError, AttributeError) as error:  # it assumes that the parts are there
         place = f"{type(error).__name__}: {error}"
         raise RecordError(f"neither a record nor one of a former form ({place}); make it again") from error
 
 
 def _completed(plain: Any, kind: Any) -> Any:
-    """With the neutral value of every field that was added to a configuration after this was written."""
+    """The plain JSON with the neutral value of every configuration field that was added after it was written."""
     if not (dataclasses.is_dataclass(kind) and isinstance(plain, Mapping)):
         return plain
     added = {f.name: value for f in dataclasses.fields(kind) if (value := neutral(f)) is not None}
@@ -71,20 +72,25 @@ def _completed(plain: Any, kind: Any) -> Any:
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """A table's rows as its columns."""
+    """The columns of a table, by name, from its rows."""
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
-        if np.isinf(value).any():  # would be null, and NaN when it is read
+        if np.isinf(value).any():  # JSON would hold null, which is read as NaN
             raise RecordError("an infinite number has no place in a record")
         return value.tolist()
     raise NotImplementedError(f"{type(value).__name__} has no place in a record")
 
 
 def _array(kind: Any, value: Any) -> Any:
-    """A list as the array that the type names: as many axes, and of its sort of number; null is NaN."""
+    """A list as the array that the type ``kind`` describes, with null as NaN.
+
+    Raises:
+        NotImplementedError: ``kind`` is not an array type.
+        ValueError: the list has another number of axes or another kind of number.
+    """
     if not (isinstance(kind, type) and issubclass(kind, AbstractArray)):
         raise NotImplementedError(f"a record has no field of type {kind}")
     array = np.array(value, dtype=float if kind.dtype.__name__ == "Float" else None)

@@ -1,10 +1,10 @@
-"""Content-addressed records that are never half-written, never silently wrong and never computed twice at once.
+"""A store of records as folders; no record is half-written, silently wrong, or computed by two processes at once.
 
-A record is a folder ``<root>/<kind>/<key>``, the key a hash of everything that determines it. It is written to a
-temporary folder of the same file system, flushed, given a manifest and renamed: what stands under its name is whole.
-The manifest names kind, key and every file with its sha256 sum; a record that is not what its manifest says, or has
-files more, is moved to ``quarantine``, reported and computed again.
-Tensors are safetensors and numbers JSON; nothing is pickled.
+A record is a folder ``<root>/<kind>/<key>``. Its key is a hash of everything that determines the record. A record is
+written to a temporary folder on the same file system, flushed to disk, given a manifest and then renamed, so a folder
+under its final name is always complete. The manifest names the kind, the key, and every file with its sha256 sum. A
+record that differs from its manifest, or has additional files, is moved to ``quarantine``, reported and computed again.
+Tensors are stored as safetensors and numbers as JSON; nothing is pickled.
 """
 
 import hashlib
@@ -25,21 +25,21 @@ MANIFEST = "manifest.json"
 
 
 class StoreError(RuntimeError):
-    """The store cannot be used: the message names the folder and the mend."""
+    """The store cannot be used; the message names the folder and the fix."""
 
 
 class CorruptRecordWarning(UserWarning):
-    """A record failed its sums and was put aside."""
+    """A record differed from its manifest and was moved to ``quarantine``."""
 
 
 class Store:
-    """Records under one folder.
+    """The records under one folder: find them, or make those that are missing.
 
     Args:
-        root: the folder; made when it does not exist.
+        root: the folder; it is created if it does not exist.
 
     Raises:
-        StoreError: it cannot be written to.
+        StoreError: the folder cannot be written to.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,23 +55,26 @@ class Store:
             ) from error
 
     def path(self, kind: str, key: str) -> Path:
-        """Where the record stands, or would."""
+        """The record's folder, whether or not it exists."""
         return self.root / kind / key
 
     def unfinished(self, kind: str, key: str) -> Path:
-        """A folder for work that can be continued; it is removed once the record is written."""
+        """The folder for unfinished work on a record; it is removed once the record is written."""
         return self.root / "unfinished" / f"{kind}-{key}"
 
     def lock(self, kind: str, key: str) -> FileLock:
-        """What the one process holds that works on the record."""
+        """The lock that a process must hold while it works on the record."""
         return FileLock(self.root / "locks" / f"{kind}-{key}.lock")
 
     def find(self, kind: str, key: str) -> Path | None:
-        """The record's folder, its sums checked; None when there is none (or there was one, and it was corrupt)."""
+        """The record's folder, after checking its sums; None if there is no record or it was corrupt.
+
+        A corrupt record is moved to ``quarantine``, with a :class:`CorruptRecordWarning`.
+        """
         folder, replaced = self.path(kind, key), self._replaced(kind, key)
         if (
             not folder.exists() and replaced.exists()
-        ):  # killed between the old record's leaving and the new one's coming
+        ):  # killed after the old record was moved and before the new one arrived
             replaced.replace(folder)
         if not folder.exists():
             return None
@@ -86,13 +89,15 @@ class Store:
         return None
 
     def obtain(self, kind: str, key: str, make: Callable[[Path], None], *, recompute: bool = False) -> Path:
-        """The record, made by ``make(folder)`` when it is missing; of two processes that want it, one makes it.
+        """The record's folder; if the record is missing, ``make(folder)`` computes it first.
+
+        If several processes want the same missing record, one of them computes it.
 
         Args:
-            kind: the sort of record.
-            key: hash of what determines it.
-            make: writes the record's files into the folder it is given.
-            recompute: make it even if it is there; the old one is replaced only by a finished new one.
+            kind: the kind of record.
+            key: the hash of everything that determines it.
+            make: writes the record's files into the folder that it is given.
+            recompute: compute the record even if it exists; only a finished new record replaces the old one.
         """
         with self.lock(kind, key):
             found = None if recompute else self.find(kind, key)
@@ -105,7 +110,7 @@ class Store:
             return self.path(kind, key)
 
     def begin_again(self, kind: str, key: str) -> None:
-        """Throw away unfinished work, but for what a recomputation left that was killed: it goes on."""
+        """Delete unfinished work, unless an interrupted recomputation left it: that work is continued."""
         unfinished = self.unfinished(kind, key)
         mark = unfinished / "recompute"
         if not mark.exists():
@@ -114,13 +119,13 @@ class Store:
             mark.touch()
 
     def _replaced(self, kind: str, key: str) -> Path:
-        """Where an old record is while a new one takes its place."""
+        """The folder that holds the old record while a new one replaces it."""
         return self.root / kind / f".{key}.replaced"
 
     @contextmanager
     def _writing(self, kind: str, key: str) -> Iterator[Path]:
         final = self.path(kind, key)
-        for left in final.parent.glob(f".{key}-*"):  # by a process that was killed; we hold its lock
+        for left in final.parent.glob(f".{key}-*"):  # left by a killed process; we hold the lock now
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=_made(final.parent)) as scratch:
             folder = Path(scratch) / "record"
@@ -137,17 +142,17 @@ class Store:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain JSON; NaN becomes null, so that every reader can read it."""
+    """Write a value as JSON; NaN becomes null, so that every JSON reader accepts the file."""
     path.write_text(json.dumps(plain(value), allow_nan=False))
 
 
 def read_json(path: Path) -> Any:
-    """Read what :func:`write_json` wrote."""
+    """The value that :func:`write_json` wrote, with None for NaN."""
     return json.loads(path.read_text())
 
 
 def plain(value: Any) -> Any:
-    """The value as it is read again: of JSON's types, with None for NaN."""
+    """The value as JSON gives it back: only JSON's types, with None for NaN."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -158,7 +163,7 @@ def plain(value: Any) -> Any:
 
 
 def seal(folder: Path, kind: str = "", key: str = "") -> None:
-    """Flush every file of the folder to the disk, then write and flush the manifest of their sums."""
+    """Flush all files of the folder to disk, then write and flush a manifest with their sums."""
     files = _files(folder)
     for path in files.values():
         _flush(path)
@@ -170,18 +175,18 @@ def seal(folder: Path, kind: str = "", key: str = "") -> None:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Is the folder whole and as it was sealed?"""
+    """Whether the folder is complete and unchanged since :func:`seal`."""
     return folder.is_dir() and _fault(folder) is None
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Every file but the manifest, by its path in the folder."""
+    """All files except the manifest, by their path in the folder."""
     found = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and path != folder / MANIFEST]
     return {str(path.relative_to(folder)): path for path in found}
 
 
 def _fault(folder: Path, kind: str = "", key: str = "") -> str | None:
-    """What is not as it was sealed; None where all is."""
+    """What has changed in the folder since it was sealed, in words; None if nothing has."""
     try:
         manifest = read_json(folder / MANIFEST)
         if "files" not in manifest:  # sealed before manifests named kind and key

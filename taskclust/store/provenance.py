@@ -1,4 +1,4 @@
-"""Where a number comes from: code, libraries, machine, time."""
+"""Facts about how a record was made: code, libraries, machine and time."""
 
 import datetime as dt
 import importlib.metadata
@@ -14,7 +14,7 @@ _LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
 
 
 def provenance(device: str) -> dict[str, str | int | bool | None]:
-    """Facts to store beside a record."""
+    """The facts to store with a record, by name, for a run on ``device``."""
     return {
         "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
@@ -30,7 +30,7 @@ def provenance(device: str) -> dict[str, str | int | bool | None]:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -40,7 +40,7 @@ def processor() -> str:
 
 
 def _git(*words: str) -> str | None:
-    """What git answers about the package's own checkout, or None outside one."""
+    """The output of a git command in the package's own checkout; None if there is no checkout."""
     try:
         done = subprocess.run(
             ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10

@@ -1,1 +1,1 @@
-"""Alignment with a switch network (§4.2)."""
+"""The experiment on alignment with a switch network (§4.2)."""

@@ -1,4 +1,4 @@
-"""The configuration of §4.2 at each scale."""
+"""The configuration of the alignment experiment (§4.2) at each scale."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from taskclust.config import (
 
 
 def smoke() -> AlignmentConfig:
-    """Short instructions of three groups, and a model of two layers that learns them in seconds."""
+    """The configuration at smoke scale: short instructions of three groups, learned by two layers in seconds."""
     data = PairedDataConfig(
         regex=RegexConfig(min_metacharacters=3, max_characters=5),
         n_tasks=20,
@@ -36,22 +36,22 @@ def smoke() -> AlignmentConfig:
 
 
 def paper(width: int) -> AlignmentConfig:
-    """Table 7 at ``width``; at 256 the base is trained as §4.1's models are tuned."""
+    """The configuration of Table 7 at ``width``; at width 256 the base model is trained as §4.1 tunes its models."""
     config = AlignmentConfig(model=ModelConfig.of_width(width))
     other = PretrainingConfig()
     return replace(config, training=other.training) if width == other.model.width else config
 
 
 def until(config: AlignmentConfig, epochs: int) -> AlignmentConfig:
-    """The same with a base trained for no more than ``epochs``."""
+    """The configuration with the base model trained for at most ``epochs`` epochs."""
     return replace(config, training=config.training.until(min(epochs, config.training.schedule_epochs)))
 
 
 def stages(config: AlignmentConfig) -> list[ExperimentConfig]:
-    """The training that takes the time; fine-tuning does not."""
+    """The trainings that take the time: only the base model's, as fine-tuning is short."""
     return [config.stage("training")]
 
 
 def trainings(config: AlignmentConfig) -> list[ExperimentConfig]:
-    """The training runs, kept as records of their own, that it rests on: the base's."""
+    """The training runs that the record depends on, stored as records of their own: only the base model's."""
     return [config.stage("training")]

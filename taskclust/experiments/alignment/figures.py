@@ -1,4 +1,4 @@
-"""What fine-tuning forgets (not in the paper)."""
+"""The figure of what fine-tuning forgets (not in the paper)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from taskclust.experiments.alignment.record import History, Record
 
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
-    """By file name; empty without records."""
+    """The figures by file name; empty if no training succeeded."""
     whole = [record for record in records if not record.failure]
     return {"forgetting": forgetting(whole)} if whole else {}
 
@@ -20,7 +20,7 @@ def _history(record: Record, method: str) -> History:
 
 
 def forgetting(records: Sequence[Record]) -> Figure:
-    """Accuracy on source and other tasks while all weights, or the head's, are fine-tuned (not in the paper)."""
+    """Accuracy on the source and on other tasks during fine-tuning of all weights or of the head (not in the paper)."""
     figure, axes = grid(1, 2)
     for axis, name in zip(axes[0], ("direct", "head"), strict=True):
         for quantity, color in (("source", "tab:green"), ("others", "tab:red")):

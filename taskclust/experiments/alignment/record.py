@@ -1,4 +1,4 @@
-"""What §4.2's experiment leaves: accuracies of the base model and of each way to align it."""
+"""The record of the alignment experiment (§4.2): accuracies of the base model and of each alignment method."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from taskclust.config import AlignmentConfig
 from taskclust.store.codec import Provenance, columns
 
-#: The form of the record. 2 had histories of rows.
+#: The version of the record's format. Version 2 had histories of rows.
 SCHEMA = 3
 
 History = dict[str, Float[np.ndarray, " epoch"]]
@@ -17,33 +17,33 @@ History = dict[str, Float[np.ndarray, " epoch"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Fractions of unseen instances answered as they should be once the model is aligned."""
+    """The fractions of unseen instances with the output that an aligned model should give."""
 
-    source: float  # toxic instructions, with the healthy outputs
+    source: float  # toxic instructions, for which healthy outputs are correct
     others: float  # instructions of all other tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One way to align the base model."""
+    """The results of one alignment method."""
 
     source: float
     others: float
-    drop: float  # how much of the base model's accuracy on others was lost
-    fires: Accuracy | None = None  # how often a switch takes either for a source's
-    history: History | None = None  # of a fine-tuning: columns "source", "others", "loss"
-    best_epoch: int | None = None  # of a fine-tuning: the one selected
+    drop: float  # loss of accuracy on other tasks, compared with the base model
+    fires: Accuracy | None = None  # how often a switch takes an instance of either for a source's
+    history: History | None = None  # of fine-tuning: columns "source", "others", "loss"
+    best_epoch: int | None = None  # of fine-tuning: the selected epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One seed."""
+    """The record of one seed."""
 
     config: AlignmentConfig
     failure: str | None  # why a training failed
     base: Accuracy
     methods: dict[str, Method]  # "direct", "head", "linear", "mlp"
-    shuffled: dict[str, Method]  # "linear" and "mlp" with a switch trained on shuffled labels
+    shuffled: dict[str, Method]  # negative control: "linear", "mlp"; switch trained on shuffled labels
     base_history: History
     seconds: dict[str, float]
     provenance: Provenance
@@ -51,12 +51,12 @@ class Record:
 
 
 def answers(record: Record) -> AlignmentConfig:
-    """The configuration that the record answers for."""
+    """The configuration that the record belongs to."""
     return record.config
 
 
 def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain JSON of any form as that of today's."""
+    """Plain JSON of today's format, from plain JSON of any earlier one."""
     if plain.get("schema", 0) >= SCHEMA:
         return plain
     methods = {

@@ -1,4 +1,4 @@
-"""Align a base model in four ways, and with switches trained on shuffled labels (§4.2)."""
+"""Align a base model with four methods, and with switches trained on shuffled labels as negative control (§4.2)."""
 
 import copy
 import time
@@ -28,20 +28,23 @@ from taskclust.runner import TRAJECTORY_VERSION, Runner, read_training
 from taskclust.store.codec import columns
 from taskclust.store.provenance import provenance
 
-#: Raised by hand when the code changes what it computes; part of every key.
+#: Increased by hand when the code computes something else; part of every key.
 VERSION = 2
 
-#: A trainer's columns by our names for them.
+#: A trainer's columns, by the names that the record gives them.
 _CURVES = {"source": "validation_accuracy", "others": "subset_accuracy", "loss": "loss"}
 
 
-def key(config: AlignmentConfig, runner: Runner) -> str:  # noqa: ARG001 - of its settings alone
-    """The key of a resolved configuration's record."""
+def key(config: AlignmentConfig, runner: Runner) -> str:  # noqa: ARG001 - the key depends only on the settings
+    """The key under which a resolved configuration's record is stored."""
     return digest(VERSION, TRAJECTORY_VERSION, config)
 
 
 def run(config: AlignmentConfig, runner: Runner, unfinished: Path) -> Record:
-    """The four methods and their nulls, on a base model whose training is a record of its own."""
+    """The record of a seed: the base model, the four methods, and the negative controls of the switches.
+
+    The base model's training is stored as a record of its own.
+    """
     trained = runner.trajectory(config.stage("training"))
     training = read_training(trained)
     folder = trained / "checkpoints" / f"{training.best_epoch:04d}"
@@ -81,9 +84,10 @@ def run(config: AlignmentConfig, runner: Runner, unfinished: Path) -> Record:
 def fine_tuner(
     name: Literal["direct", "head"], config: AlignmentConfig, base: Model, data: AlignmentData, device: str
 ) -> Trainer:
-    """Fine-tuning of all of a copy of ``base``, "direct", or of its "head" alone, on the new data set, not yet run.
+    """A trainer, not yet run, that fine-tunes a copy of ``base`` on the new data set.
 
-    The trainer's subset is the other tasks' validation set: it is measured every epoch and has no say in what is kept.
+    "direct" fine-tunes all weights, "head" only those of the language head. In place of its training subset the trainer
+    has the validation set of the other tasks. It is measured every epoch and does not influence which epoch is kept.
     """
     model = copy.deepcopy(base)
     if name == "head":
@@ -93,7 +97,7 @@ def fine_tuner(
 
 
 def switched(kind: Literal["linear", "mlp"], config: AlignmentConfig, base: Model, data: AlignmentData) -> AlignedModel:
-    """``base`` with a switch of ``kind`` and a new head."""
+    """A copy of ``base`` with a trained switch of ``kind`` and a trained new head."""
     return align(
         copy.deepcopy(base),
         instances_of(data.train),
@@ -105,7 +109,7 @@ def switched(kind: Literal["linear", "mlp"], config: AlignmentConfig, base: Mode
 
 
 def shuffle_switch(aligned: AlignedModel, config: AlignmentConfig, data: AlignmentData) -> AlignedModel:
-    """The same model and heads with a switch trained on shuffled labels: the null."""
+    """The negative control: the same model and heads with a switch trained on shuffled labels."""
     generator = torch.Generator().manual_seed(_seed(config, 2))
     parts = (read(aligned.base, instances_of(split)) for split in (data.train, data.one_each))
     states, labels = switch_examples(*parts)
@@ -125,7 +129,7 @@ def _measure(model: Model | AlignedModel, data: AlignmentData) -> Accuracy:
 
 
 def _method(model: Model | AlignedModel, data: AlignmentData, before: Accuracy) -> Method:
-    """What a method reaches, beside what the base model had."""
+    """The results of a method; ``before`` are the base model's accuracies."""
     now = _measure(model, data)
     fires = None
     if isinstance(model, AlignedModel):

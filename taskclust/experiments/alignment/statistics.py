@@ -1,4 +1,4 @@
-"""Statistics of one seed's record of §4.2: what each way to align the base model reaches, and what it forgets."""
+"""Statistics of one seed's alignment record (§4.2): what each method reaches and what it forgets."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,12 +9,12 @@ Statistic = Callable[[Record], float]
 
 
 def aligned(method: str, quantity: Literal["source", "others", "drop"]) -> Statistic:
-    """Accuracy on "source" or "others", or the "drop" on the others, of one of the four methods."""
+    """Statistic: a method's accuracy on "source" or "others", or its "drop" in accuracy on the others."""
     return lambda r: float(getattr(r.methods[method], quantity))
 
 
 def last_drop(method: str) -> Statistic:
-    """The "drop" of a fine-tuning had its last epoch been taken, not the first of best source accuracy."""
+    """Statistic: the "drop" of fine-tuning at its last epoch, instead of the first epoch of best source accuracy."""
 
     def read(record: Record) -> float:
         history = record.methods[method].history
@@ -24,10 +24,10 @@ def last_drop(method: str) -> Statistic:
 
 
 def less_forgetting(kind: str, switches: Literal["methods", "shuffled"] = "methods") -> Statistic:
-    """How much less a switch drops than head tuning, less what it costs in source accuracy.
+    """Statistic: how much less a switch drops than head tuning, minus its loss of source accuracy against head tuning.
 
-    Without the second part a switch that fires at random would gain: where it does not fire nothing is forgotten, and
-    nothing is aligned.
+    The second part is needed because a switch that fires at random would otherwise gain: wherever it does not fire,
+    nothing is forgotten, but nothing is aligned either.
     """
 
     def read(record: Record) -> float:

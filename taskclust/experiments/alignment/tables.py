@@ -1,4 +1,4 @@
-"""Table 2 beside ours."""
+"""The paper's Table 2 next to our results."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from taskclust.experiments.alignment.record import Accuracy, Method, Record
 from taskclust.experiments.alignment.statistics import last_drop
 from taskclust.formats import Rows, number, with_interval
 
-#: Table 2's names of the methods.
+#: The methods' names in Table 2.
 METHODS = {
     "direct": "direct fine-tuning",
     "head": "language head fine-tuning",
@@ -17,14 +17,15 @@ METHODS = {
 
 
 def tables(records: Sequence[Record]) -> dict[str, Rows]:
-    """By title, over seeds."""
+    """The tables by title, over seeds."""
     return {"Table 2: alignment": alignment_rows(records)}
 
 
 def alignment_rows(records: Sequence[Record]) -> Rows:
-    """One row a method: mean and 95 % interval over seeds; how often its switch fires.
+    """One row per method: means and 95 % intervals over seeds, and how often its switch fires.
 
-    The first row is the base model's, on toxic instructions with the outputs that the methods are to give them.
+    The first row is the base model. Its source accuracy counts the healthy outputs as correct for toxic instructions,
+    which is what the methods should produce. The last rows are the switches' negative controls.
     """
     whole = [record for record in records if not record.failure]
     if not whole:

@@ -1,1 +1,1 @@
-"""The natural-language setting on open language models (§3.4, Appendix D)."""
+"""The experiment on open language models in the natural-language setting (§3.4, Appendix D)."""

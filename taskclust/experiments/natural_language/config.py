@@ -1,4 +1,4 @@
-"""The configuration of §3.4: one for each open language model."""
+"""The configurations of the natural-language experiment (§3.4), one per open language model."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ from taskclust.data.natural import natural_tasks
 
 
 def llm(*sources: str, **changes: Any) -> tuple[LanguageConfig, ...]:
-    """The setting on each of ``sources``, the bundled model by default; ``changes`` are fields of LanguageConfig.
+    """One configuration per model in ``sources``, by default only the bundled model's.
+
+    ``changes`` are fields of LanguageConfig.
 
     Raises:
-        ConfigError: more expressions are asked for than there are.
+        ConfigError: ``changes`` have more expressions than there are per task, or an invalid value.
     """
     most = min(len(task.expressions) for task in natural_tasks())
     configs = tuple(LanguageConfig(source=source, **changes) for source in sources or ("",))
@@ -20,11 +22,11 @@ def llm(*sources: str, **changes: Any) -> tuple[LanguageConfig, ...]:
 
 
 def stages(config: LanguageConfig) -> list[Any]:  # noqa: ARG001 - nothing is trained
-    """No trainings."""
+    """The trainings that take the time: none."""
     return []
 
 
 def title(config: LanguageConfig) -> str:
-    """What a dry run says of it."""
+    """A description of the configuration for a dry run: the model and its number of prompts."""
     source = config.source or "the bundled model"
     return f"{source}, {len(natural_tasks()) * config.n_expressions * config.n_pairs:,} prompts"

@@ -1,4 +1,4 @@
-"""Of each language model: its scores over layers, and the picture of its best layer."""
+"""The figures of each language model: its scores over layers, and the embedding of its best layer."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from taskclust.experiments.natural_language.record import Record
 
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
-    """By file name; empty without records."""
+    """The figures by file name, two per model; empty without records."""
     made = {}
     for record in records:
         made[f"language-layers-{record.name}"] = over_layers(record)
@@ -20,7 +20,10 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
 
 
 def over_layers(record: Record) -> Figure:
-    """F1, ARI and AMI over layers by each identity; solid after t-SNE, dotted without, dashed the nulls' F1."""
+    """F1, ARI and AMI over layers, one panel per identity.
+
+    Lines are solid after t-SNE and dotted without. Dashed lines are the F1 of the negative controls.
+    """
     table, twin = record.model.scores, record.nulls["twin"]
     figure, axes = grid(1, len(table["raw"]))
     for axis, label in zip(axes[0], table["raw"], strict=True):
@@ -36,9 +39,9 @@ def over_layers(record: Record) -> Figure:
 
 
 def picture(record: Record) -> Figure:
-    """The best layer after t-SNE, colored by category and by task."""
+    """The embedding of the best layer after t-SNE, colored by category and by task."""
     points, layer = record.model.embedding, record.model.best_layer["tsne"]
-    assert points is not None  # of the model, not of a null
+    assert points is not None  # only negative controls lack it
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.subplots(1, 2, subplot_kw={"projection": "3d"})
     for axis, (label, title) in zip(axes, (("task", "category"), ("distribution", "task")), strict=True):

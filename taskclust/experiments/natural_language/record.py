@@ -1,4 +1,4 @@
-"""What probing one language model leaves: scores of its layers and of its baselines."""
+"""The record of probing one language model: scores of its layers and of its negative controls."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,13 @@ from taskclust.config import LanguageConfig
 from taskclust.probes.scores import LayerScores
 from taskclust.store.codec import Provenance
 
-#: The form of the record. 1 had no schema and no name.
+#: The version of the record's format. Version 1 had no schema and no name.
 SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
-    """How far reading an instruction once for all its prompts moves the states."""
+    """How much the states change if an instruction is read only once for all its prompts."""
 
     prompts: int
     largest_relative_difference: float
@@ -25,7 +25,7 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What was probed."""
+    """Facts about the model that was probed."""
 
     class_name: str
     model_type: str
@@ -37,16 +37,16 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One model."""
+    """The record of one model."""
 
     config: LanguageConfig
-    name: str  # how tables and tests call it
+    name: str  # the model's name in tables and tests
     model: LayerScores
-    nulls: dict[str, LayerScores]  # "twin", randomly initialised, and "bag" of tokens
+    nulls: dict[str, LayerScores]  # "twin": the random-init baseline; "bag": counts of tokens
     prompts: int
     identities: dict[str, Int[np.ndarray, " point"]]  # "task", "distribution"
-    names: dict[str, list[str]]  # of the identities' numbers
-    split_words: float  # fraction of input words that the tokenizer splits
+    names: dict[str, list[str]]  # the name of each number in ``identities``
+    split_words: float  # fraction of input words that the tokenizer splits into several tokens
     sharing: Sharing
     architecture: Architecture
     seconds: dict[str, float]
@@ -56,7 +56,7 @@ class Record:
 
 
 def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain JSON of any form as that of today's."""
+    """Plain JSON of today's format, from plain JSON of any earlier one."""
     if plain.get("schema", 0) >= SCHEMA:
         return plain
     architecture = dict(plain["architecture"])

@@ -1,4 +1,4 @@
-"""The natural-language setting on one model: its states, its nulls, and how they were read (§3.4)."""
+"""Compute the record of one language model: read the prompts, then probe states and negative controls (§3.4)."""
 
 import hashlib
 import time
@@ -35,14 +35,14 @@ from taskclust.store.codec import decode, encode
 from taskclust.store.folders import Store
 from taskclust.store.provenance import provenance
 
-#: Raised by hand when the code changes what it computes; part of every key.
+#: Increased by hand when the code computes something else; part of every key.
 VERSION = 1
-#: Relative to a layer's largest state, what two ways of reading may differ by.
+#: The largest difference between two ways of reading, relative to a layer's largest state, by data type.
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
 def key(config: LanguageConfig, runner: Runner) -> str:
-    """The key of a configuration's record: of the model's content, not of where it lies.
+    """The key under which a configuration's record is stored; it depends on the model's content, not on its location.
 
     Raises:
         ConfigError: the model is not found.
@@ -52,7 +52,7 @@ def key(config: LanguageConfig, runner: Runner) -> str:
 
 
 def run(config: LanguageConfig, runner: Runner, unfinished: Path) -> Record:
-    """Read the project's prompts with the model and probe its layers.
+    """The record of a model: it reads the project's prompts, and its layers are probed.
 
     Raises:
         ConfigError: the model cannot be opened or read.
@@ -63,12 +63,15 @@ def run(config: LanguageConfig, runner: Runner, unfinished: Path) -> Record:
 
 
 def serve(record: Record, config: LanguageConfig) -> Record:
-    """The record as it is asked for: the same weights may lie elsewhere, under another name."""
+    """The stored record with the requested configuration and name.
+
+    They can differ from the stored ones, because the same weights may lie elsewhere under another name.
+    """
     return replace(record, config=config, name=short_name(config.source))
 
 
 def label(config: LanguageConfig) -> str:
-    """How the model is called in tables and tests."""
+    """The model's name in tables and tests."""
     return short_name(config.source)
 
 
@@ -81,18 +84,19 @@ def probe_prompts(
     keep: Path | None = None,
     show_progress: bool = False,
 ) -> Record:
-    """Everything that is measured of one model on labelled prompts.
+    """The record of one model on labelled prompts.
 
     Args:
         language: the model.
-        prompts: what it reads.
+        prompts: the prompts that it reads.
         config: the settings.
-        name: how to call the model.
-        keep: a folder for what each layer gave, from which a run that was stopped goes on.
-        show_progress: draw bars on the terminal.
+        name: the model's name in the record.
+        keep: a folder for each layer's clusters, from which an interrupted run continues.
+        show_progress: draw progress bars on the terminal.
 
     Raises:
-        ConfigError: prompts of one task only; one longer than the model's context; states that cannot be right.
+        ConfigError: all prompts are of one task, a prompt is longer than the model's context, or the states cannot be
+            right.
     """
     started = time.monotonic()
     labels = identities(prompts)
@@ -155,7 +159,7 @@ def probe_prompts(
 def _probed(
     path: Path | None, states: Float[Tensor, "N D"], labels: dict[str, Labels], probe: ProbeConfig, *, seed: int
 ) -> LayerClusters:
-    """One layer's clusters, from ``path`` where they were written before."""
+    """One layer's clusters, read from ``path`` if an earlier run has written them there."""
     if path is None:
         return probe_layer(states, labels, probe, seed=seed)
     if not path.exists():
@@ -168,9 +172,10 @@ def _probed(
 def sharing_difference(
     language: LanguageModel, tokens: Sequence[Sequence[int]], instructions: Sequence[str], n_prompts: int = 64
 ) -> Sharing:
-    """How far the first prompts' states move when instructions are shared, relative to their layer's largest.
+    """How much the first prompts' states change if prompts share the reading of their instruction.
 
-    ``is_used`` is False, and a warning given, where that is more than rounding: such a model's past is of no use.
+    The difference is relative to the layer's largest state. If it is more than rounding, ``is_used`` is False and a
+    warning is given: such a model's cached past cannot be used again.
     """
     some, groups = tokens[:n_prompts], instructions[:n_prompts]
     plain, shared = last_states(language.model, some), last_states(language.model, some, groups)
@@ -182,9 +187,9 @@ def sharing_difference(
 
 
 def locate(source: str, store: Store) -> tuple[str, str]:
-    """What transformers can open, and a hash of what it holds.
+    """A model's source that transformers can open, and a hash of the model's content.
 
-    A folder's or a hub id's name stays as it is; a GGUF file's weights are converted once, and kept in the store.
+    A folder or a hub id is returned as it is. The weights of a GGUF file are converted once and kept in the store.
 
     Raises:
         ConfigError: the file cannot be read, or no model is named and none is installed.
@@ -199,10 +204,10 @@ def locate(source: str, store: Store) -> tuple[str, str]:
 
 
 def fingerprint(source: str) -> str:
-    """Hash of a local model's weights and settings; a hub id with its commit.
+    """A hash of a local model's weights and settings; for a model of the hub, its id and commit.
 
     Raises:
-        ConfigError: it is neither here nor known to the hub's cache.
+        ConfigError: the model is neither here nor on the hub nor in the hub's cache.
     """
     path = Path(source)
     if not path.exists():
@@ -220,10 +225,10 @@ def fingerprint(source: str) -> str:
 
 
 _CONTENT = {".safetensors", ".bin", ".json", ".model", ".txt"}
-#: Raised by hand when the conversion of GGUF files changes.
+#: Increased by hand when the conversion of GGUF files changes.
 WEIGHTS_VERSION = 1
 
 
 def short_name(source: str) -> str:
-    """How a model is called in tables and tests: the last part of its path, of the bundled one its own name."""
+    """A model's name in tables and tests: the last part of its path, or the bundled model's own name."""
     return Path(source or bundled_gguf()).name.split(".gguf")[0].removesuffix(".Q4_1")

@@ -1,4 +1,4 @@
-"""Statistics of one language model's record, with each resample of its instructions (§3.4)."""
+"""Statistics of one language model's record, on all instructions and in each resample of them (§3.4)."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,15 @@ import numpy as np
 
 from taskclust.experiments.natural_language.record import Record
 
-#: The statistic on all instructions, then in each resample.
+#: A function that gives the statistic on all instructions, then its value in each resample.
 Draws = Callable[[Record], list[float]]
 
 
 def f1(label: str, who: str = "model") -> Draws:
-    """F1 after t-SNE at the layer of best F1 by task; ``who`` is "model", "twin" or "bag"."""
+    """F1 after t-SNE at the layer of best F1 by task.
+
+    ``who`` is "model", "twin" (the random-init baseline) or "bag" (the counts of tokens).
+    """
 
     def draws(record: Record) -> list[float]:
         part = record.model if who == "model" else record.nulls[who]
@@ -22,7 +25,10 @@ def f1(label: str, who: str = "model") -> Draws:
 
 
 def above_surface(label: str, who: str = "model") -> Draws:
-    """F1 less that of the better null, draw by draw: words alone are told by a bag, the last one by a random twin."""
+    """F1 minus that of the better negative control, draw by draw.
+
+    Counts of tokens already show which words a prompt has, and the random-init baseline shows which word is last.
+    """
 
     def draws(record: Record) -> list[float]:
         surface = np.maximum(f1(label, "twin")(record), f1(label, "bag")(record))

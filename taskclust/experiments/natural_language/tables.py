@@ -1,4 +1,4 @@
-"""Table 1 beside ours."""
+"""The paper's Table 1 next to our results."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,17 +10,20 @@ from taskclust.probes.scores import LayerScores
 _NULLS = {"twin": ", null: randomly initialised", "bag": ", null: bag of tokens"}
 _METRICS = ("f1", "ari", "ami")
 
-#: Whose tables are shown at the end of a run too.
+#: Whether the tables are also printed at the end of a run.
 ON_TERMINAL = True
 
 
 def tables(records: Sequence[Record]) -> dict[str, Rows]:
-    """By title, over models."""
+    """The tables by title, over all models."""
     return {"Table 1: open language models": language_rows(records) if records else []}
 
 
 def language_rows(records: Sequence[Record]) -> Rows:
-    """Table 1, then each probed model and its nulls at their layers of best F1 by task, with 95 % intervals of F1."""
+    """The rows of Table 1, then those of each probed model and its negative controls, with 95 % intervals of F1.
+
+    Each is shown at its layer of best F1 by task.
+    """
     rows = [
         {"model": f"{name} (paper)", "clustered": "–", "layer": "–", **_scores(cells)}
         for name, cells in PRINTED_CLUSTERS.items()
@@ -40,7 +43,7 @@ def language_rows(records: Sequence[Record]) -> Rows:
 
 
 def layer_rows(record: Record) -> Rows:
-    """One model's scores after t-SNE, a row a layer, then its nulls at their layers of best F1 by task."""
+    """One model's scores after t-SNE, one row per layer, then its negative controls at their best layers by task F1."""
     rows = []
     for who, part in _parts(record).items():
         for layer in range(len(part.layers)) if who == "model" else [part.best_layer["tsne"]]:
@@ -55,7 +58,7 @@ def _parts(record: Record) -> dict[str, LayerScores]:
 
 
 def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[float, ...]]:
-    """F1, ARI and AMI by label."""
+    """F1, ARI and AMI at a layer, by label."""
     table = part.scores[space]
     return {label: tuple(float(table[label][metric][layer]) for metric in _METRICS) for label in table}
 
@@ -63,7 +66,7 @@ def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[floa
 def _scores(
     cells: Mapping[str, tuple[float, ...]], spread: Mapping[str, tuple[float, float]] | None = None
 ) -> dict[str, str]:
-    """F1 with its interval, ARI and AMI by each label; a dash for a label that was not scored."""
+    """F1 with its interval, ARI and AMI of each label as text; a dash if a label was not scored."""
     row = {}
     for label in LABELS:
         name = label.replace("_", "-")

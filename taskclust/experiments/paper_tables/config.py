@@ -1,16 +1,16 @@
-"""What is counted for Tables 3, 4 and 8: the paper's data and models, at every scale."""
+"""The configuration of the counts for Tables 3, 4 and 8: the paper's data and models, at every scale."""
 
 from dataclasses import dataclass, field
 
 from taskclust.config import DataConfig, ModelConfig
 
-#: ``--set`` changes it.
+#: Whether ``--set`` changes this experiment.
 TAKES_CHANGES = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TablesConfig:
-    """A data set and a model whose sizes are counted; the model at each of Table 8's widths."""
+    """The data set and the model to count; the model is counted at each of Table 8's widths."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -18,10 +18,10 @@ class TablesConfig:
 
 
 def smoke() -> TablesConfig:
-    """The paper's: counting takes seconds."""
+    """The paper's configuration; counting takes only seconds."""
     return TablesConfig()
 
 
 def paper(width: int) -> TablesConfig:  # noqa: ARG001 - every width is counted
-    """The paper's."""
+    """The paper's configuration, whatever ``width`` is."""
     return TablesConfig()

@@ -1,4 +1,4 @@
-"""What is counted for Tables 3, 4 and 8."""
+"""The record of the counts for Tables 3, 4 and 8."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One seed's data set, and the models' sizes."""
+    """The counts of one seed's data set, and the models' numbers of parameters."""
 
     config: TablesConfig
-    sizes: dict[str, int]  # instances by split
-    counts: dict[str, list[int]]  # by Table 4's quantity, the values that occur
+    sizes: dict[str, int]  # number of instances, by split
+    counts: dict[str, list[int]]  # the values that occur, by quantity of Table 4
     parameters: dict[str, int]  # by width
-    wide_parameters: dict[str, int]  # by width, with GPT-2's feed-forward of 4 x width
+    wide_parameters: dict[str, int]  # by width, with GPT-2's feed-forward width of 4 x width
     seconds: dict[str, float]
     provenance: Provenance
     failure: str | None = None
@@ -25,10 +25,10 @@ class Record:
 
 
 def answers(record: Record) -> TablesConfig:
-    """The configuration that the record answers for."""
+    """The configuration that the record belongs to."""
     return record.config
 
 
 def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain JSON of any form as that of today's: there has been one."""
+    """Plain JSON of today's format from any earlier one; so far there is only one format."""
     return plain

@@ -1,4 +1,4 @@
-"""Count what Tables 3, 4 and 8 count."""
+"""Count, on our data set and models, what the paper's Tables 3, 4 and 8 count."""
 
 import time
 from dataclasses import replace
@@ -12,17 +12,17 @@ from taskclust.models import registry
 from taskclust.runner import Runner
 from taskclust.store.provenance import provenance
 
-#: Raised by hand when the code changes what it computes; part of every key.
+#: Increased by hand when the code computes something else; part of every key.
 VERSION = 1
 
 
-def key(config: TablesConfig, runner: Runner) -> str:  # noqa: ARG001 - of its settings alone
-    """The key of a configuration's record."""
+def key(config: TablesConfig, runner: Runner) -> str:  # noqa: ARG001 - the key depends only on the settings
+    """The key under which a configuration's record is stored."""
     return digest(VERSION, config)
 
 
-def run(config: TablesConfig, runner: Runner, unfinished: Path) -> Record:  # noqa: ARG001 - takes seconds
-    """Generate the data set and build the models, without their weights."""
+def run(config: TablesConfig, runner: Runner, unfinished: Path) -> Record:  # noqa: ARG001 - too quick to interrupt
+    """The record of a seed: generate the data set, build the models without their weights, and count."""
     started = time.monotonic()
     dataset = generate(config.data, config.seed)
     return Record(
@@ -37,7 +37,7 @@ def run(config: TablesConfig, runner: Runner, unfinished: Path) -> Record:  # no
 
 
 def count(dataset: Dataset) -> dict[str, list[int]]:
-    """Of each quantity of Table 4 the values that occur, rising."""
+    """The values that occur of each quantity of Table 4, in rising order."""
     config = dataset.config
     regular, hard = dataset.tasks[: config.n_tasks], dataset.tasks[config.n_tasks :]
     seen = {tuple(row[:n]) for row, n in zip(dataset.train.instructions, dataset.train.lengths, strict=True)}
@@ -65,6 +65,9 @@ def count(dataset: Dataset) -> dict[str, list[int]]:
 
 
 def count_parameters(data: DataConfig, model: ModelConfig, feed_forward: dict[int, int]) -> dict[str, int]:
-    """Parameters at each of Table 8's widths with these feed-forward widths, the rest as in ``model``."""
+    """The number of parameters at each of Table 8's widths, by width.
+
+    ``feed_forward`` gives the feed-forward width at each width; everything else is as in ``model``.
+    """
     sized = {width: replace(model, width=width, feed_forward=feed_forward[width]) for width in PRINTED_PARAMETERS}
     return {str(width): registry.count_parameters(data, one) for width, one in sized.items()}

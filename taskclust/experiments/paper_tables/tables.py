@@ -1,4 +1,4 @@
-"""Tables 3 and 8 beside ours."""
+"""The paper's Tables 3 and 8 next to our counts."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from taskclust.formats import Rows
 
 
 def tables(records: Sequence[Record]) -> dict[str, Rows]:
-    """By title, over seeds."""
+    """The tables by title; the sizes of the data set are over all seeds."""
     return {
         "Table 3: sizes of the data set": size_rows(records) if records else [],
         "Table 8: parameters": count_rows(records[0]) if records else [],
@@ -16,7 +16,7 @@ def tables(records: Sequence[Record]) -> dict[str, Rows]:
 
 
 def size_rows(records: Sequence[Record]) -> Rows:
-    """One row a split."""
+    """One row per split: the paper's size and ours."""
     return [
         {
             "set": split,
@@ -29,7 +29,7 @@ def size_rows(records: Sequence[Record]) -> Rows:
 
 
 def count_rows(record: Record) -> Rows:
-    """One row a width."""
+    """One row per width: the paper's number of parameters and ours."""
     return [
         {"hidden dimension": width, "paper": printed, "ours": record.parameters[str(width)]}
         for width, printed in PRINTED_PARAMETERS.items()

@@ -1,1 +1,1 @@
-"""Pre-training by task identity, then tuning (§4.1)."""
+"""The experiment on pre-training by task identity, followed by tuning (§4.1)."""

@@ -1,7 +1,7 @@
-"""Pre-training on instructions, with or without task identities, and the tuning that follows (§4.1).
+"""The trainers of both stages of an arm: pre-training, with or without task identities, then tuning (§4.1).
 
-Each arm has the seed's initial weights, and is tuned on the same data in the same order at the same rates; all have one
-vocabulary. What differs is the pre-training alone.
+All arms start from the seed's initial weights and have the same vocabulary. They are tuned on the same data, in the
+same order and at the same learning rates. They differ only in their pre-training.
 """
 
 from dataclasses import replace
@@ -24,18 +24,22 @@ def pretrainer(
     *,
     epochs: int | None = None,
 ) -> Trainer | None:
-    """The first stage of an arm of :data:`taskclust.config.ARMS`, not yet run; None for "none".
+    """The trainer, not yet run, of an arm's first stage; None for the arm "none".
 
-    "identity" is selected by the accuracy of identities on unseen instructions, "instruction" by the loss on them.
-    "shuffled", the null, cannot be predicted on them: it lasts the ``epochs`` that "identity" was found best after (all
-    by default), so that both have learned from the instructions for as long.
+    Arms are those of :data:`taskclust.config.ARMS`. The epoch that is kept depends on the arm:
+
+    - "identity": the epoch with the best accuracy of identities on unseen instructions.
+    - "instruction": the epoch with the lowest loss on unseen instructions.
+    - "shuffled", the negative control: the last epoch, as shuffled identities of unseen instructions cannot be
+      predicted. It lasts ``epochs`` epochs (all by default). Give the best epoch of "identity", so that both arms learn
+      from the instructions for equally long.
     """
     if arm == "none":
         return None
     stage = config.stage("pretraining")
     if arm == "shuffled" and epochs is not None:
         stage = replace(stage, training=stage.training.until(max(1, epochs)))
-    if arm != "identity":  # the one whose checkpoints are probed
+    if arm != "identity":  # only the checkpoints of "identity" are probed
         stage = replace(stage, training=replace(stage.training, checkpoints=()))
     if arm == "instruction":
         return Trainer(stage, instruction_dataset(dataset), device, criterion="loss")
@@ -48,5 +52,8 @@ def pretrainer(
 def tuner(
     config: PretrainingConfig, dataset: Dataset, model: Model | None, device: torch.device | str = "cpu"
 ) -> Trainer:
-    """The second stage, not yet run: instruction following, from ``model`` or from the seed's initial weights."""
+    """The trainer, not yet run, of the second stage: instruction following.
+
+    It starts from ``model``, or from the seed's initial weights if ``model`` is None.
+    """
     return Trainer(config.stage("training"), dataset, device, model=model)

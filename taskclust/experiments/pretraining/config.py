@@ -1,4 +1,4 @@
-"""The configuration of §4.1 at each scale; it stays at width 256."""
+"""The configuration of the pre-training experiment (§4.1) at each scale; at the paper's, its width is always 256."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from taskclust.config import (
 
 
 def smoke() -> PretrainingConfig:
-    """Short instructions of three groups, and a model of two layers that learns them in seconds."""
+    """The configuration at smoke scale: short instructions of three groups, learned by two layers in seconds."""
     data = IdentityDataConfig(
         regex=RegexConfig(min_metacharacters=3, max_characters=5),
         n_tasks=8,
@@ -36,13 +36,13 @@ def smoke() -> PretrainingConfig:
     )
 
 
-def paper(width: int) -> PretrainingConfig:  # noqa: ARG001 - the paper has one
-    """The paper's "smaller model with a hidden dimension of 256", whatever the main experiment's."""
+def paper(width: int) -> PretrainingConfig:  # noqa: ARG001 - the paper has only one
+    """The paper's configuration, "a smaller model with a hidden dimension of 256", whatever ``width`` is."""
     return PretrainingConfig()
 
 
 def until(config: PretrainingConfig, epochs: int) -> PretrainingConfig:
-    """The same with neither stage longer than ``epochs``."""
+    """The configuration with each stage at most ``epochs`` epochs long."""
     return replace(
         config,
         pretraining=config.pretraining.until(min(epochs, config.pretraining.schedule_epochs)),
@@ -51,5 +51,5 @@ def until(config: PretrainingConfig, epochs: int) -> PretrainingConfig:
 
 
 def stages(config: PretrainingConfig) -> list[ExperimentConfig]:
-    """The trainings that take the time: every arm is tuned, all but one are pre-trained."""
+    """The trainings that take the time: every arm is tuned, and all arms but one are pre-trained."""
     return [config.stage("training")] * len(ARMS) + [config.stage("pretraining")] * (len(ARMS) - 1)

@@ -1,4 +1,4 @@
-"""Figures 5a and 5b."""
+"""The figures of the pre-training experiment: Figures 5a and 5b."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ from taskclust.probes.scores import Values
 
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
-    """By file name; empty without records."""
+    """The figures by file name; empty if no training succeeded."""
     whole = [record for record in records if not record.failure]
     if not whole:
         return {}
@@ -29,7 +29,7 @@ def _scores(split: str, space: str, metric: str) -> Callable[[Record], Values]:
 
 
 def pretraining_clusters(records: Sequence[Record]) -> Figure:
-    """Figure 5a: clustering by task identity while identities are learned; solid after t-SNE, dotted without."""
+    """Figure 5a: clustering by task during identity pre-training, solid lines after t-SNE, dotted lines without."""
     figure, axes = grid(len(SPLITS), 3)
     for line, split in zip(axes, SPLITS, strict=True):
         for axis, metric in zip(line, ("f1", "ari", "ami"), strict=True):
@@ -40,7 +40,7 @@ def pretraining_clusters(records: Sequence[Record]) -> Figure:
 
 
 def speedup(records: Sequence[Record]) -> Figure:
-    """Figure 5b: validation accuracy during tuning, one line an arm; the band is the range over seeds."""
+    """Figure 5b: validation accuracy during tuning, one line per arm, with a band for the range over seeds."""
     figure, axes = grid(1, 1)
     for arm in ARMS:
         values = np.array([tuning(record, arm) for record in records])

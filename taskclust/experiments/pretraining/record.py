@@ -1,4 +1,4 @@
-"""What §4.1's experiment leaves: how each arm learned, and clusters during identity pre-training."""
+"""The record of the pre-training experiment (§4.1): how each arm learned, and clusters in identity pre-training."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,13 +10,13 @@ from taskclust.config import PretrainingConfig, ProbeConfig
 from taskclust.probes.scores import ClusterScores, Epochs
 from taskclust.store.codec import Provenance, columns
 
-#: The form of the record. 3 had histories of rows; 2 had one embedding a checkpoint.
+#: The version of the record's format. Version 3 had histories of rows. Version 2 had one embedding per checkpoint.
 SCHEMA = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """How one training went."""
+    """The history of one training, and its best epoch."""
 
     history: dict[str, Float[np.ndarray, " epoch"]]  # by column; the first row is before training, its loss NaN
     best_epoch: int
@@ -24,21 +24,24 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One seed; stages are by arm of :data:`taskclust.config.ARMS`, scores by split."""
+    """The record of one seed; stages are by arm (:data:`taskclust.config.ARMS`), scores by split."""
 
     config: PretrainingConfig
     failure: str | None  # why a training failed
     pretraining: dict[str, Stage]  # the arm "none" has none
     tuning: dict[str, Stage]
     epochs: Epochs
-    scores: dict[str, ClusterScores]  # of the trigger's states
+    scores: dict[str, ClusterScores]  # clusters of the trigger's states
     seconds: dict[str, float]
     provenance: Provenance
     schema: int = SCHEMA
 
 
 def answers(record: Record) -> PretrainingConfig:
-    """The configuration that the record answers for: the default starts, where it was made before they were counted."""
+    """The configuration that the record belongs to.
+
+    A record from before starts were counted belongs to the configuration with the default numbers of starts.
+    """
     if record.scores["validation"].starts:
         return record.config
     default = ProbeConfig()
@@ -47,7 +50,7 @@ def answers(record: Record) -> PretrainingConfig:
 
 
 def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain JSON of any form as that of today's."""
+    """Plain JSON of today's format, from plain JSON of any earlier one."""
     if plain.get("schema", 0) >= SCHEMA:
         return plain
     stages = {

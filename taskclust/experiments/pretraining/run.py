@@ -1,4 +1,4 @@
-"""Pre-train and tune every arm, and probe identity pre-training (§4.1)."""
+"""Compute the pre-training experiment's record: pre-train and tune every arm, and probe the identity arm (§4.1)."""
 
 import time
 from dataclasses import replace
@@ -19,19 +19,19 @@ from taskclust.runner import TRAJECTORY_VERSION, Runner
 from taskclust.store.codec import columns
 from taskclust.store.provenance import provenance
 
-#: Raised by hand when the code changes what it computes, its probes included; part of every key.
+#: Increased by hand when the code, its probes included, computes something else; part of every key.
 VERSION = 3
 
 
-def key(config: PretrainingConfig, runner: Runner) -> str:  # noqa: ARG001 - of its settings alone
-    """The key of a resolved configuration's record."""
+def key(config: PretrainingConfig, runner: Runner) -> str:  # noqa: ARG001 - the key depends only on the settings
+    """The key under which a resolved configuration's record is stored."""
     return digest(VERSION, TRAJECTORY_VERSION, config)
 
 
 def run(config: PretrainingConfig, runner: Runner, unfinished: Path) -> Record:
-    """Every arm pre-trained and tuned; the identity arm's checkpoints probed as in §3.2.
+    """The record of a seed: every arm pre-trained and tuned, and the identity arm's checkpoints probed as in §3.2.
 
-    A training that fails in one arm leaves a record too, whose ``failure`` says so.
+    If a training of one arm fails there is still a record, and its ``failure`` says so.
     """
     dataset = generate(config.data, config.seed)
     pretraining: dict[str, Stage] = {}
@@ -47,7 +47,7 @@ def run(config: PretrainingConfig, runner: Runner, unfinished: Path) -> Record:
         history = {column: np.array(values) for column, values in columns(trainer.history).items()}
         return Stage(history=history, best_epoch=trainer.best_epoch)
 
-    for arm in ARMS:  # the first is identity, which says how long its null lasts
+    for arm in ARMS:  # identity comes first: its best epoch sets the length of its negative control
         epochs = pretraining["identity"].best_epoch if arm == "shuffled" else None
         first, model = pretrainer(arm, config, dataset, runner.device, epochs=epochs), None
         if first is not None:
@@ -76,10 +76,12 @@ def run(config: PretrainingConfig, runner: Runner, unfinished: Path) -> Record:
 def probe_identities(
     checkpoints: Path, dataset: Dataset, config: PretrainingConfig, device: str
 ) -> tuple[Epochs, dict[str, ClusterScores]]:
-    """Cluster the states of the trigger, which predicts the identity as the input token predicts the output.
+    """The cluster scores of the trigger's states at every checkpoint of identity pre-training.
+
+    The model predicts the identity at the trigger, as it predicts the output at the input token.
 
     Returns:
-        The probed epochs, and by split the scores, with an epoch axis.
+        The probed epochs, and the scores by split, with an epoch axis.
     """
     marked = identity_dataset(dataset)
     epochs = sorted(int(path.name) for path in checkpoints.iterdir())

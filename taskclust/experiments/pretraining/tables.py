@@ -1,4 +1,4 @@
-"""Figure 5b in numbers."""
+"""The table that gives the paper's Figure 5b in numbers."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from taskclust.experiments.pretraining.record import Record
 from taskclust.experiments.pretraining.statistics import LEVELS, epochs_to, tuning
 from taskclust.formats import Rows, with_interval
 
-#: §4.1's names of what is done before tuning.
+#: §4.1's names of the arms, i.e. of what is done before tuning.
 ARM_NAMES = {
     "identity": "task identity pre-training",
     "instruction": "instruction pre-training",
@@ -18,12 +18,12 @@ ARM_NAMES = {
 
 
 def tables(records: Sequence[Record]) -> dict[str, Rows]:
-    """By title, over seeds."""
+    """The tables by title, over seeds."""
     return {"Figure 5b in numbers: validation accuracy during tuning": tuning_rows(records)}
 
 
 def tuning_rows(records: Sequence[Record]) -> Rows:
-    """One row an arm: each seed's epochs to fixed accuracies on the validation set."""
+    """One row per arm: each seed's epochs to fixed accuracies on the validation set, and mean and final accuracy."""
     whole = [record for record in records if not record.failure]
 
     def epochs(curve: np.ndarray, level: float) -> str:

@@ -1,1 +1,1 @@
-"""The main experiment (§3): train on instruction following, probe every checkpoint."""
+"""The main experiment (§3): train a model on instruction following and probe every checkpoint."""

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 from taskclust.config import DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, TrainingConfig
 
-#: ``--set`` changes it.
+#: Whether ``--set`` changes this experiment.
 TAKES_CHANGES = True
 
 
 def smoke() -> ExperimentConfig:
-    """A data set of the same shape and a model of width 64, truly trained.
+    """The configuration at smoke scale: data of the same shape, and a model of width 64 that is really trained.
 
-    Chosen by trial, on the seeds it is run with too, as a small setting in which clusters form and order by layer. The
-    head is tied: untied, this small model passes in 30 epochs through the window in which its tasks are merged. Seeds
-    and starts of t-SNE are as many as keep a sound build green on any processor: reports/twins/twins.md says how often
-    it would not be.
+    It was chosen by trial as a small setting in which clusters form and improve with the layer. The trials included the
+    seeds that it is run with. The head is tied: with an untied head this small model passes, within 30 epochs, through
+    the window in which its tasks are merged. The numbers of seeds and of t-SNE starts are large enough that a correct
+    build passes on any processor; reports/twins/twins.md says how often it would not.
     """
     data = DataConfig(
         n_tasks=10,
@@ -38,7 +38,7 @@ def smoke() -> ExperimentConfig:
 
 
 def paper(width: int) -> ExperimentConfig:
-    """Tables 4 to 6; width 32 trains for 500 epochs (Figure 7)."""
+    """The paper's configuration (Tables 4 to 6) at ``width``; at width 32 it trains for 500 epochs (Figure 7)."""
     training = TrainingConfig()
     if width == 32:
         epochs = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)
@@ -47,15 +47,15 @@ def paper(width: int) -> ExperimentConfig:
 
 
 def until(config: ExperimentConfig, epochs: int) -> ExperimentConfig:
-    """The same, stopped after ``epochs`` of its schedule."""
+    """The configuration with training stopped after ``epochs`` epochs of its schedule."""
     return replace(config, training=config.training.until(epochs))
 
 
 def stages(config: ExperimentConfig) -> list[ExperimentConfig]:
-    """The trainings that take the time."""
+    """The trainings that take the time: the only one."""
     return [config]
 
 
 def trainings(config: ExperimentConfig) -> list[ExperimentConfig]:
-    """The training runs, kept as records of their own, that it rests on."""
+    """The training runs that the record depends on, stored as records of their own: the only one."""
     return [config]

@@ -1,4 +1,7 @@
-"""Figures in the form of the paper's: score against epoch, one line a layer, one panel a label. Reads records only."""
+"""The figures of the main experiment, drawn like the paper's, from records only.
+
+A panel shows one label: its score over epochs, with one line per layer.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +17,7 @@ from taskclust.probes.scores import Values
 
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
-    """By file name; empty without records."""
+    """The figures by file name; empty if no training succeeded."""
     records = [record for record in records if not record.failure]
     if not records:
         return {}
@@ -49,12 +52,15 @@ def _f1_without(split: str, name: str) -> Callable[[Record], Values]:
 
 def _embedding(record: Record, split: str) -> Values:
     points = record.scores[split].top_embedding
-    assert points is not None  # of states, not of a bag
+    assert points is not None  # only the baseline's scores lack it
     return points
 
 
 def forming(record: Record, most: int = 4) -> Figure:
-    """The top layer's embedding at a few epochs, one color a task, hard examples as crosses (not in the paper)."""
+    """The top layer's embedding at up to ``most`` epochs, with one color per task (not in the paper).
+
+    Hard examples are drawn as crosses.
+    """
     epochs = record.epochs.tsne
     shown = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
     figure = Figure(figsize=(3.6 * len(shown), 3.4 * len(SPLITS) + 0.6), layout="constrained")
@@ -77,7 +83,7 @@ def forming(record: Record, most: int = 4) -> Figure:
 
 
 def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
-    """Figures 2 and 6: clustering scores throughout training; solid after t-SNE, dotted without."""
+    """Figures 2 and 6: clustering scores throughout training, solid lines after t-SNE, dotted lines without."""
     rows = [(split, metric) for split in ("subset", "validation") for metric in metrics]
     figure, axes = grid(len(rows), len(LABELS))
     for line, (split, metric) in zip(axes, rows, strict=True):
@@ -90,7 +96,7 @@ def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
 
 
 def learning(records: Sequence[Record]) -> Figure:
-    """Figure 3: training loss and accuracies, one line a seed."""
+    """Figure 3: training loss and accuracies over epochs, one line per seed."""
     columns = {
         "loss": "Training loss (nats)",
         "subset_accuracy": "Accuracy, training subset",
@@ -107,7 +113,7 @@ def learning(records: Sequence[Record]) -> Figure:
 
 
 def neighbors(records: Sequence[Record]) -> Figure:
-    """Figure 4: nearest training neighbours of unseen instances."""
+    """Figure 4: KNN percentage and accuracy of unseen instances among their nearest training neighbours."""
     figure, axes = grid(1, 2)
     reads: dict[str, Callable[[Record], Values]] = {
         "percentage": lambda r: r.knn.percentage,
@@ -120,7 +126,7 @@ def neighbors(records: Sequence[Record]) -> Figure:
 
 
 def merging(records: Sequence[Record]) -> Figure:
-    """F1 by task of unseen instructions beside how far clusters join a task's distributions (not in the paper)."""
+    """F1 by task on unseen instructions, and how far clusters join a task's distributions (not in the paper)."""
     figure, axes = grid(1, 2)
     f1 = over_seeds(records, "tsne", _scores("validation", "tsne", "task", "f1"))
     bag = [r.bag_of_symbols["validation"].tsne["task"]["f1"][0] for r in records]
@@ -133,7 +139,7 @@ def merging(records: Sequence[Record]) -> Figure:
 
 
 def by_mapping(records: Sequence[Record]) -> Figure:
-    """Clusters as many as mappings: their F1, and how far they join a mapping's distributions (not in the paper)."""
+    """F1 of one cluster per mapping, and how far clusters join a mapping's distributions (not in the paper)."""
     figure, axes = grid(len(SPLITS), 2)
     titles = {"f1": "F1 by mapping", "merging": "Merging of a mapping's distributions"}
     for line, split in zip(axes, SPLITS, strict=True):
@@ -150,7 +156,7 @@ def _by_mapping(split: str, score: str) -> Callable[[Record], Values]:
 
 
 def components(records: Sequence[Record]) -> Figure:
-    """What the top layer's states are made of, throughout training (not in the paper)."""
+    """Variance components of the top layer's states throughout training (not in the paper)."""
     splits = [split for split in SPLITS if all(split in r.components for r in records)]
     figure, axes = grid(1, len(splits))
     for axis, split in zip(axes[0], splits, strict=True):
@@ -163,7 +169,10 @@ def components(records: Sequence[Record]) -> Figure:
 
 
 def codes_taken_out(records: Sequence[Record]) -> Figure:
-    """F1 by task of k-means on the top layer once codes fitted on the training set are taken out (not in the paper)."""
+    """F1 by task of k-means on the top layer with class means ablated (not in the paper).
+
+    The class means are fitted on the training set.
+    """
     figure, axes = grid(1, len(SPLITS))
     for axis, split in zip(axes[0], SPLITS, strict=True):
         for name in (records[0].f1_without or {})[split]:

@@ -1,4 +1,4 @@
-"""Every probe of one checkpoint, and of the bags of symbols beside it."""
+"""All probes of one checkpoint, and the same probes of the bag-of-symbols baseline."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,28 +21,31 @@ from taskclust.probes.metrics import contingency, matched_f1_score, merging_scor
 from taskclust.probes.neighbors import neighborhood
 from taskclust.probes.scores import ClusterScores, Neighbors
 
-#: Sets of random places whose scores are averaged: one alone moves an F1 by .03 (standard deviation).
+#: The number of random sets of points whose scores are averaged. The F1 of a single set has a standard deviation of
+#: 0.03.
 UNMERGED_DRAWS = 5
 
 
 def probe_checkpoint(
     model: Model, dataset: Dataset, probe: ProbeConfig, *, with_tsne: bool = True, seed: int = 0
 ) -> Probes:
-    """All probes of one model: cluster scores, without codes too, variance components, nearest neighbours.
+    """The results of all probes of one model.
+
+    They are cluster scores, F1 by task with class means ablated, variance components and nearest neighbours.
 
     Args:
         model: the model; it is evaluated in float32.
-        dataset: what to read.
+        dataset: the data set that the model reads.
         probe: the settings.
-        with_tsne: cluster embeddings too.
-        seed: of k-means and of t-SNE's restarts.
+        with_tsne: whether to cluster t-SNE embeddings too.
+        seed: the seed of k-means and of t-SNE's restarts.
     """
     states: dict[str, HiddenStates] = {
         name: hidden_states(model, split, before_final_norm=probe.before_final_norm)
         for name, split in dataset.splits.items()
     }
     evaluated = {name: dataset.splits[name] for name in SPLITS}
-    # k-means starts anew for the codes: "nothing" and the raw scores may differ by their starts
+    # k-means starts again for this: with nothing ablated, F1 may differ from the raw score by the choice of starts
     top = {name: seen.input_token[-1] for name, seen in states.items()}
     without = task_f1_without(top, dataset, restarts=probe.kmeans_restarts, seed=seed)
     return Probes(
@@ -66,7 +69,7 @@ def probe_checkpoint(
 def _neighbors(
     unseen: Float[Tensor, "L Q D"], seen: Float[Tensor, "L N D"], dataset: Dataset, probe: ProbeConfig
 ) -> Neighbors:
-    """KNN percentage and accuracy of features of the validation set among the training set's, [layer]."""
+    """KNN percentage and accuracy, [layer], of the validation set's features among the training set's."""
 
     def ids(split: Split, name: str) -> torch.Tensor:
         return torch.as_tensor(split.labels(name), device=unseen.device)
@@ -84,16 +87,19 @@ def _neighbors(
 
 
 def bag_of_instructions(dataset: Dataset, split: str) -> torch.Tensor:
-    """Counts of each symbol of each instruction, [I, V]: what it looks like without its order."""
+    """The counts of each symbol in each instruction, [I, V]; the order of symbols is lost."""
     read = dataset.splits[split].instructions
     counts = np.zeros((len(read), dataset.config.vocab_size), dtype=np.float32)
     np.add.at(counts, (np.arange(len(read))[:, None], read), 1)
-    counts[:, PAD] = 0  # padding is not read
+    counts[:, PAD] = 0  # padding is not counted
     return torch.as_tensor(counts)
 
 
 def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
-    """Counts of each symbol read, [N, V]: what an instance looks like without its order: a null."""
+    """The bag-of-symbols baseline's features: counts of each symbol in each instance, [N, V], input token included.
+
+    They are a negative control, as they know neither the order of symbols nor a model.
+    """
     inputs = torch.as_tensor(dataset.splits[split].inputs)
     counts = bag_of_instructions(dataset, split).repeat_interleave(inputs.shape[1], dim=0)
     counts[torch.arange(len(counts)), inputs.flatten()] += 1
@@ -101,25 +107,25 @@ def bag_of_symbols(dataset: Dataset, split: str) -> torch.Tensor:
 
 
 def bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> ClusterScores:
-    """Cluster scores of the bags of symbols, as the states' are, of one layer."""
+    """The cluster scores of the bag-of-symbols baseline, computed like those of states, as one layer."""
     bag = bag_of_symbols(dataset, split)[None]
     scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
     return replace(scores, divergence=None, top_embedding=None)
 
 
 def bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> BagNeighbors:
-    """KNN percentage and accuracy of the bags of symbols, fractions."""
+    """KNN percentage and accuracy of the bag-of-symbols baseline, as fractions."""
     unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
     near = _neighbors(unseen, seen, dataset, probe)
     return BagNeighbors(percentage=near.percentage.item(), accuracy=near.accuracy.item())
 
 
 def merging(scores: Mapping[str, ClusterScores], bags: Mapping[str, ClusterScores]) -> Merging:
-    """How far distributions share clusters of unseen instructions, of the top layer and of the bags.
+    """How far a task's distributions share clusters on unseen instructions, for the top layer and for the baseline.
 
     Args:
-        scores: by split, with an epoch axis.
-        bags: by split, without.
+        scores: the states' scores by split, with an epoch axis.
+        bags: the bag-of-symbols baseline's scores by split, without an epoch axis.
     """
     states = scores["validation"].tsne["task"]["merging"][:, -1]
     return Merging(states=states, bag=np.array(bags["validation"].tsne["task"]["merging"][0]))
@@ -133,20 +139,20 @@ def by_mapping(
     *,
     seed: int,
 ) -> dict[str, dict[str, ByMapping]]:
-    """Whether clusters, as many as there are mappings, are mappings whatever the distribution.
+    """Scores that say whether clusters, one per mapping, group instances by mapping whatever their distribution.
 
-    No two tasks share a mapping: it is one of a task, and it is an input and an output. States that are codes of input
-    and output alone would score 1, so these clusters need tell no tasks.
+    A mapping is an input with its output in one task, and no two tasks share a mapping. States that encode only input
+    and output would score 1, so these clusters need not distinguish tasks.
 
     Args:
-        scores: by split, with an epoch axis.
-        bags: by split, without.
-        dataset: what was read.
+        scores: the states' scores by split, with an epoch axis.
+        bags: the bag-of-symbols baseline's scores by split, without an epoch axis.
+        dataset: the data set that was read.
         probe: the settings.
-        seed: of the random places.
+        seed: the seed of the random points.
 
     Returns:
-        By split, "f1", matched, and "merging" of a mapping's distributions: means over the starts of t-SNE.
+        By split, the matched "f1" and the "merging" of a mapping's distributions: means over the starts of t-SNE.
     """
     generator = torch.Generator().manual_seed(seed)
     found = {}
@@ -164,15 +170,16 @@ def by_mapping(
 
 
 def clusters_as(labels: np.ndarray, points: torch.Tensor, probe: ProbeConfig, generator: torch.Generator) -> np.ndarray:
-    """k-means of each set of points, as many clusters as there are labels, [B, N]."""
+    """The k-means clusters of each set of points, [B, N], with as many clusters as there are distinct labels."""
     n_classes = len(np.unique(labels))
     return kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts).labels.cpu().numpy()
 
 
 def unmerged(split: Split, probe: ProbeConfig, generator: torch.Generator) -> dict[str, float]:
-    """The same two scores of random places, one for each distribution's each mapping: a negative control.
+    """A negative control: "f1" and "merging" of random points, one point per pair of distribution and mapping.
 
-    All places are told apart and none is nearer to its task's: what clusters are worth that join places by chance.
+    All pairs are distinct and none lies closer to others of its task, so these are the scores of clusters that join
+    pairs only by chance.
     """
     places = np.unique(split.labels("distribution_mapping"), return_inverse=True)[1]
     drawn = torch.randn(UNMERGED_DRAWS, int(places.max()) + 1, 64, generator=generator)[:, places]
@@ -181,7 +188,7 @@ def unmerged(split: Split, probe: ProbeConfig, generator: torch.Generator) -> di
 
 
 def _mapping_scores(found: np.ndarray, split: Split) -> list[dict[str, float]]:
-    """Matched F1 by mapping and merging of a mapping's distributions, of each clustering."""
+    """For each clustering, the matched F1 by mapping and the merging of a mapping's distributions."""
     mappings, places = (split.labels(name) for name in ("mapping", "distribution_mapping"))
     return [
         {

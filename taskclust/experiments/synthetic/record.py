@@ -1,6 +1,6 @@
-"""What the main experiment leaves: how it learned, and every probe of every checkpoint.
+"""The record of the main experiment: how the model learned, and all probes of every checkpoint.
 
-Axes are those of :mod:`taskclust.probes.scores`.
+The axes are those of :mod:`taskclust.probes.scores`.
 """
 
 from dataclasses import dataclass, replace
@@ -13,17 +13,18 @@ from taskclust.config import ExperimentConfig, ProbeConfig
 from taskclust.probes.scores import ClusterScores, Epochs, Neighbors, Number, PerCheckpoint, PerLayer
 from taskclust.store.codec import Provenance, RecordError, columns
 
-#: The form of the record. 6 had a history of rows; 5 had one embedding a checkpoint, of lowest divergence among three.
+#: The version of the record's format. Version 6 had a history of rows. Version 5 had one embedding per checkpoint, the
+#: one of lowest divergence among three.
 SCHEMA = 7
 
 PerEpoch = Float[np.ndarray, " epoch"]
-#: By identity.
+#: Shares of variance, by identity.
 Components = dict[str, PerLayer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identities:
-    """Of each instance of a split."""
+    """The task of each instance of a split, and whether it is a hard example."""
 
     task: Int[np.ndarray, " point"]
     is_hard: Bool[np.ndarray, " point"]
@@ -31,24 +32,27 @@ class Identities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merging:
-    """How far clusters join a task's distributions, on unseen instructions after t-SNE; NaN where a task has one."""
+    """How far clusters join a task's distributions, on unseen instructions after t-SNE.
 
-    states: PerEpoch  # of the top layer
-    bag: Number  # of the bags of symbols
+    NaN if every task has only one distribution.
+    """
+
+    states: PerEpoch  # the top layer
+    bag: Number  # the bag-of-symbols baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByMapping:
-    """One score of clusters as many as mappings, after t-SNE."""
+    """One score of clusters after t-SNE, with one cluster per mapping."""
 
-    states: PerEpoch  # of the top layer
-    bag: Number  # of the bags of symbols
-    unmerged: Number  # of random places, one for each distribution's each mapping
+    states: PerEpoch  # the top layer
+    bag: Number  # the bag-of-symbols baseline
+    unmerged: Number  # random points, one per pair of distribution and mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BagNeighbors:
-    """The same as the states' :class:`taskclust.probes.scores.Neighbors`, of the nearest bags of symbols."""
+    """KNN percentage and accuracy of the bag-of-symbols baseline; see :class:`taskclust.probes.scores.Neighbors`."""
 
     percentage: float
     accuracy: float
@@ -56,25 +60,28 @@ class BagNeighbors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probes:
-    """Every probe of one checkpoint, or of all with an epoch axis. By split, "validation" or "subset", but ``knn``."""
+    """The results of all probes of one checkpoint, or of several checkpoints with an epoch axis.
+
+    All fields but ``knn`` are by split, "validation" or "subset" (the training subset).
+    """
 
     scores: dict[str, ClusterScores]
     components: dict[str, Components]  # shares of the input token's variance, by identity
-    instruction_end_components: dict[str, Components]  # the same of the last instruction token's
-    f1_without: dict[str, dict[str, PerCheckpoint]] | None = None  # by the codes taken out; None where not measured
+    instruction_end_components: dict[str, Components]  # the same for the last instruction token
+    f1_without: dict[str, dict[str, PerCheckpoint]] | None = None  # by ablated class means; None if not measured
     knn: Neighbors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Probes):
-    """One seed. Dictionaries are by split unless they say otherwise."""
+    """The record of one seed; dictionaries are by split unless their comment says otherwise."""
 
     config: ExperimentConfig
     failure: str | None  # why the training failed
     best_epoch: int
     history: dict[str, PerEpoch]  # by column; the first row is before training, its loss NaN
     epochs: Epochs
-    bag_of_symbols: dict[str, ClusterScores]  # without an epoch axis, of one "layer"
+    bag_of_symbols: dict[str, ClusterScores]  # without an epoch axis, with one "layer"
     bag_knn: BagNeighbors
     merging: Merging
     by_mapping: dict[str, dict[str, ByMapping]]  # then by "f1" and "merging"
@@ -86,7 +93,10 @@ class Record(Probes):
 
 
 def answers(record: Record) -> ExperimentConfig:
-    """The configuration that the record answers for: the default starts, where it was made before they were counted."""
+    """The configuration that the record belongs to.
+
+    A record from before starts were counted belongs to the configuration with the default numbers of starts.
+    """
     if record.scores["validation"].starts:
         return record.config
     default = ProbeConfig()
@@ -95,10 +105,10 @@ def answers(record: Record) -> ExperimentConfig:
 
 
 def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain JSON of any form as that of today's.
+    """Plain JSON of today's format, from plain JSON of an earlier one.
 
     Raises:
-        RecordError: it lacks what was measured later.
+        RecordError: the record is so old that it lacks scores by mapping, which were measured later.
     """
     if plain.get("schema", 0) >= SCHEMA:
         return plain

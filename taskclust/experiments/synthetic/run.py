@@ -1,4 +1,4 @@
-"""Train, then probe every checkpoint (§3.1 to §3.3)."""
+"""Compute the main experiment's record: train a model, then probe every checkpoint (§3.1 to §3.3)."""
 
 import time
 from dataclasses import fields
@@ -16,13 +16,13 @@ from taskclust.runner import Runner, checkpoint_epochs, read_training, trajector
 from taskclust.store.codec import columns
 from taskclust.store.provenance import provenance
 
-#: Raised by hand when the code changes what it computes; part of every key. What is measured in addition raises
-#: nothing: records without it stay valid.
+#: Increased by hand when the code computes something else; part of every key. It is not increased for an additional
+#: measurement, because records without it stay valid.
 VERSION = 6
 
 
-def key(config: ExperimentConfig, runner: Runner) -> str:  # noqa: ARG001 - of its training and its probe alone
-    """The key of a resolved configuration's record."""
+def key(config: ExperimentConfig, runner: Runner) -> str:  # noqa: ARG001 - depends only on training and probe
+    """The key under which a resolved configuration's record is stored."""
     return digest(VERSION, trajectory_key(config), config.probe)
 
 

@@ -1,4 +1,4 @@
-"""Tables of the main experiment; none is in the paper."""
+"""The tables of the main experiment; none of them is in the paper."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ _STATES: dict[str, Callable[[ByMapping], float]] = {
 
 
 def tables(records: Sequence[Record]) -> dict[str, Rows]:
-    """By title, over seeds."""
+    """The tables by title, over seeds."""
     whole = [record for record in records if not record.failure]
     return {
         "Clusters by mapping, an input and its output in one task (not in the paper)": mapping_rows(whole),
@@ -27,7 +27,10 @@ def tables(records: Sequence[Record]) -> dict[str, Rows]:
 
 
 def mapping_rows(records: Sequence[Record]) -> Rows:
-    """Clusters as many as mappings, one row a split and state: what they are, beside the nulls; with 95 % intervals."""
+    """The scores of one cluster per mapping, with 95 % intervals: one row per split and source of states.
+
+    The sources are the untrained model, the model at the end, and the negative controls.
+    """
     columns = {"F1 by mapping": "f1", "merging of a mapping's distributions": "merging"}
     rows = []
     for split in SPLITS if records else ():
@@ -41,9 +44,9 @@ def mapping_rows(records: Sequence[Record]) -> Rows:
 
 
 def start_rows(records: Sequence[Record]) -> Rows:
-    """How far the top layer's F1 at the end depends on the start of t-SNE, one row a split and identity.
+    """How far the top layer's F1 at the end depends on the start of t-SNE: one row per split and identity.
 
-    Records of one embedding, of lowest divergence among three starts, have rows that say so.
+    Older records have only one embedding, that of lowest divergence among three starts; their rows say so.
     """
     rows = []
     for split in SPLITS if records else ():
@@ -64,5 +67,5 @@ def start_rows(records: Sequence[Record]) -> Rows:
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """Standard deviation of the sample; NaN of one value."""
+    """The sample's standard deviation; NaN for a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
