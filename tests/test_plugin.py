@@ -273,7 +273,7 @@ def test_changes_are_of_the_main_experiment_and_of_what_is_counted(choose):
         ({"llm": ["a/model"]}, r"^--llm: only language models are probed so; add -m llm"),
         ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only language models"),
         ({"markexpr": "llm", "llm": ["a"], "seeds": "2"}, r"^--seeds: language models are not trained here"),
-        ({"markexpr": "llm", "llm": ["a"], "expressions": 1}, r"^n_expressions=1: use 2 or more"),
+        ({"markexpr": "llm", "llm": ["a"], "expressions": 1}, r"^n_expressions=1: use 2 to 1,000,000"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 51}, r"^expressions=51: there are 50 of each task"),
         ({"markexpr": "llm", "llm": ["x/a", "y/a"]}, r"^llm=\['a', 'a'\]: give each model once"),
     ],
@@ -419,7 +419,7 @@ def test_the_language_models_file_is_not_skipped_without_its_mark(capfd, monkeyp
 
 def test_a_trained_claim_is_not_judged_on_language_models(capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    named = ["benchmarks/test_knn_accuracy.py", "-m", "llm"]
+    named = ["benchmarks/test_knn_accuracy.py", "-m", "llm", "--llm", "some/model"]
 
     code = pytest.main([*named, "-p", "no:cacheprovider", "--store", str(tmp_path)])
 

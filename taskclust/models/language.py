@@ -104,7 +104,6 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         model, report = AutoModelForCausalLM.from_pretrained(
             source, trust_remote_code=False, output_loading_info=True, **where
         )
-        require_loaded(report, source)
     except ConfigError:
         raise
     except (OSError, ValueError, ImportError) as error:
@@ -115,6 +114,7 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     if "device_map" not in where:
         model = model.to(device)
     require_causal(model.eval(), source)
+    require_loaded(report, source)  # what looks ahead has other weights, too, and is told so first
     return LanguageModel(model, tokenizer)
 
 

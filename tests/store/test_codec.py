@@ -208,7 +208,7 @@ SPOILED = {
     "a-setting-that-cannot-be": (
         "pretraining",
         lambda r: r["config"]["training"].update(epochs=0),
-        r"epochs=0: use 1 or more - at `\$.config.training`",
+        r"epochs=0: use 1 to 1,000,000 - at `\$.config.training`",
     ),
     "a-precision-that-is-none": (
         "pretraining",
