@@ -41,12 +41,16 @@ class Prompt:
     output: str
     task: str  # the category
     distribution: str  # the task of Table 9, whose description seeded the expression
+    #: how both are joined, e.g. "Q: {instruction} {input}"; None: as they are, with a space between
+    template: str | None = None
 
     @property
     def text(self) -> str:
-        """The instruction, then the input word, as in the paper: "given a location, state its continent. New York"."""
-        end = "" if self.instruction.endswith((".", "?", "!", ":")) else "."
-        return f"{self.instruction}{end} {self.input}"
+        """What is read; its last token's state is the prompt's."""
+        if self.template is not None:
+            return self.template.replace("{instruction}", self.instruction).replace("{input}", self.input)
+        between = "" if self.instruction[-1:].isspace() else " "
+        return f"{self.instruction}{between}{self.input}"
 
 
 def natural_tasks() -> tuple[NaturalTask, ...]:
@@ -84,11 +88,16 @@ def prompts(tasks: Sequence[NaturalTask], n_expressions: int = 50, n_pairs: int 
         ):
             require(1 <= wanted <= there, name, wanted, f"{task.name} has {there}; use 1 to {there}")
     return [
-        Prompt(expression, x, y, task.category, task.name)
+        Prompt(expression, x, y, task.category, task.name, _papers(expression))
         for task in tasks
         for expression in task.expressions[:n_expressions]
         for x, y in task.pairs[:n_pairs]
     ]
+
+
+def _papers(instruction: str) -> str:
+    """The paper's way to join: "given a location, state its continent. New York"."""
+    return "{instruction} {input}" if instruction.endswith((".", "?", "!", ":")) else "{instruction}. {input}"
 
 
 def read_pairs(folder: Path) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
@@ -115,21 +124,28 @@ def _pairs(path: Path) -> tuple[tuple[str, str], ...]:
     return tuple((x, y) for x, y in content.items() if len(x.split()) == len(y.split()) == 1)
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """One's own prompts: a JSON object a line with "instruction", "input", "output" and "task".
+def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
+    """One's own prompts: a JSON object per line with "instruction", "input", "output" and "task".
 
-    "distribution" may be given; by default the task is the distribution.
+    Args:
+        path: the file.
+        template: how instruction and input are joined, e.g. "Q: {instruction} {input}"; it ends with "{input}", whose
+            last token is probed. By default both are read as they are written, with a space between.
+
+    A line may give a "distribution"; by default the task is the distribution.
 
     Raises:
-        ConfigError: a line that is no such object; file and line are named.
+        ConfigError: a line that is no such object, or an input that ends in white space; file and line are named.
     """
+    fits = template is None or (template.endswith("{input}") and template.count("{instruction}") == 1)
+    require(fits, "template", template, 'write it with one "{instruction}", and "{input}" at its end')
     lines = enumerate(Path(path).read_text("utf-8").split("\n"), 1)
-    found = [_prompt(line, f"{path}:{number}") for number, line in lines if line.strip()]
-    require(bool(found), "prompts", str(path), "it is empty; write one JSON object a line")
+    found = [_prompt(line, f"{path}:{number}", template) for number, line in lines if line.strip()]
+    require(bool(found), "prompts", str(path), "it is empty; write one JSON object per line")
     return found
 
 
-def _prompt(line: str, where: str) -> Prompt:
+def _prompt(line: str, where: str, template: str | None) -> Prompt:
     try:
         row: Any = json.loads(line)
     except ValueError as error:
@@ -140,7 +156,11 @@ def _prompt(line: str, where: str) -> Prompt:
     distribution = row.get("distribution", row["task"])
     if not isinstance(distribution, str):
         raise ConfigError(f'{where}: "distribution" is no text; write its name, or leave it out')
-    return Prompt(row["instruction"], row["input"], row["output"], row["task"], distribution)
+    if row["input"][-1:].isspace():
+        raise ConfigError(
+            f"{where}: input={row['input']!r} ends in white space, whose state would be read; leave it out"
+        )
+    return Prompt(row["instruction"], row["input"], row["output"], row["task"], distribution, template)
 
 
 def identities(prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " N"]]:

@@ -205,19 +205,34 @@ def random_twin(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedModel]:
 def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     """Each text's tokens with the special ones that its tokenizer puts in front, and none behind: its word is last.
 
+    What stands behind is told by reading the text without special tokens, too: not every tokenizer's mask marks them.
+
     Raises:
-        ConfigError: a text is empty or longer than the model's context.
+        ConfigError: a text is empty, ends in white space, or is longer than the model's context.
     """
     read = language.tokenizer(list(texts), return_special_tokens_mask=True)
+    plain: list[list[int]] = language.tokenizer(list(texts), add_special_tokens=False).input_ids
     rows: list[list[int]] = read.input_ids
     limit = getattr(language.model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
     for number, (text, row, is_added) in enumerate(zip(texts, rows, read.special_tokens_mask, strict=True)):
-        del row[len(row) - sum(itertools.takewhile(bool, reversed(is_added))) :]
+        end = _end_of(plain[number], row)
+        marked = sum(itertools.takewhile(bool, reversed(is_added)))
+        del row[len(row) - marked if end is None else end :]
         name = f"prompt {number}"
+        require(
+            not text[-1:].isspace(), name, text[-60:], "it ends in white space, whose state would be read; strip it"
+        )
         require(bool(row), name, text, "it has no tokens; give an instruction and an input")
         shown = text if len(text) < 60 else f"{text[:57]}..."
         require(len(row) <= limit, name, shown, f"{len(row)} tokens, and the model's context has {limit}: shorten it")
     return rows
+
+
+def _end_of(plain: Sequence[int], row: Sequence[int]) -> int | None:
+    """Where the text's own tokens end among those with special ones; None where they are not read alike."""
+    starts = range(len(row) - len(plain) + 1)
+    found = [start for start in starts if list(row[start : start + len(plain)]) == list(plain)]
+    return found[0] + len(plain) if plain and found else None
 
 
 def split_words(language: LanguageModel, words: Sequence[str]) -> float:

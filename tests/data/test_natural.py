@@ -1,5 +1,6 @@
 """The natural-language data is what Table 9 asks for, and other people's files are read or refused by name and line."""
 
+import hashlib
 import json
 from collections import Counter
 
@@ -58,9 +59,12 @@ def test_prompts_are_every_expression_with_every_mapping():
 
 
 def test_fewer_prompts_are_the_first_ones():
-    assert prompts(TASKS[:1], 2, 1) == [
-        Prompt(e, "chien", "dog", "Translation", "French to English") for e in TASKS[0].expressions[:2]
-    ]
+    few = prompts(TASKS[:1], 2, 1)
+
+    assert [prompt.instruction for prompt in few] == list(TASKS[0].expressions[:2])
+    assert {(p.input, p.output, p.task, p.distribution) for p in few} == {
+        ("chien", "dog", "Translation", "French to English")
+    }
 
 
 @pytest.mark.parametrize(("arguments", "message"), [((51, 10), "n_expressions=51"), ((50, 0), "n_pairs=0: .* has 12")])
@@ -71,10 +75,58 @@ def test_more_than_there_are_is_refused(arguments, message):
 
 @pytest.mark.parametrize(
     ("instruction", "text"),
-    [("state its continent", "state its continent. Kenya"), ("Which continent?", "Which continent? Kenya")],
+    [
+        ("state its continent", "state its continent Kenya"),
+        ("What is the capital of", "What is the capital of Kenya"),
+        ("Which continent?", "Which continent? Kenya"),
+        ("Translate to French: ", "Translate to French: Kenya"),
+        ("Q: opposite of hot\nA: cold\nQ:", "Q: opposite of hot\nA: cold\nQ: Kenya"),
+        ("Translate:\n", "Translate:\nKenya"),
+        ("翻译成英文：", "翻译成英文： Kenya"),
+    ],
 )
-def test_the_input_word_is_the_end_of_the_text(instruction, text):
+def test_what_was_written_is_read_and_the_input_word_is_its_end(instruction, text):
     assert Prompt(instruction, "Kenya", "Africa", "Knowledge", "Location to continent").text == text
+
+
+def test_a_template_says_how_both_are_joined():
+    prompt = Prompt("say {input}", "Kenya", "Africa", "Knowledge", "continent", "Q: {instruction}? {input}")
+
+    assert prompt.text.startswith("Q: say ")
+    assert prompt.text.endswith("? Kenya")
+
+
+def test_the_projects_prompts_are_joined_by_a_full_stop_as_the_papers():
+    texts = [prompt.text for prompt in prompts(TASKS, 50, 1)]
+
+    assert hashlib.sha256("\n".join(p.text for p in prompts(TASKS)).encode()).hexdigest()[:16] == "aee8f7de3349dece"
+    assert all(". " in text or "? " in text or ": " in text or "! " in text for text in texts)
+
+
+@pytest.mark.parametrize("template", ["{instruction}", "{input} {instruction}", "{input}", "{instruction} {input} ="])
+def test_a_template_that_does_not_end_with_the_input_is_refused(tmp_path, template):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps(ROW))
+
+    with pytest.raises(ConfigError, match=r'template=.*"\{input\}" at its end'):
+        read_prompts(path, template)
+
+
+def test_a_files_prompts_have_the_template(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps(ROW))
+
+    (prompt,) = read_prompts(path, "Do: {instruction} => {input}")
+
+    assert prompt.text == f"Do: {ROW['instruction']} => {ROW['input']}"
+
+
+def test_an_input_that_ends_in_white_space_is_refused_by_its_line(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, "input": "cat "}))
+
+    with pytest.raises(ConfigError, match="jsonl:2: input='cat ' ends in white space"):
+        read_prompts(path)
 
 
 def test_pairs_are_read_from_folders_of_categories_and_phrases_left_out(tmp_path):

@@ -303,7 +303,8 @@ def test_no_pad_token_is_needed():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "prompt 1='': it has no tokens"), ("a " * 65, "prompt 1='a a .*65 tokens.* has 64")]
+    ("text", "message"),
+    [("", "prompt 1='': it has no tokens"), ("a " * 64 + "a", "prompt 1='a a .*65 tokens.* has 64")],
 )
 def test_a_prompt_without_tokens_or_longer_than_the_context_is_refused(text, message):
     with pytest.raises(ConfigError, match=message):
@@ -385,3 +386,53 @@ def test_a_weight_of_another_shape_is_named_with_both():
 
     with pytest.raises(ConfigError, match=r"1 of another shape, e.g. head.weight \(3, 4\) for \(5, 4\)"):
         L.require_loaded(report, "a model")
+
+
+class Characters(tf.PreTrainedTokenizer):
+    """A tokenizer in Python that puts </s> behind every text and does not say so in its mask."""
+
+    def __init__(self, **settings):
+        self.known = {c: n for n, c in enumerate(["<unk>", "<s>", "</s>", *map(chr, range(32, 127))])}
+        special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+        super().__init__(**special, **settings)
+
+    @property
+    def vocab_size(self):
+        return len(self.known)
+
+    def get_vocab(self):
+        return dict(self.known)
+
+    def _tokenize(self, text):
+        return list(text)
+
+    def _convert_token_to_id(self, token):
+        return self.known.get(token, 0)
+
+    def _convert_id_to_token(self, index):
+        return list(self.known)[index]
+
+    def build_inputs_with_special_tokens(self, first, _second=None):
+        return [1, *first, 2]
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        Characters(),
+        small_tokenizer(),
+        small_tokenizer("<s>"),
+        small_tokenizer("<s>", "</s>"),
+        small_tokenizer("", "</s>"),
+    ],
+    ids=["unmarked", "none", "before", "around", "behind"],
+)
+def test_the_word_is_the_last_token_whatever_special_ones_stand_behind(tokenizer):
+    rows = L.tokenize(L.LanguageModel(MODELS["llama"], tokenizer), ["a b", "c d e"])
+
+    assert [tokenizer.convert_ids_to_tokens(row[-1]) for row in rows] == ["b", "e"]
+
+
+def test_a_text_that_ends_in_white_space_is_refused():
+    with pytest.raises(ConfigError, match="prompt 1='a b ': it ends in white space, whose state would be read"):
+        L.tokenize(L.LanguageModel(MODELS["llama"], small_tokenizer()), ["a b", "a b "])
