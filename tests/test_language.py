@@ -13,7 +13,7 @@ from tests.helpers import small_tokenizer
 
 QUICK = {"probe": ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1), "resamples": 5}
 PROMPTS = [
-    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter}")
+    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter in 'ab'}")
     for task, verb in (("sing", "k"), ("dance", "l"))
     for letter in "abc"
     for word in ("m", "n")

@@ -4,6 +4,7 @@ The synthetic probes hold every layer of a few hundred instances at once (:mod:`
 thousands, so that a layer is taken at a time. Shapes: N prompts, D width, C components of t-SNE.
 """
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -80,10 +81,16 @@ def score_layers(
         identities: the labels, "distribution" among them.
         instructions: what each prompt asks, in any form: the unit that is resampled, within its distribution.
         numbers: the layers' own, 0, 1, 2, ... by default.
-        resamples: how many draws, the clusterings being given.
+        resamples: how many draws, the clusterings being given; where every distribution has one instruction there are
+            none, and no intervals.
         seed: of the draws.
     """
     units = list(zip(identities["distribution"].tolist(), instructions, strict=True))
+    is_varied = len(set(units)) > len(set(identities["distribution"].tolist()))
+    if not is_varied:
+        warnings.warn(
+            "every distribution has one instruction: with nothing to resample there is no interval", stacklevel=2
+        )
     scores: dict[str, Table] = {}
     starts: StartTable = {}
     best_layer: dict[str, int] = {}
@@ -108,6 +115,7 @@ def score_layers(
         draws = {
             label: _mean_draws([resample(identities[label], row, units, resamples, seed) for row in clusterings[best]])
             for label, clusterings in found.items()
+            if is_varied
         }
         interval[space] = {
             label: {metric: _ends(values) for metric, values in drawn.items()} for label, drawn in draws.items()

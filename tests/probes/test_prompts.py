@@ -358,3 +358,15 @@ def test_many_points_are_embedded_by_scikit_learn_from_the_same_starts(monkeypat
 def test_what_barnes_hut_cannot_do_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         T.tsne(torch.randn(1, 48, 5), generator=torch.Generator(), perplexity=5.0, barnes_hut=True, **changes)
+
+
+def test_one_instruction_per_distribution_has_no_interval():
+    identities = {"task": TASK, "distribution": TASK}
+    layer = P.probe_layer(coded((TASK, 3.0)), identities, PROBE, seed=0)
+
+    with pytest.warns(UserWarning, match="every distribution has one instruction: .* no interval"):
+        found = P.score_layers([layer], identities, [f"do {task}" for task in TASK], resamples=20, seed=0)
+
+    assert found.interval == {"raw": {}, "tsne": {}}
+    assert found.resampled_f1 == {"raw": {}, "tsne": {}}
+    assert found.scores["raw"]["task"]["f1"][0] > 0.9

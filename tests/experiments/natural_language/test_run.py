@@ -28,7 +28,7 @@ QUICK = LanguageConfig(
     resamples=5,
 )
 PROMPTS = [
-    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter}")
+    Prompt(f"name {letter} {verb}", word, word, task, f"{task} {'a' if letter in 'ab' else letter}")
     for task, verb in (("sing", "k"), ("dance", "l"))
     for letter in "abc"
     for word in ("m", "n", "ob")
@@ -192,8 +192,8 @@ def test_two_tasks_may_have_distributions_of_one_name():
 
     record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), shared, QUICK)
 
-    assert record.names["distribution"] == ["a", "b", "c", "a", "b", "c"]
-    assert record.identities["distribution"].max() == 5
+    assert record.names["distribution"] == ["a", "c", "a", "c"]
+    assert record.identities["distribution"].max() == 3
 
 
 def test_a_hub_id_in_the_cache_is_known_by_its_commit(tmp_path, monkeypatch):
