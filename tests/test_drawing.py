@@ -1,0 +1,42 @@
+"""Pictures are small, and the colors that tell lines apart stay."""
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from taskclust.drawing import png
+
+
+def drawn(figure):
+    return Image.open(io.BytesIO(png(figure)))
+
+
+def test_a_picture_has_few_colors_and_its_figures_size():
+    figure = Figure(figsize=(4, 3))
+    figure.subplots().imshow(np.random.default_rng(0).random((40, 40, 3)))
+
+    picture = drawn(figure)
+
+    assert picture.size == (360, 270)
+    assert len(picture.convert("RGB").getcolors(maxcolors=100_000)) <= 256
+
+
+def test_colors_of_lines_are_kept():
+    figure = Figure(figsize=(4, 3))
+    axis = figure.subplots()
+    for level, color in enumerate(("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")):
+        axis.axhline(level, color=color, linewidth=6)
+
+    pixels = np.asarray(drawn(figure).convert("RGB")).reshape(-1, 3).astype(int)
+
+    for color in ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)):
+        assert np.abs(pixels - color).sum(axis=1).min() <= 6
+
+
+def test_one_figure_gives_the_same_bytes_twice():
+    figure = Figure(figsize=(2, 2))
+    figure.subplots().plot([1, 2, 3])
+
+    assert png(figure) == png(figure)
