@@ -235,7 +235,7 @@ class PairedDataConfig(DataConfig):
     n_subset_tasks: int = 3
     distribution_totals: tuple[tuple[int, int], ...] = silent(())  # no sizes are printed: every task draws alone
 
-    BOUNDS: ClassVar[Bounds] = {**DataConfig.BOUNDS, "n_pairs": (1, 5_000)}
+    BOUNDS: ClassVar[Bounds] = {**DataConfig.BOUNDS, "n_pairs": (0, 5_000)}
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)  # super() does not find its class in one that slots made anew
@@ -357,7 +357,7 @@ class TrainingConfig:
 
     BOUNDS: ClassVar[Bounds] = {
         "epochs": (1, 1_000_000),
-        "learning_rate": (1e-12, 1e30),
+        "learning_rate": (1e-38, 1e30),
         "max_gradient_norm": (1e-12, 1e12),
         "schedule_epochs": (1, 1_000_000),
         "batch_instructions": (1, 1_000_000),
@@ -518,9 +518,9 @@ class SwitchConfig:
 
     BOUNDS: ClassVar[Bounds] = {
         "epochs": (1, 1_000_000),
-        "learning_rate": (1e-12, 1e30),
+        "learning_rate": (1e-38, 1e30),
         "head_epochs": (1, 1_000_000),
-        "head_learning_rate": (1e-12, 1e30),
+        "head_learning_rate": (1e-38, 1e30),
         "batch_instances": (1, 1_000_000),
         "weight_decay": (0, 1_000),
     }

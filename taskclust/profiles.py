@@ -183,7 +183,9 @@ def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
 
 
 def changed(experiment: Any, settings: Sequence[str]) -> Any:
-    """``experiment`` with settings written as text: "model.norm=before", or first a whole model, "model=gpt2".
+    """``experiment`` with settings applied that are written as text, e.g. "model.norm=before" or "model=gpt2".
+
+    A whole model is applied first; of two settings of one field the last counts.
 
     "model=gpt2" and "model=tutorial" replace the whole model. Values are Python literals: 3e-4, True, (1, 2). Any other
     text is taken as a string.
@@ -202,7 +204,6 @@ def changed(experiment: Any, settings: Sequence[str]) -> Any:
             require(text in whole, path, text, f"use {' or '.join(whole)}, or a field, e.g. model.norm=before")
             experiment = replace(experiment, model=whole[text](experiment.model.width))
         else:
-            require(path not in fields, "set", setting, f"{path} is set twice; leave one out")
             fields[path] = _read(text)
     return vary(experiment, fields)
 
