@@ -61,7 +61,7 @@ def with_task_share(shares: Mapping[str, float], task: float) -> dict[str, float
     return {name: task if name == "task" else share / others * (1 - task) for name, share in shares.items()}
 
 
-def task_f1(
+def planted_f1(
     name: str, shares: Mapping[str, float], probe: ProbeConfig, seeds: Sequence[int]
 ) -> Float[np.ndarray, "S T 2"]:
     """F1 by task on S of the paper's data sets for each of the T task shares, raw and after t-SNE."""
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for split in SPLITS:
         if all(split in record.components for record in records):
             shares = measured_shares(records, split)
-            f1 = task_f1(split, shares, ProbeConfig(), SEEDS)
+            f1 = planted_f1(split, shares, ProbeConfig(), SEEDS)
             found["splits"][split] = {"measured": shares, "f1": f1.tolist()}
     write_json(options.to, found)
 

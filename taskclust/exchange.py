@@ -58,8 +58,13 @@ def load(store: Store, folder: Path) -> list[Path]:
     named = [(file, kinds[file], match[2]) for file, match in found if kinds[file] in experiments.names()]
     require(bool(named), "folder", str(folder), "it holds no record; write some with save")
     runner = Runner(store)
-    wanted = [(kind, *_checked(file, kind, key, runner)) for file, kind, key in named]  # refuse before any is stored
-    return [store.obtain(kind, key, _writer(encode(record))) for kind, key, record in wanted]
+    wanted: dict[tuple[str, str], tuple[Path, bytes]] = {}
+    for file, kind, name in named:  # refuse before any is stored
+        key, record = _checked(file, kind, name, runner)
+        first, content = wanted.setdefault((kind, key), (file, encode(record)))
+        mend = f"{first.name} is another record of the same key; leave one out"
+        require(content == encode(record), "file", str(file), mend)
+    return [store.obtain(kind, key, _writer(content)) for (kind, key), (_, content) in wanted.items()]
 
 
 def _writer(content: bytes) -> Callable[[Path], None]:

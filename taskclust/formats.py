@@ -33,7 +33,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
-def plain(rows: Sequence[dict[str, Any]]) -> str:
+def aligned_columns(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a table for the terminal."""
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 

@@ -21,7 +21,7 @@ from taskclust.experiments.natural_language.figures import over_layers, picture
 from taskclust.experiments.natural_language.record import Record
 from taskclust.experiments.natural_language.run import probe_prompts
 from taskclust.experiments.natural_language.tables import layer_rows
-from taskclust.formats import plain
+from taskclust.formats import aligned_columns
 from taskclust.models.language import LanguageModel, require_causal
 from taskclust.probes.tsne import EXACT_POINTS
 from taskclust.store.codec import encode
@@ -37,7 +37,7 @@ class LanguageProbe:
 
     def __str__(self) -> str:
         """F1, ARI and AMI of every layer after t-SNE, then of the two nulls at their best layers."""
-        return plain(layer_rows(self.record))
+        return aligned_columns(layer_rows(self.record))
 
     def save(self, path: Path | str) -> None:
         """Write the record as JSON."""

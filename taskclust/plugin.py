@@ -22,7 +22,7 @@ import torch
 from taskclust import experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import ConfigError, require
-from taskclust.formats import plain
+from taskclust.formats import aligned_columns
 from taskclust.profiles import Profile
 from taskclust.report import check_folder
 from taskclust.runner import Runner
@@ -254,6 +254,7 @@ def report_folder(config: pytest.Config, profile: Profile) -> Path:
     """
     whole = Path("reports") / profile.name
     is_part = config.stash[SESSION].is_part or any(".py" in argument for argument in config.args)
+    is_part = is_part or any(config.getoption(name, None) for name in ("lf", "stepwise", "ignore", "ignore_glob"))
     is_other = overrides(config) or config.getoption("--llm")
     default = config.getoption("--store") / "report" if is_part or is_other else whole
     folder: Path = (config.getoption("--report") or default).resolve()
@@ -359,6 +360,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     chosen = [claim for item in session.items if (claim := claim_of(item))]
     state.chosen = {claim.experiment for claim in chosen}
     state.is_part = len(chosen) < state.n_collected
+    parameters = [getattr(item, "callspec", None) for item in session.items if claim_of(item)]
+    state.n_cells = sum(isinstance(p.params.get("cell"), Cell) for p in parameters if p is not None)
     paper_items = [item for item in session.items if claim_of(item) and item.get_closest_marker("gpu")]
     # xdist sets this only in its worker processes; the main process reads it
     of_worker = getattr(session.config, "workeroutput", None)
@@ -374,8 +377,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             f"this CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
         )
     elif state.chosen:
+        folder, store = report_folder(session.config, state.profile), state.runner.store.root.resolve()
+        if store in folder.parents and folder != store / "report":
+            raise pytest.UsageError(f"--report={folder}: it is inside the store; name a folder beside it")
         try:
-            check_folder(report_folder(session.config, state.profile))
+            check_folder(folder)
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -433,6 +439,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--dry-run") and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
     if state is not None and state.results:
+        state.is_part = state.is_part or len(state.results) < state.n_cells
         state.write_report(report_folder(session.config, state.profile))
 
 
@@ -441,11 +448,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
         terminalreporter.section("dry run: nothing was run")
-        terminalreporter.write_line(plain([one.row() for one in state.estimates()]))
+        terminalreporter.write_line(aligned_columns([one.row() for one in state.estimates()]))
     if state.results:
         for title, rows in state.closing_tables().items():
             terminalreporter.section(title)
-            terminalreporter.write_line(plain(rows))
+            terminalreporter.write_line(aligned_columns(rows))
         page = report_folder(config, state.profile) / "index.html"
         terminalreporter.write_line(f"report: {os.path.relpath(page)}")
         if line := state.of_other_threads():

@@ -211,7 +211,10 @@ class Runner:
         trainer = self._trainer(config)
         seconds, failure, checkpoints = self.run(trainer, resume, "train")
         save_once(checkpoints / f"{trainer.best_epoch:04d}", lambda to: trainer.save_checkpoint(to, best=True))
-        shutil.copytree(checkpoints, folder / "checkpoints", ignore=shutil.ignore_patterns("manifest.json", ".*"))
+        for epoch in sorted({*config.training.checkpoints, trainer.best_epoch}):  # whatever else lies there stays
+            if (kept := checkpoints / f"{epoch:04d}").exists():  # a training that failed has no later ones
+                to = folder / "checkpoints" / kept.name
+                shutil.copytree(kept, to, ignore=shutil.ignore_patterns("manifest.json", ".*"))
         record = {
             "config": to_dict(config),
             "history": trainer.history,

@@ -300,3 +300,16 @@ def test_a_file_that_is_none_ends_in_one_line(files, tmp_path):
 
     with pytest.raises(SystemExit, match=files["synthetic"].name):
         main(["load", str(tmp_path / "other"), str(tmp_path / "out")])
+
+
+def test_two_files_of_one_key_that_differ_are_refused(tmp_path):
+    record = RECORDS["paper_tables"]
+    folder = tmp_path / "files"
+    folder.mkdir()
+    name = f"paper_tables-width-768-seed-0-{key_of('paper_tables', record)}.json"
+    (folder / f"{name}.xz").write_bytes(lzma.compress(encode(record)))
+    (folder / name).write_bytes(encode(replace(record, sizes={**record.sizes, "train": 1})))
+
+    with pytest.raises(ConfigError, match="is another record of the same key; leave one out"):
+        load(Store(tmp_path / "store"), folder)
+    assert not (tmp_path / "store" / "paper_tables").exists()

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from taskclust.formats import comma_separated, markdown, number, plain, with_interval
+from taskclust.formats import aligned_columns, comma_separated, markdown, number, with_interval
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_mean_has_its_interval_where_it_has_a_width(values, text):
 def test_tables_keep_numbers_as_they_are_written():
     rows = [{"value": "0.10", "text": "a"}, {"value": "1e5", "text": "b"}]
 
-    for table in (markdown(rows), plain(rows)):
+    for table in (markdown(rows), aligned_columns(rows)):
         assert "0.10" in table
         assert "1e5" in table
     assert markdown(rows).startswith("| value")

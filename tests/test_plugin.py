@@ -486,7 +486,8 @@ def test_a_report_goes_where_it_replaces_no_other(arguments, folder):
     names = ("--report", "--width", "--epochs", "--seeds", "--expressions")
     options = {**dict.fromkeys(names), "--set": [], "--llm": [], "--store": Path("store"), **arguments}
     stash = {plugin.SESSION: SimpleNamespace(is_part=arguments.get("is_part", False))}
-    config = SimpleNamespace(getoption=options.__getitem__, args=arguments.get("args", ["benchmarks"]), stash=stash)
+    get = options.get
+    config = SimpleNamespace(getoption=get, args=arguments.get("args", ["benchmarks"]), stash=stash)
 
     assert plugin.report_folder(config, smoke()) == Path(folder).resolve()
 
@@ -859,7 +860,7 @@ LANGUAGE = """
     from taskclust.claims import Claim
 
     CLAIM = Claim(
-        id="own", place="", sentence="", experiment="natural_language", cells={"task": ()}, elsewhere="-m llm"
+        id="own", place="", sentence="", experiment="natural_language", cells={}, elsewhere="-m llm"
     )
 
 

@@ -368,3 +368,16 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(tmp_path, monkey
     ours, theirs = checkpoints(continued), checkpoints(unbroken)
     assert ours.keys() == theirs.keys() >= {"0000", "0003", "0040"}
     assert all(same_tensors(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_checkpoint_that_is_no_part_of_the_training_does_not_enter_its_record(dataset, tmp_path):
+    runner = Runner(Store(tmp_path))
+    unfinished = runner.store.unfinished("trajectory", runner.key("trajectory", CONFIG))
+    keep(run(Trainer(CONFIG, dataset), 1), unfinished, seconds=1.0)
+    shutil.copytree(unfinished / "checkpoints" / "0000", unfinished / "checkpoints" / "0777")
+    (unfinished / "checkpoints" / "notes.txt").write_text("mine")
+
+    trained = runner.trajectory(CONFIG)
+
+    wanted = {*CONFIG.training.checkpoints, read_training(trained).best_epoch}
+    assert {int(path.name) for path in (trained / "checkpoints").iterdir()} == wanted

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from taskclust.formats import markdown, plain
+from taskclust.formats import aligned_columns, markdown
 from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import matmul_flops, native_bfloat16
 from taskclust.store.provenance import processor
@@ -112,7 +112,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not rows:
         return
     terminalreporter.section("speed: medians of interleaved rounds")
-    terminalreporter.write_line(plain(rows))
+    terminalreporter.write_line(aligned_columns(rows))
     folder: Path | None = config.getoption("--report")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -135,6 +135,11 @@ class Claim:
     exact: bool = False
     elsewhere: str = ""
 
+    def __post_init__(self) -> None:
+        for name, checks in self.cells.items():
+            if not checks:
+                raise ValueError(f"{self.id}: the cell {name!r} has no checks; give it one, or leave it out")
+
     @property
     def smoke_power(self) -> str:
         """The reason, in words, why a correct build does not fail at smoke scale on another processor."""

@@ -119,14 +119,14 @@ def _decide(check: Check | ResampledCheck, records: Sequence[Any], profile: Prof
 def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileName) -> CheckResult:
     values = [_read(check.statistic, record, check.worst) for record in records]
     # do not use the worst value here: it would make the negative control fail, which favours the claim
-    nulls = [check.null(record) for record in records if not record.failure] or [check.worst]
+    nulls = [number(check.null(record)) for record in records if not record.failure] or [check.worst]
     criterion = check.criterion(profile)
     low, high = interval(values) if len(values) > 1 else (None, None)
     verdict: Verdict | None = None
     null_fails = True
     if criterion is not None:
         verdict = criterion.judge(values)
-        null_fails = criterion.judge(nulls) != "reproduced"
+        null_fails = bool(np.isfinite(nulls).all()) and criterion.judge(nulls) != "reproduced"
         if verdict == "reproduced" and not null_fails:
             verdict = "inconclusive"
     return CheckResult(
@@ -147,7 +147,19 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
 
 def _read(statistic: Statistic, record: Any, worst: float) -> float:
     """The statistic of a seed's record; ``worst`` if its training failed."""
-    return worst if record.failure else statistic(record)
+    return worst if record.failure else number(statistic(record))
+
+
+def number(value: Any) -> float:
+    """What a statistic gave, as a plain number.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"a statistic gave {value!r}; it must give one number") from error
 
 
 def _decide_by_resamples(check: ResampledCheck, record: Any) -> CheckResult:

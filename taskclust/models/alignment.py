@@ -146,7 +146,7 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         out = self.base(input_ids, attention_mask=attention_mask, **kwargs)
         states = top_states(out.hidden_states)
         if is_source is None:
-            is_source = self.decide(last_states(states, attention_mask))
+            is_source = self.decide(real_end_states(states, attention_mask))
         logits = torch.where(is_source[:, None, None], self.new_head(states), out.logits)
         if labels is not None:
             out.loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
@@ -165,7 +165,7 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
     ) -> Bool[Tensor, " B"]:
         """The switch's choice for whole prompts."""
         out = self.base(input_ids, attention_mask=attention_mask, output_hidden_states=True, **kwargs)
-        return self.decide(last_states(top_states(out.hidden_states), attention_mask))
+        return self.decide(real_end_states(top_states(out.hidden_states), attention_mask))
 
     @torch.no_grad()
     def generate(
@@ -200,7 +200,7 @@ def top_states(hidden_states: Sequence[Float[Tensor, "B T D"]]) -> Float[Tensor,
     return hidden_states[-1]
 
 
-def last_states(states: Float[Tensor, "B T D"], attention_mask: Tensor | None) -> Float[Tensor, "B D"]:
+def real_end_states(states: Float[Tensor, "B T D"], attention_mask: Tensor | None) -> Float[Tensor, "B D"]:
     """The state of each row's last token that is no padding."""
     if attention_mask is None:
         return states[:, -1]
@@ -255,7 +255,7 @@ def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances:
         row = torch.arange(len(chunk), device=model.device)[:, None].expand_as(before)
         following = ids.roll(-1, dims=1)[:, :width]
         parts.append((
-            last_states(states, place < prompts[:, None]).float(),
+            real_end_states(states, place < prompts[:, None]).float(),
             states[before].float(), following[before], row[before] + start, (place >= prompts[:, None] - 1)[before],
         ))  # fmt: skip
     return Reading(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -352,7 +352,7 @@ def accuracy(model: PreTrainedModel, instances: Sequence[Instance], batch_instan
         ids = nn.utils.rnn.pad_sequence([torch.tensor(i.prompt) for i in chunk], batch_first=True).to(model.device)
         sizes = torch.tensor([len(i.prompt) for i in chunk], device=model.device)
         mask = torch.arange(ids.shape[1], device=model.device) < sizes[:, None]
-        logits = last_states(model(ids, attention_mask=mask.long()).logits, mask)
+        logits = real_end_states(model(ids, attention_mask=mask.long()).logits, mask)
         hits.append(logits.argmax(-1) == torch.tensor([i.response[0] for i in chunk], device=model.device))
     return float(torch.cat(hits).float().mean())
 

@@ -4,6 +4,7 @@ import base64
 import fnmatch
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from taskclust.drawing import png
 from taskclust.formats import Rows, comma_separated, markdown
 from taskclust.report.tables import check_rows, verdict_rows
 from taskclust.store.codec import Provenance
+from taskclust.store.folders import as_json
 
 CAVEAT = {
     "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
@@ -34,14 +36,12 @@ def check_folder(folder: Path) -> None:
     Raises:
         ConfigError: it holds something, and no report of ours, or cannot be written.
     """
-    scratch = folder.with_name(f".{folder.name}-new")
     try:
         is_ours = (folder / "verdicts.json").exists() or (folder / "perf.md").exists()
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if is_ours or not taken:
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            scratch.rmdir()
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)).rmdir()
     except (OSError, RuntimeError, ValueError) as error:
         where = repr(str(folder)[:200])
         raise ConfigError(f"report={where}: cannot be written ({error}); name a folder of yours") from error
@@ -75,9 +75,24 @@ def write_report(
         overrides: settings that differ from the profile's, shown with the caveat.
     """
     check_folder(folder)
-    scratch = folder.with_name(f".{folder.name}-new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    (scratch / "figures").mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        _write(Path(scratch), profile, results, claims, records, command=command, overrides=overrides)
+        _put_in_place(Path(scratch), folder)
+
+
+def _write(
+    scratch: Path,
+    profile: str,
+    results: Sequence[CellResult],
+    claims: Mapping[str, Claim],
+    records: Mapping[str, Sequence[Any]],
+    *,
+    command: str,
+    overrides: str,
+) -> None:
+    """Write all of a report into an empty folder."""
+    (scratch / "figures").mkdir()
     verdicts, checks = verdict_rows(results, claims), check_rows(results)
     caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
     made = f"Made by `{command}`."
@@ -94,7 +109,7 @@ def write_report(
         "provenance": provenance,
         "results": [result.to_dict() for result in results],
     }
-    (scratch / "verdicts.json").write_text(json.dumps(document, indent=1))
+    (scratch / "verdicts.json").write_text(json.dumps(as_json(document), indent=1, allow_nan=False))
     parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items()]
     (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts))
     figures = {name: png(figure) for name, figure in figures_of(records).items()}
@@ -115,7 +130,6 @@ def write_report(
         provenance=provenance,
     )
     (scratch / "index.html").write_text(page)
-    _put_in_place(scratch, folder)
 
 
 def _put_in_place(scratch: Path, folder: Path) -> None:
@@ -123,10 +137,11 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for new in sorted(scratch.iterdir()):
         old = folder / new.name
-        if old.is_dir():
+        if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)
+        elif new.is_dir():
+            old.unlink(missing_ok=True)
         new.replace(old)
-    scratch.rmdir()
 
 
 def tables_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Rows]:

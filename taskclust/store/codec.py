@@ -48,10 +48,19 @@ def decode(content: bytes, kind: type[R], upgrade: Any = None) -> R:
         plain = msgspec.json.decode(content)
         if not isinstance(plain, Mapping):
             raise RecordError(f"a {type(plain).__name__} stands where a record should; is it a record's file?")
+        _refuse_later(plain, kind)
         whole = _completed(_upgraded(plain, upgrade) if upgrade else plain, kind)
         return msgspec.convert(whole, kind, dec_hook=_array)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"not a whole {kind.__module__}.{kind.__name__}: {error}; make it again") from error
+
+
+def _refuse_later(plain: Mapping[str, Any], kind: Any) -> None:
+    """Refuse a form that this version does not know: fields that it adds would be left out without a word."""
+    latest = next((f.default for f in dataclasses.fields(kind) if f.name == "schema"), None)
+    schema = plain.get("schema")
+    if isinstance(schema, int) and isinstance(latest, int) and schema > latest:
+        raise RecordError(f"schema={schema}: made by a later version, this one knows {latest}; update taskclust")
 
 
 def _upgraded(plain: Mapping[str, Any], upgrade: Any) -> Any:

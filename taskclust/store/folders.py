@@ -72,9 +72,9 @@ class Store:
         A corrupt record is moved to ``quarantine``, with a :class:`CorruptRecordWarning`.
         """
         folder, replaced = self.path(kind, key), self._replaced(kind, key)
-        if (
-            not folder.exists() and replaced.exists()
-        ):  # killed after the old record was moved and before the new one arrived
+        if replaced.exists() and folder.exists():  # killed after the new record had come
+            shutil.rmtree(replaced)
+        elif replaced.exists():  # killed after the old record left, before the new one came
             replaced.replace(folder)
         if not folder.exists():
             return None
@@ -143,7 +143,7 @@ class Store:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON; NaN becomes null, so that every JSON reader accepts the file."""
-    path.write_text(json.dumps(plain(value), allow_nan=False))
+    path.write_text(json.dumps(as_json(value), allow_nan=False))
 
 
 def read_json(path: Path) -> Any:
@@ -151,12 +151,12 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """The value as JSON gives it back: only JSON's types, with None for NaN."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [as_json(v) for v in value]
     if isinstance(value, float) and math.isnan(value):
         return None
     return value

@@ -283,3 +283,8 @@ def test_thresholds_stand_in_the_benchmark_files_alone():
 def test_a_check_that_failed_seeds_would_pass_is_refused():
     with pytest.raises(ValueError, match=r"a drop: worst=0.0: seeds that failed would pass ≤ 0.1; name worse"):
         Check(name="a drop", statistic=float, null=float, null_name="", paper=AtMost(0.1), smoke=None, source="ours")
+
+
+def test_a_cell_without_checks_is_refused():
+    with pytest.raises(ValueError, match="empty: the cell 'c' has no checks; give it one, or leave it out"):
+        Claim(id="empty", place="", sentence="", experiment="paper_tables", cells={"c": ()})

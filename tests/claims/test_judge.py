@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from taskclust.claims import Always, AtLeast, Check, Claim, ResampledCheck, judge
@@ -263,3 +265,23 @@ def test_explanation_names_the_subject_and_says_that_it_is_about_it():
 
     assert result.explain().startswith("a-claim[a-model: cell] at llm scale, seeds [0]: holds (this model)")
     assert "reproduced" not in result.explain()
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), 1, True], ids=repr)
+def test_whatever_is_one_number_is_judged_as_a_plain_one(value):
+    (found,) = decide([check()], records(value=[value] * 3)).checks
+
+    assert [type(one) for one in found.values] == [float] * 3
+
+
+@pytest.mark.parametrize("value", [None, "much", [1, 2], {}], ids=repr)
+def test_what_is_no_number_is_refused_by_its_value(value):
+    with pytest.raises(TypeError, match=r"a statistic gave .*; it must give one number"):
+        decide([check()], records(value=[value] * 3))
+
+
+def test_a_control_that_is_no_number_shows_nothing():
+    given = records(value=VALUES[REPRODUCED])
+
+    assert decide([check(null=0.0)], given).verdict == REPRODUCED
+    assert decide([check(null=math.nan)], given).verdict == OPEN

@@ -27,8 +27,8 @@ from taskclust.models.alignment import (
     copy_head,
     freeze_trunk,
     instances_of,
-    last_states,
     read,
+    real_end_states,
     train_head,
     train_switch,
 )
@@ -288,7 +288,7 @@ def test_last_state_is_that_of_the_last_token_that_is_no_padding(rows):
         mask[i, left : left + tokens] = 1
     states = torch.arange(len(rows) * width).view(len(rows), width, 1).float()
 
-    found = last_states(states, mask)[:, 0]
+    found = real_end_states(states, mask)[:, 0]
 
     assert found.tolist() == [states[i, left + n - 1, 0].item() for i, (left, n, _) in enumerate(rows)]
 
@@ -392,8 +392,8 @@ FAULTS = {
         CHECKS[0],
         "token_embedding.weight",
     ),
-    "first-token": ("last_states", lambda states, mask: states[:, 0], CHECKS[1], "something else"),
-    "padding-token": ("last_states", lambda states, mask: states[:, -1], CHECKS[1], "something else"),
+    "first-token": ("real_end_states", lambda states, mask: states[:, 0], CHECKS[1], "something else"),
+    "padding-token": ("real_end_states", lambda states, mask: states[:, -1], CHECKS[1], "something else"),
     "layer-below": ("top_states", lambda states: states[-2], CHECKS[1], "something else"),
 }
 

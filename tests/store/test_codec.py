@@ -299,3 +299,17 @@ def test_a_field_added_later_is_read_as_its_neutral_value_whatever_the_default_i
 
     assert decode(b'{"config": {"size": 3}}', Kept).config.way == "as before"
     assert decode(b'{"config": {"size": 3, "way": "new way"}}', Kept).config.way == "new way"
+
+
+def test_a_record_of_a_later_version_is_refused():
+    later = json.loads(encode(RECORDS["synthetic"]))
+    content = json.dumps({**later, "schema": 99, "more": 1}).encode()
+
+    with pytest.raises(RecordError, match="schema=99: made by a later version, this one knows"):
+        decode(content, type(RECORDS["synthetic"]))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[" * 200_000], ids=["no-utf-8", "nested"])
+def test_what_is_no_text_or_endlessly_nested_is_one_error(content):
+    with pytest.raises(RecordError, match="not a whole"):
+        decode(content, type(RECORDS["synthetic"]))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -437,3 +438,12 @@ def test_a_process_killed_in_the_middle_leaves_no_record_and_a_free_lock(store, 
     assert time.monotonic() - started < 5
     assert make.calls == 1
     assert leftovers(store) == []
+
+
+def test_an_old_record_left_beside_a_newer_one_never_comes_back(store, make):
+    folder = store.obtain("scores", "abc", make)
+    left = folder.with_name(".abc.replaced")
+    shutil.copytree(folder, left)
+
+    assert store.find("scores", "abc") == folder
+    assert not left.exists()

@@ -53,7 +53,7 @@ def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without(monk
     """After t-SNE F1 without a task's code is 0.3 to 0.4, deviating by 0.03 over 18 starts; with it, 1 of each."""
     monkeypatch.setattr(planted, "TASK_SHARES", (0.0, 0.7))
 
-    f1 = planted.task_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=2, kmeans_restarts=10), [0])
+    f1 = planted.planted_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=2, kmeans_restarts=10), [0])
 
     assert f1.shape == (1, 2, 2)
     assert f1[0, 0].max() < 0.6
@@ -61,7 +61,7 @@ def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without(monk
 
 
 def test_a_table_and_a_figure_are_written_and_other_data_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(planted, "task_f1", lambda *_: np.zeros((1, len(planted.TASK_SHARES), 2)))
+    monkeypatch.setattr(planted, "planted_f1", lambda *_: np.zeros((1, len(planted.TASK_SHARES), 2)))
     paper, other = (tmp_path / f"synthetic-{name}-0123456789abcdef0123.json" for name in ("paper", "other"))
     paper.write_bytes(encode(made(SHARES)))
     other.write_bytes(encode(made(SHARES, data=DataConfig(n_mappings=4))))

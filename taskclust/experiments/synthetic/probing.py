@@ -120,7 +120,7 @@ def bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> BagNeighbors:
     return BagNeighbors(percentage=near.percentage.item(), accuracy=near.accuracy.item())
 
 
-def merging(scores: Mapping[str, ClusterScores], bags: Mapping[str, ClusterScores]) -> Merging:
+def merging_beside_bags(scores: Mapping[str, ClusterScores], bags: Mapping[str, ClusterScores]) -> Merging:
     """How far a task's distributions share clusters on unseen instructions, for the top layer and for the baseline.
 
     Args:

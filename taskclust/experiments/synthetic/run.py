@@ -8,7 +8,13 @@ import numpy as np
 
 from taskclust.config import SPLITS, ExperimentConfig, digest, require
 from taskclust.data import generate
-from taskclust.experiments.synthetic.probing import bag_neighbors, bag_scores, by_mapping, merging, probe_checkpoint
+from taskclust.experiments.synthetic.probing import (
+    bag_neighbors,
+    bag_scores,
+    by_mapping,
+    merging_beside_bags,
+    probe_checkpoint,
+)
 from taskclust.experiments.synthetic.record import Identities, Record
 from taskclust.models import open_checkpoint
 from taskclust.probes.scores import Epochs, stack
@@ -59,7 +65,7 @@ def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  
         epochs=Epochs(raw=epochs, tsne=with_tsne),
         bag_of_symbols=bags,
         bag_knn=bag_neighbors(dataset, config.probe),
-        merging=merging(found.scores, bags),
+        merging=merging_beside_bags(found.scores, bags),
         by_mapping=by_mapping(found.scores, bags, dataset, config.probe, seed=config.seed),
         identities={
             name: Identities(task=split.labels("task"), is_hard=split.labels("is_hard"))

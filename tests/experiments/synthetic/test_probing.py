@@ -15,7 +15,7 @@ from taskclust.experiments.synthetic.probing import (
     bag_scores,
     by_mapping,
     clusters_as,
-    merging,
+    merging_beside_bags,
     probe_checkpoint,
 )
 from taskclust.models.decoder import Decoder
@@ -148,7 +148,7 @@ def bags_of(dataset):
 def test_merging_is_that_of_the_top_layers_embeddings(dataset):
     bags = bags_of(dataset)
 
-    found = merging(planted(dataset, "task"), bags)
+    found = merging_beside_bags(planted(dataset, "task"), bags)
 
     assert found.states[0] == pytest.approx(1)
     assert abs(found.states[1]) < 0.5
