@@ -10,7 +10,7 @@ import torch
 
 from taskclust.models.precision import native_bfloat16
 
-_LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
+_LIBRARIES = ("transformers", "numpy", "scipy", "scikit-learn")
 
 
 def provenance(device: str) -> dict[str, str | int | bool | None]:
@@ -20,6 +20,7 @@ def provenance(device: str) -> dict[str, str | int | bool | None]:
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
+        "torch": str(torch.__version__),  # names the build (+cpu, +cu130), which the metadata of some wheels leave out
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
         "bfloat16": native_bfloat16(device),
