@@ -258,7 +258,7 @@ def null_overlooked(patch):
     original = judging._decide_over_seeds
 
     def decide(check, records, profile):
-        return original(replace(check, null=lambda record: -np.inf), records, profile)
+        return original(replace(check, null=lambda record: -1e9), records, profile)
 
     patch.setattr(judging, "_decide_over_seeds", decide)
 
