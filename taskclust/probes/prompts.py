@@ -18,8 +18,6 @@ from taskclust.probes.clusters import nearest_mean
 from taskclust.probes.kmeans import kmeans
 from taskclust.probes.metrics import (
     Agreement,
-    adjusted_mutual_info_score,
-    adjusted_rand_score,
     agreement,
     contingency,
     f1_scores,
@@ -61,7 +59,7 @@ def probe_layer(
         clusters=clusters,
         divergence=embedding.divergence[0].double().cpu().numpy(),
         embedding=embedding.points[0, nearest_mean(f1)].double().cpu().numpy().round(2),
-        tsne_method="exact" if len(states) <= EXACT_POINTS else "Barnes-Hut (scikit-learn)",
+        tsne_method="exact" if len(states) <= EXACT_POINTS else "attraction of the nearest neighbors",
     )
 
 
@@ -70,19 +68,17 @@ def score_layers(
     identities: Mapping[str, Labels],
     instructions: Sequence[Hashable],
     *,
-    numbers: Sequence[int] | None = None,
     resamples: int,
     seed: int,
 ) -> LayerScores:
-    """Score what :func:`probe_layer` found at several layers.
+    """Score what :func:`probe_layer` found at every layer.
 
     Args:
         layers: its results.
         identities: the labels, "distribution" among them.
         instructions: what each prompt asks, in any form: the unit that is resampled, within its distribution.
-        numbers: the layers' own, 0, 1, 2, ... by default.
-        resamples: how many draws, the clusterings being given; where every distribution has one instruction there are
-            none, and no intervals.
+        resamples: how many draws, the clusterings being given; each chooses its own best layer. Where every
+            distribution has one instruction there are none, and no intervals.
         seed: of the draws.
     """
     units = list(zip(identities["distribution"].tolist(), instructions, strict=True))
@@ -91,6 +87,7 @@ def score_layers(
         warnings.warn(
             "every distribution has one instruction: with nothing to resample there is no interval", stacklevel=2
         )
+    rows = resampled_rows(units, resamples, seed) if is_varied else []
     scores: dict[str, Table] = {}
     starts: StartTable = {}
     best_layer: dict[str, int] = {}
@@ -99,8 +96,8 @@ def score_layers(
     for space in SPACES:
         found = {label: [layer.clusters[space][label] for layer in layers] for label in layers[0].clusters[space]}
         by_start = {
-            label: _by_start([[agreement(identities[label], row) for row in rows] for rows in clusterings])
-            for label, clusterings in found.items()
+            label: _by_start([[agreement(identities[label], row) for row in clusterings] for clusterings in of_layers])
+            for label, of_layers in found.items()
         }
         scores[space] = {
             label: {metric: values.mean(axis=1) for metric, values in table.items()}
@@ -111,18 +108,11 @@ def score_layers(
                 label: {metric: values.round(4) for metric, values in table.items()}
                 for label, table in by_start.items()
             }
-        best = best_layer[space] = int(np.argmax(scores[space]["task"]["f1"]))
-        draws = {
-            label: _mean_draws([resample(identities[label], row, units, resamples, seed) for row in clusterings[best]])
-            for label, clusterings in found.items()
-            if is_varied
-        }
-        interval[space] = {
-            label: {metric: _ends(values) for metric, values in drawn.items()} for label, drawn in draws.items()
-        }
-        resampled[space] = {label: drawn["f1"] for label, drawn in draws.items()}
+        best_layer[space] = int(np.argmax(scores[space]["task"]["f1"]))
+        resampled[space] = _resampled_f1(found, identities, rows) if is_varied else {}
+        interval[space] = {label: {"f1": _ends(draws)} for label, draws in resampled[space].items()}
     return LayerScores(
-        layers=list(range(len(layers)) if numbers is None else numbers),
+        layers=list(range(len(layers))),
         scores=scores,
         starts=starts,
         best_layer=best_layer,
@@ -139,52 +129,68 @@ def _by_start(layers: Sequence[Sequence[Agreement]]) -> dict[str, Values]:
     return {metric: np.array([[getattr(row, metric) for row in rows] for rows in layers]) for metric in METRICS}
 
 
+def _resampled_f1(
+    found: Mapping[str, Sequence[Int[np.ndarray, "start N"]]],
+    identities: Mapping[str, Labels],
+    rows: Sequence[Int[np.ndarray, " M"]],
+) -> dict[str, Values]:
+    """In each draw, by label, the mean F1 over starts at the layer that is best by task in that draw."""
+
+    def of_layer(label: str, layer: int) -> Values:
+        return np.mean([resampled_f1(identities[label], row, rows) for row in found[label][layer]], axis=0)
+
+    by_task = np.array([of_layer("task", layer) for layer in range(len(found["task"]))])
+    chosen = by_task.argmax(axis=0)
+    drawn = {}
+    for label in found:
+        drawn[label] = np.empty(len(rows))
+        for layer in np.unique(chosen):
+            is_here = chosen == layer
+            drawn[label][is_here] = of_layer(label, int(layer))[is_here]
+    return drawn
+
+
 def _ends(draws: Values) -> tuple[float, float]:
     """Between which 95 % of the draws lie."""
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()
     return low, high
 
 
-def _mean_draws(starts: Sequence[dict[str, list[float]]]) -> dict[str, Values]:
-    """Draw by draw the mean over clusterings, whose draws are of the same units."""
-    return {metric: np.mean([drawn[metric] for drawn in starts], axis=0) for metric in starts[0]}
+def resampled_rows(units: Sequence[tuple[int, Hashable]], resamples: int, seed: int) -> list[Int[np.ndarray, " M"]]:
+    """The instances of each draw when units are drawn anew with replacement, their instances with them.
 
-
-def resample(
-    labels_true: Labels, labels_pred: Labels, units: Sequence[tuple[int, Hashable]], resamples: int, seed: int
-) -> dict[str, list[float]]:
-    """The scores of one clustering when its units are drawn anew with replacement, their instances with them.
-
-    Units are drawn within their stratum, so that every class keeps its weight; clusters stay matched to the classes
-    they were matched to on all instances, or every draw would find itself a better matching. The same ``seed`` draws
-    the same units: two clusterings of the same instances are paired draw by draw.
+    Units are drawn within their stratum, so that every class keeps its weight.
 
     Args:
-        labels_true: known labels.
-        labels_pred: clusters.
         units: (stratum, unit) of each instance.
         resamples: how many draws.
         seed: of the draws.
-
-    Returns:
-        F1, ARI and AMI by name, one value a draw.
     """
     strata: dict[int, dict[Hashable, list[int]]] = {}
     for n, (stratum, unit) in enumerate(units):
         strata.setdefault(stratum, {}).setdefault(unit, []).append(n)
     members = [[np.array(rows) for rows in by_unit.values()] for by_unit in strata.values()]
+    rng = np.random.default_rng(seed)
+    return [
+        np.concatenate([m[u] for m in members for u in rng.integers(len(m), size=len(m))]) for _ in range(resamples)
+    ]
+
+
+def resampled_f1(labels_true: Labels, labels_pred: Labels, rows: Sequence[Int[np.ndarray, " M"]]) -> Values:
+    """The F1 of one clustering in each draw of its instances.
+
+    Clusters stay matched to the classes they were matched to on all instances, or every draw would find itself a better
+    matching. Of the same draws, two clusterings are paired draw by draw.
+    """
     classes, clusters = (np.unique(x, return_inverse=True)[1] for x in (labels_true, labels_pred))
     matched = linear_sum_assignment(f1_scores(contingency(classes, clusters)), maximize=True)
-    rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {"f1": [], "ari": [], "ami": []}
-    for _ in range(resamples):
-        rows = np.concatenate([m[u] for m in members for u in rng.integers(len(m), size=len(m))])
-        table = np.zeros((classes.max() + 1, clusters.max() + 1), dtype=np.int64)
-        np.add.at(table, (classes[rows], clusters[rows]), 1)
-        drawn["f1"].append(float(f1_scores(table)[matched].sum() / np.count_nonzero(table.sum(axis=1))))
-        drawn["ari"].append(adjusted_rand_score(table))
-        drawn["ami"].append(adjusted_mutual_info_score(contingency(classes[rows], clusters[rows])))
-    return drawn
+    shape = classes.max() + 1, clusters.max() + 1
+    cells = np.ravel_multi_index((classes, clusters), shape)
+    drawn = []
+    for some in rows:
+        table = np.bincount(cells[some], minlength=shape[0] * shape[1]).reshape(shape)
+        drawn.append(f1_scores(table)[matched].sum() / np.count_nonzero(table.sum(axis=1)))
+    return np.array(drawn)
 
 
 def bag_of_tokens(tokens: Sequence[Sequence[int]]) -> Float[Tensor, "N V"]:

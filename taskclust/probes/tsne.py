@@ -1,4 +1,4 @@
-"""Exact t-SNE of many problems at once, on scikit-learn's schedule (Table 6).
+"""t-SNE of many problems at once, on scikit-learn's schedule (Table 6).
 
 Rounding alone can lead t-SNE of the same states to another optimum and a very different clustering, so each problem is
 embedded from several starts (the PCA start, then jittered copies of it) and a score is the mean over all of them. The
@@ -8,18 +8,23 @@ Shapes: B problems, S starts, N points, D dimensions, C components.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from taskclust.config import ConfigError, require
+from taskclust.probes.forces import Schedule, exact_descent, neighbor_descent
 
 EXAGGERATION = 12.0
 EXAGGERATED_ITERATIONS = 250
-#: Points beyond which an exact step costs more than scikit-learn's Barnes-Hut approximation (timed at 1,000, 8,000).
+#: Points beyond which a point is drawn to its nearest neighbours only, as by scikit-learn's default; all repel it.
 EXACT_POINTS = 3_000
 _TINY = 2.2e-16  # scikit-learn's floor of a probability
 
@@ -54,8 +59,9 @@ def tsne(
 ) -> Embedding:
     """Embed each of B sets of points.
 
-    Beyond :data:`EXACT_POINTS` points scikit-learn's Barnes-Hut approximation is taken, from the same starts; a C of
-    three or less is all it knows, and the degrees of freedom are its own, max(C - 1, 1).
+    Up to :data:`EXACT_POINTS` points the affinities of all pairs are kept, as by scikit-learn's exact method; beyond,
+    those to the 3 x perplexity + 1 nearest neighbours, as by its default, Barnes-Hut. That approximates the repulsion;
+    here it is exact, and faster (benchmarks/perf/test_probing.py).
 
     Args:
         points: the sets, on any device; computed in float32.
@@ -67,12 +73,14 @@ def tsne(
         degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn takes C - 1, so 2 in
             the paper's three dimensions.
         older: start and step as scikit-learn's before 1.2: the principal components unscaled, and a rate of 200.
-        barnes_hut: take the approximation, scikit-learn's default, of fewer points as well.
-        chunk_elements: N x N entries to hold at once; by default what suits the cores' caches, or much on a GPU.
+        barnes_hut: take scikit-learn's default method.
+        chunk_elements: N x N entries to hold at once in PyTorch; by default what suits the cores' caches, or much on a
+            GPU.
 
     Raises:
         ConfigError: a perplexity that is not below N; a state that is not finite; what Barnes-Hut cannot do (``older``,
-                fewer than 300 iterations, another C or other degrees of freedom than its own).
+                fewer than 251 iterations, another C or other degrees of freedom than its own); of many points, a C
+                above 3 or degrees of freedom other than 1 and 2.
     """
     B, N, _ = points.shape
     if not perplexity < N:
@@ -83,29 +91,38 @@ def tsne(
     start = pca_start(points, components)[:, None].repeat(1, restarts, 1, 1)
     jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
     jitter[:, 0] = 0
-    barnes_hut = barnes_hut or N > EXACT_POINTS
     if older:
-        require(not barnes_hut, "older", older, f"only {EXACT_POINTS:,} points or fewer, exactly, are embedded so")
+        require(not barnes_hut, "older", older, "this version of scikit-learn's Barnes-Hut has another start")
         unscaled = principal_components(points, components)[..., :1].std(dim=1, keepdim=True)[:, None] / 1e-4
         start, jitter = start * unscaled, jitter * unscaled
     if barnes_hut:
-        require(iterations >= 300, "iterations", iterations, "scikit-learn's Barnes-Hut tells no divergence below 300")
+        require(iterations > 250, "iterations", iterations, "scikit-learn's Barnes-Hut tells no divergence below 251")
         theirs = max(components - 1, 1)
         if components > 3 or degrees_of_freedom != theirs:
             raise ConfigError(
-                f"components={components}, degrees_of_freedom={degrees_of_freedom:g}: by Barnes-Hut, as more than "
-                f"{EXACT_POINTS:,} points are, only 3 components or fewer are embedded, with {theirs} here"
+                f"components={components}, degrees_of_freedom={degrees_of_freedom:g}: by scikit-learn's Barnes-Hut "
+                f"only 3 components or fewer are embedded, with {theirs} here"
             )
         return _barnes_hut(points, start + jitter, perplexity, iterations)
-    affinity = joint_probabilities(points, perplexity)
+    rate = 200.0 if older else max(N / EXAGGERATION / 4, 50.0)
+    is_compiled = components <= 3 and degrees_of_freedom in (1, 2)
+    if N > EXACT_POINTS:
+        if not is_compiled:
+            raise ConfigError(
+                f"components={components}, degrees_of_freedom={degrees_of_freedom:g}: more than {EXACT_POINTS:,} "
+                "points are embedded in 3 components or fewer, with 1 or 2"
+            )
+        return _descend_among_neighbors(points, perplexity, start + jitter, iterations, degrees_of_freedom, rate)
+    P = joint_probabilities(points, perplexity)
+    if is_compiled and points.device.type == "cpu":
+        return _descend_compiled(P, start + jitter, iterations, degrees_of_freedom, rate)
     flat = (start + jitter).reshape(B * restarts, N, components)
     owner = torch.arange(B, device=points.device).repeat_interleave(restarts)
     if chunk_elements is None:
         chunk_elements = 300_000 * torch.get_num_threads() if points.device.type == "cpu" else 300_000_000
     size = max(1, chunk_elements // N**2)
-    rate = 200.0 if older else max(N / EXAGGERATION / 4, 50.0)
     parts = [
-        _descend(affinity[owner[i : i + size]], flat[i : i + size], iterations, degrees_of_freedom, rate)
+        _descend(P[owner[i : i + size]], flat[i : i + size], iterations, degrees_of_freedom, rate)
         for i in range(0, len(flat), size)
     ]
     embedded = torch.cat([p[0] for p in parts]).view(B, restarts, N, components)
@@ -126,12 +143,38 @@ def _barnes_hut(
 
 
 def joint_probabilities(points: Float[Tensor, "B N D"], perplexity: float) -> Float[Tensor, "B N N"]:
-    """Symmetric affinities P, each row's bandwidth found by bisection to the given perplexity."""
+    """Symmetric affinities P of all pairs."""
     distances = torch.cdist(points.double(), points.double()).square_()
     distances /= distances.mean(dim=(1, 2), keepdim=True).clamp(min=1e-300)  # bandwidths of order one
-    itself = torch.eye(points.shape[1], dtype=torch.bool, device=points.device)
-    distances.masked_fill_(itself, math.inf)
-    distances -= distances.amin(dim=-1, keepdim=True)  # P does not change, and no row underflows
+    distances.masked_fill_(torch.eye(points.shape[1], dtype=torch.bool, device=points.device), math.inf)
+    P = conditional_probabilities(distances, perplexity)
+    P = P + P.transpose(1, 2)
+    return (P / P.sum(dim=(1, 2), keepdim=True)).clamp(min=_TINY).float()
+
+
+def nearest_probabilities(points: Float[Tensor, "N D"], perplexity: float) -> csr_array:
+    """Symmetric affinities P of every point and its 3 x perplexity + 1 nearest neighbors, N x N."""
+    N, K = len(points), min(len(points) - 1, int(3 * perplexity + 1))
+    centered = (points - points.mean(dim=0)).double().cpu().numpy()
+    distances, neighbors = NearestNeighbors(n_neighbors=K, algorithm="brute").fit(centered).kneighbors()
+    squares = torch.from_numpy(distances).square_()
+    squares /= squares.mean().clamp(min=1e-300)
+    P = conditional_probabilities(squares, perplexity)
+    P = csr_array((P.numpy().ravel(), neighbors.ravel(), np.arange(N + 1) * K), shape=(N, N))
+    P = csr_array(P + P.T)
+    P.sort_indices()
+    P /= P.sum()
+    P.data = P.data.clip(min=_TINY).astype(np.float32)
+    return P
+
+
+def conditional_probabilities(distances: Float[Tensor, "*B N K"], perplexity: float) -> Float[Tensor, "*B N K"]:
+    """Each row's affinities, of a bandwidth that is found by bisection to have the perplexity.
+
+    ``distances`` are squared, infinite from a point to itself, and lost.
+    """
+    itself = distances.isinf()
+    distances -= distances.amin(dim=-1, keepdim=True)  # the affinities do not change, and no row underflows
     beta = torch.ones_like(distances[..., :1])
     low, high = torch.zeros_like(beta), torch.full_like(beta, math.inf)
     for _ in range(64):
@@ -141,9 +184,7 @@ def joint_probabilities(points: Float[Tensor, "B N D"], perplexity: float) -> Fl
         flat = entropy > math.log(perplexity)
         low, high = torch.where(flat, beta, low), torch.where(flat, high, beta)
         beta = torch.where(high.isinf(), beta * 2, (low + high) / 2)
-    P = weights / total
-    P = P + P.transpose(1, 2)
-    return (P / P.sum(dim=(1, 2), keepdim=True)).clamp(min=_TINY).float()
+    return weights / total
 
 
 def pca_start(points: Float[Tensor, "B N D"], components: int) -> Float[Tensor, "B N C"]:
@@ -160,6 +201,56 @@ def principal_components(points: Float[Tensor, "B N D"], components: int) -> Flo
     if projected.shape[-1] < components:
         projected = torch.nn.functional.pad(projected, (0, components - projected.shape[-1]))
     return projected
+
+
+def _descend_compiled(
+    P: Float[Tensor, "B N N"], starts: Float[Tensor, "B S N C"], iterations: int, dof: float, rate: float = 50.0
+) -> Embedding:
+    """What :func:`_descend` computes, an embedding a thread."""
+    steps = _schedule(iterations, dof, rate)
+    Y = _rows_of_coordinates(starts)
+    affinities = P.numpy()
+
+    def embed(b_s: tuple[int, int]) -> None:
+        exact_descent(affinities[b_s[0]], Y[b_s], steps)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(embed, np.ndindex(*starts.shape[:2])))
+    embedded = torch.from_numpy(Y)[:, :, : starts.shape[-1]].transpose(2, 3).contiguous()
+    divergence = [
+        torch.cat([_divergence(P[b, None], _Points(one[None], dof)) for one in embedded[b]]) for b in range(len(P))
+    ]
+    return Embedding(embedded, torch.stack(divergence))
+
+
+def _descend_among_neighbors(
+    points: Float[Tensor, "B N D"],
+    perplexity: float,
+    starts: Float[Tensor, "B S N C"],
+    iterations: int,
+    dof: float,
+    rate: float,
+) -> Embedding:
+    """The embedding of each problem from each start, on all threads; drawn to the nearest neighbors only."""
+    steps = _schedule(iterations, dof, rate)
+    Y = _rows_of_coordinates(starts)
+    divergence = starts.new_empty(starts.shape[:2])
+    for b, problem in enumerate(points):
+        P = nearest_probabilities(problem, perplexity)
+        for s in range(starts.shape[1]):
+            divergence[b, s] = neighbor_descent(P, Y[b, s], steps, torch.get_num_threads())
+    embedded = torch.from_numpy(Y)[:, :, : starts.shape[-1]].transpose(2, 3)
+    return Embedding(embedded.contiguous().to(starts.device), divergence)
+
+
+def _schedule(iterations: int, dof: float, rate: float) -> Schedule:
+    return Schedule(iterations, EXAGGERATED_ITERATIONS, EXAGGERATION, rate, dof_is_two=dof == 2)
+
+
+def _rows_of_coordinates(starts: Float[Tensor, "B S N C"]) -> Float[np.ndarray, "B S 3 N"]:
+    """The starts, coordinates first, of which there are three: those that are missing are zero and stay so."""
+    padded = torch.nn.functional.pad(starts.cpu(), (0, 3 - starts.shape[-1]))
+    return padded.transpose(2, 3).contiguous().numpy()
 
 
 def _descend(
@@ -182,9 +273,15 @@ def _descend(
         gain = torch.where(opposed, gain + 0.2, gain * 0.8).clamp_(min=0.01)
         step.mul_(momentum).sub_(gain * gradient, alpha=rate)
         Y.add_(step)
-    at.student_t(kernel, force)
+    return Y.transpose(1, 2).contiguous(), _divergence(P, at)
+
+
+def _divergence(P: Float[Tensor, "B N N"], at: "_Points") -> Float[Tensor, " B"]:
+    """The Kullback-Leibler divergence of each embedding's affinities from P (nats)."""
+    kernel, scratch = torch.empty_like(P), torch.empty_like(P)
+    at.student_t(kernel, scratch)
     Q = kernel.div_(kernel.sum(dim=(1, 2), keepdim=True)).clamp_(min=_TINY)
-    return Y.transpose(1, 2).contiguous(), (P * (P / Q).log_()).sum(dim=(1, 2))
+    return (P * (P / Q).log_()).sum(dim=(1, 2))
 
 
 class _Points:

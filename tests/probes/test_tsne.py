@@ -5,13 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, _t_sne, trustworthiness
+from sklearn.neighbors import NearestNeighbors
 
 from taskclust.config import ConfigError
 from taskclust.probes import tsne as module
-from taskclust.probes.tsne import joint_probabilities, pca_start, tsne
+from taskclust.probes.forces import neighbor_descent
+from taskclust.probes.tsne import joint_probabilities, nearest_probabilities, pca_start, tsne
 from tests.helpers import assert_close
 
 
@@ -131,7 +134,57 @@ def test_start_has_empty_components_where_points_have_too_few_dimensions():
     assert (start[..., 1] != 0).any()
 
 
+@pytest.mark.parametrize("perplexity", [2.0, 10.0])
+def test_affinities_to_the_nearest_are_those_of_scikit_learn(perplexity):
+    """Its own function, given the distances that it finds."""
+    points = clouds(1, n=120)[0]
+    found = NearestNeighbors(n_neighbors=int(3 * perplexity + 1)).fit(points).kneighbors_graph(mode="distance")
+    found.data **= 2
+
+    P = nearest_probabilities(points, perplexity)
+
+    theirs = _t_sne._joint_probabilities_nn(found, perplexity, 0)
+    assert P.nnz < 120 * 119
+    assert_close(P.toarray(), theirs.toarray(), rtol=1e-4, atol=1e-8)
+
+
+def test_affinities_to_all_others_as_the_nearest_are_those_of_all_pairs():
+    points = clouds(1)
+
+    P = nearest_probabilities(points[0], 15.0)
+
+    assert_close(P.toarray(), joint_probabilities(points, 15.0)[0], rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("distance", [1e2, 1e4])
+def test_nearest_neighbors_are_told_apart_however_far_from_the_origin(distance):
+    points = clouds(1, n=120)[0].double()
+
+    moved = nearest_probabilities(points + distance, 10.0)
+
+    assert_close(moved.toarray(), nearest_probabilities(points, 10.0).toarray(), rtol=1e-5, atol=1e-12)
+
+
 # --- force and schedule
+
+
+def descend_compiled(P, start, iterations, dof):
+    found = module._descend_compiled(P, start[:, None], iterations, dof)
+    return found.points[:, 0], found.divergence[:, 0]
+
+
+def descend_among_neighbors(P, start, iterations, dof):
+    """With every pair as neighbors."""
+    Y = module._rows_of_coordinates(start[:, None])
+    steps = module._schedule(iterations, dof, 50.0)
+    threads = torch.get_num_threads()
+    divergence = [neighbor_descent(csr_array(p.numpy()), y[0], steps, threads) for p, y in zip(P, Y, strict=True)]
+    return torch.from_numpy(Y[:, 0, : start.shape[-1]]).transpose(1, 2), torch.tensor(divergence)
+
+
+DESCENTS = pytest.mark.parametrize(
+    "descend", [module._descend, descend_compiled, descend_among_neighbors], ids=["torch", "compiled", "neighbors"]
+)
 
 
 def sklearn_gradient(Y, P, dof):
@@ -144,12 +197,12 @@ def learning_rate(n):
     return max(n / 12 / 4, 50)  # what scikit-learn's "auto" is at its early exaggeration of 12
 
 
-def assert_first_step_is_that_of_scikit_learn(dof, components, scale):
+def assert_first_step_is_that_of_scikit_learn(dof, components, scale, descend=module._descend):
     points = clouds(1)
     Y = small_start(components=components, scale=scale)
     P = sklearn_affinities(points[0], 10.0)
 
-    after, _ = module._descend(joint_probabilities(points, 10.0), Y, 1, dof)
+    after, _ = descend(joint_probabilities(points, 10.0), Y, 1, dof)
 
     _, gradient = sklearn_gradient(Y[0], P * 12, dof)
     expected = -learning_rate(40) * 0.8 * gradient  # the first step finds no agreement: gain 0.8
@@ -158,8 +211,11 @@ def assert_first_step_is_that_of_scikit_learn(dof, components, scale):
 
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 20.0])
 @pytest.mark.parametrize(("dof", "components"), [(2.0, 3), (1.0, 3), (1.0, 2), (3.0, 4)])
-def test_first_step_is_that_of_scikit_learn(dof, components, scale):
-    assert_first_step_is_that_of_scikit_learn(dof, components, scale)
+@DESCENTS
+def test_first_step_is_that_of_scikit_learn(descend, dof, components, scale):
+    if components > 3 and descend is not module._descend:
+        pytest.skip("three components at most are compiled")
+    assert_first_step_is_that_of_scikit_learn(dof, components, scale, descend)
 
 
 def test_other_degrees_of_freedom_are_noticed():
@@ -170,11 +226,12 @@ def test_other_degrees_of_freedom_are_noticed():
     assert (two - one).norm() > 0.1 * two.norm()
 
 
-@pytest.mark.parametrize("dof", [1.0, 2.0, 3.0])
-def test_divergence_is_that_of_scikit_learn(dof):
+@pytest.mark.parametrize("dof", [1.0, 2.0])
+@DESCENTS
+def test_divergence_is_that_of_scikit_learn(descend, dof):
     points, Y = clouds(1), small_start(scale=3.0)
 
-    after, divergence = module._descend(joint_probabilities(points, 10.0), Y, 0, dof)
+    after, divergence = descend(joint_probabilities(points, 10.0), Y, 0, dof)
 
     assert torch.equal(after, Y)
     assert_close(divergence[0], sklearn_gradient(Y[0], sklearn_affinities(points[0], 10.0), dof)[0], rtol=1e-4)
@@ -200,35 +257,38 @@ def sklearn_descent(Y, P, dof, exaggerated, iterations):
     return p.reshape(Y.shape)
 
 
-def assert_descent_is_that_of_scikit_learn(exaggerated, iterations, dof=2.0):
+def assert_descent_is_that_of_scikit_learn(exaggerated, iterations, dof=2.0, descend=module._descend):
     """Both from one start, far enough from a symmetry that rounding does not decide the way."""
     points, Y = clouds(1), small_start(scale=1.0)
 
-    ours, _ = module._descend(joint_probabilities(points, 10.0), Y, iterations, dof)
+    ours, _ = descend(joint_probabilities(points, 10.0), Y, iterations, dof)
 
     theirs = sklearn_descent(Y[0], sklearn_affinities(points[0], 10.0), dof, exaggerated, iterations)
     assert_close(ours[0], theirs, rtol=0, atol=0.02 * theirs.std())
 
 
 @pytest.mark.parametrize("dof", [1.0, 2.0])
-def test_first_iterations_are_those_of_scikit_learn(dof):
-    assert_descent_is_that_of_scikit_learn(exaggerated=250, iterations=15, dof=dof)
+@DESCENTS
+def test_first_iterations_are_those_of_scikit_learn(descend, dof):
+    assert_descent_is_that_of_scikit_learn(exaggerated=250, iterations=15, dof=dof, descend=descend)
 
 
-def test_second_stage_starts_from_rest_without_exaggeration_as_in_scikit_learn(monkeypatch):
+@DESCENTS
+def test_second_stage_starts_from_rest_without_exaggeration_as_in_scikit_learn(monkeypatch, descend):
     monkeypatch.setattr(module, "EXAGGERATED_ITERATIONS", 5)
 
-    assert_descent_is_that_of_scikit_learn(exaggerated=5, iterations=15)
+    assert_descent_is_that_of_scikit_learn(exaggerated=5, iterations=15, descend=descend)
 
 
 @pytest.mark.parametrize(
     ("fault", "value"), [("EXAGGERATION", 1.0), ("EXAGGERATED_ITERATIONS", 5)], ids=["none", "too-short"]
 )
-def test_wrong_exaggeration_is_noticed(monkeypatch, fault, value):
+@DESCENTS
+def test_wrong_exaggeration_is_noticed(monkeypatch, descend, fault, value):
     monkeypatch.setattr(module, fault, value)
 
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        assert_descent_is_that_of_scikit_learn(exaggerated=250, iterations=15)
+        assert_descent_is_that_of_scikit_learn(exaggerated=250, iterations=15, descend=descend)
 
 
 def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkeypatch):
@@ -349,10 +409,10 @@ def test_older_start_is_the_unscaled_components_with_a_rate_of_200(monkeypatch):
         given.update(start=start, rate=rate)
         return start, torch.zeros(len(start))
 
-    monkeypatch.setattr(module, "_descend", descend)
+    monkeypatch.setattr(module, "_descend_compiled", descend)
     tsne(points, generator=torch.Generator().manual_seed(0), restarts=2, older=True)
 
-    start = given["start"].view(len(points), 2, 40, 3)
+    start = given["start"]
     for ours, cloud in zip(start[:, 0].numpy(), points, strict=True):
         theirs = PCA(3, svd_solver="full").fit_transform(cloud.double().numpy())
         assert_close(ours, theirs * np.sign((ours * theirs).sum(axis=0)), rtol=1e-3, atol=1e-5)
@@ -364,7 +424,7 @@ def test_older_start_is_the_unscaled_components_with_a_rate_of_200(monkeypatch):
 @pytest.mark.parametrize("chunk", [1, 40 * 40 * 2, 40 * 40 * 4], ids=["one", "two", "four"])
 def test_chunked_and_single_embeddings_equal_the_batch(chunk):
     points = clouds()
-    settings = {"iterations": 30, "restarts": 2}
+    settings = {"iterations": 30, "restarts": 2, "components": 4}  # in PyTorch
 
     together = tsne(points, generator=generator(), **settings, chunk_elements=10**9)
     chunked = tsne(points, generator=generator(), **settings, chunk_elements=chunk)
@@ -384,6 +444,22 @@ def test_problem_embedded_alone_equals_the_one_in_the_batch():
         # PCA fixes no sign
         signs = torch.sign((alone.points[0] * expected).sum(dim=1, keepdim=True))
         assert_close(alone.points[0] * signs, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+
+
+@pytest.mark.parametrize("descend", [descend_compiled, descend_among_neighbors], ids=["compiled", "neighbors"])
+def test_threads_change_no_bit_of_a_descent(descend):
+    P, start = joint_probabilities(clouds(), 10.0), small_start(3, scale=1.0)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found.append(descend(P, start, 300, 2.0))
+    finally:
+        torch.set_num_threads(threads)
+
+    for points, divergence in found[1:]:
+        assert torch.equal(points, found[0][0])
+        assert torch.equal(divergence, found[0][1])
 
 
 def test_same_generator_seed_gives_the_same_embedding_and_another_one_another():
@@ -428,3 +504,77 @@ def test_states_that_are_not_finite_raise(value):
 
     with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
         tsne(points, generator=generator())
+
+
+# --- many points, and scikit-learn's default method
+
+
+def test_many_points_are_drawn_to_their_nearest_neighbors_from_the_same_starts(monkeypatch):
+    monkeypatch.setattr(module, "EXACT_POINTS", 10)
+    points = clouds(2, n=60)
+
+    found = tsne(points, generator=generator(), iterations=6, restarts=2)
+
+    monkeypatch.setattr(module, "EXACT_POINTS", 3_000)
+    starts = tsne(points, generator=generator(), iterations=0, restarts=2).points
+    for number, problem in enumerate(points):
+        P = torch.from_numpy(nearest_probabilities(problem, 10.0).toarray()).clamp(min=2.2e-16)
+        for start in range(2):
+            expected, divergence = module._descend(P[None], starts[number, start][None], 6, 2.0)
+            assert_close(found.points[number, start], expected[0], rtol=0, atol=1e-3 * float(expected.std()))
+            assert_close(found.divergence[number, start], divergence[0], rtol=1e-4)
+
+
+def test_divergences_of_many_points_are_distributed_as_those_of_scikit_learns_default():
+    """Ten starts of three problems: 5 standard errors; half the perplexity or no exaggeration are 20 away or more."""
+    problems = clouds(3, n=150)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "EXACT_POINTS", 10)
+        ours = tsne(problems, generator=generator(), iterations=500, restarts=10)
+    theirs = tsne(problems, generator=generator(1), iterations=500, restarts=10, barnes_hut=True)
+
+    both = ours.divergence.numpy(), theirs.divergence.numpy()
+    difference = np.mean(both[0].mean(axis=1) - both[1].mean(axis=1))
+    error = np.sqrt(sum(np.mean(x.var(axis=1, ddof=1)) / x.shape[1] for x in both) / len(problems))
+    assert abs(difference) < 5 * error + 0.01 * both[1].mean()  # Barnes-Hut approximates
+
+
+def test_barnes_hut_is_scikit_learns_from_the_same_starts(monkeypatch):
+    points, starts, made = clouds(2), [], []
+
+    def spied(*args, **kwargs):
+        starts.append(kwargs["init"])
+        made.append(TSNE(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(module, "TSNE", spied)
+
+    found = tsne(points, generator=generator(), perplexity=5.0, iterations=251, restarts=2, barnes_hut=True)
+
+    assert {(one.method, one.perplexity, one.max_iter, one.n_components) for one in made} == {("barnes_hut", 5, 251, 3)}
+    np.testing.assert_array_equal([starts[0], starts[2]], pca_start(points, 3))
+    assert 0 < np.abs(starts[1] - starts[0]).max() < 1e-4
+    np.testing.assert_array_equal(found.points.flatten(0, 1), [one.embedding_ for one in made])
+    np.testing.assert_allclose(found.divergence.flatten(), [one.kl_divergence_ for one in made], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"components": 4, "degrees_of_freedom": 3.0}, "by scikit-learn's Barnes-Hut only 3 components or fewer"),
+        ({"degrees_of_freedom": 1.0}, "degrees_of_freedom=1: by scikit-learn's Barnes-Hut only 3 components or fewer"),
+        ({"iterations": 250}, "iterations=250: scikit-learn's Barnes-Hut tells no divergence below 251"),
+        ({"older": True}, "older=True: this version of scikit-learn's Barnes-Hut has another start"),
+    ],
+)
+def test_what_barnes_hut_cannot_do_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        tsne(clouds(1), generator=generator(), perplexity=5.0, barnes_hut=True, **changes)
+
+
+@pytest.mark.parametrize(("components", "dof"), [(4, 2.0), (3, 3.0)])
+def test_many_points_in_more_components_or_by_other_tails_are_refused(monkeypatch, components, dof):
+    monkeypatch.setattr(module, "EXACT_POINTS", 10)
+
+    with pytest.raises(ConfigError, match=f"components={components}, degrees_of_freedom={dof:g}: more than 10 points"):
+        tsne(clouds(1), generator=generator(), components=components, degrees_of_freedom=dof)
