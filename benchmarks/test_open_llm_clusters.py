@@ -13,15 +13,15 @@ def checks(label, bound, reason, is_asserted):
         ResampledCheck(
             name="f1 at the best layer",
             draws=s.f1(label),
-            null=s.f1(label, "twin"),
-            null_name="randomly initialised twin",
+            null=s.f1(label, "untrained"),
+            null_name="untrained models, mean",
             criterion=AtLeast(bound),
             source="table",
             reason=reason,
             is_asserted=is_asserted,
         ),
         ResampledCheck(
-            name="f1 less the better of the random twin's and the bag of tokens'",
+            name="f1 less the better of the untrained models' and the bag of tokens'",
             draws=s.above_surface(label),
             null=s.above_surface(label, "bag"),
             null_name="bag of tokens, 0 at most by its making",

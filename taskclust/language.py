@@ -36,7 +36,7 @@ class LanguageProbe:
     record: Record
 
     def __str__(self) -> str:
-        """F1, ARI and AMI of every layer after t-SNE, then of the two nulls at their best layers."""
+        """F1, ARI and AMI of every layer, then of the nulls at their best, of the states and after t-SNE."""
         return aligned_columns(layer_rows(self.record))
 
     def save(self, path: Path | str) -> None:
@@ -61,10 +61,12 @@ def probe(
     *,
     probe: ProbeConfig | None = None,
     resamples: int = 200,
+    untrained: int = 3,
     seed: int = 0,
     name: str = "model",
+    show_progress: bool = True,
 ) -> LanguageProbe:
-    """Cluster the states of labelled prompts at every layer, beside a randomly initialised twin and a bag of tokens.
+    """Cluster the states of labelled prompts at every layer, beside untrained models and a bag of tokens.
 
     The state of a prompt is that of its last token; where the tokenizer splits the input word, of its last piece.
 
@@ -73,21 +75,23 @@ def probe(
         tokenizer: its tokenizer; a pad token is not needed.
         prompts: what to read; see :func:`taskclust.data.natural.read_prompts`.
         probe: settings of t-SNE and k-means; by default Table 6's values, with ten starts of t-SNE, or one of more than
-            3,000 prompts, where a start takes minutes a layer.
+            3,000 prompts, where a start takes half a minute a layer.
         resamples: of the instructions, for 95 % intervals.
+        untrained: how many models of its architecture with randomly drawn weights to read at every layer beside it.
         seed: of everything drawn.
         name: how to call the model in figures.
+        show_progress: draw progress bars where there is a terminal.
 
     Raises:
         ConfigError: a model that looks ahead, a prompt longer than its context, prompts of one task only, as many
             prompts as t-SNE's perplexity or fewer.
     """
     few = ProbeConfig() if len(prompts) <= EXACT_POINTS else LanguageConfig().probe
-    config = LanguageConfig(probe=probe or few, resamples=resamples, seed=seed)
+    config = LanguageConfig(probe=probe or few, resamples=resamples, untrained=untrained, seed=seed)
     was_training = model.training
     try:
         require_causal(model.eval(), name)
-        record = probe_prompts(LanguageModel(model, tokenizer), prompts, config, name=name)
+        record = probe_prompts(LanguageModel(model, tokenizer), prompts, config, name=name, show_progress=show_progress)
     finally:
         model.train(was_training)
     return LanguageProbe(record)

@@ -26,14 +26,21 @@ def part(*f1, spread=0.01, n=40):
 
 
 def language_record(
-    model=(0.3, 0.97, 0.9), twin=(0.3, 0.35, 0.4), bag=0.5, spread=0.01, name="a-model", model_type="llama"
+    model=(0.3, 0.97, 0.9),
+    untrained=(0.3, 0.35, 0.4),
+    bag=0.5,
+    spread=0.01,
+    name="a-model",
+    model_type="llama",
+    draws=2,
 ):
     """A record in which Table 1's pattern holds."""
     return Record(
         name=name,
-        config=LanguageConfig(source="somewhere"),
+        config=LanguageConfig(source="somewhere", untrained=draws),
         model=part(*model, spread=spread),
-        nulls={"twin": part(*twin, spread=spread), "bag": part(bag, spread=spread)},
+        untrained=[part(*f1, spread=spread) for f1 in (untrained, untrained[::-1])[:draws]],
+        bag=part(bag, spread=spread),
         architecture=Architecture(
             class_name="Model", model_type=model_type, parameters=1_000, layers=len(model) - 1, width=8, dtype="float32"
         ),

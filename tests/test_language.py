@@ -45,14 +45,11 @@ def test_few_prompts_have_ten_starts_of_tsne_by_default_and_many_have_one(monkey
 def test_it_prints_a_row_a_layer_and_a_null(found):
     lines = str(found).splitlines()
 
-    assert lines[0].split()[:3] == ["states", "task", "F1"]
-    assert [line.split("  ")[0] for line in lines[2:]] == [
-        "layer 0",
-        "layer 1",
-        "layer 2",
-        "layer 0, null: randomly initialised",
-        "bag of tokens",
-    ]
+    assert lines[0].split()[:3] == ["of", "clustered", "task"]
+    of = [line.split("  ")[0] for line in lines[2:]]
+    assert of[:3] == of[7:10] == ["layer 0", "layer 1", "layer 2"]
+    assert [name.partition(", ")[2] for name in of[3:6]] == [f"null: untrained, draw {n}" for n in (1, 2, 3)]
+    assert of[6] == of[13] == "null: bag of tokens"
 
 
 def test_it_saves_what_it_measured(found, tmp_path):

@@ -146,9 +146,9 @@ def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
         n_parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     if device == "cpu":
         free = available_memory()
-        needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # beside its randomly drawn twin
+        needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # beside an untrained one
         dtype = torch.float32 if needed[torch.float32] < free else torch.bfloat16
-        least = f"it and its twin need {needed[dtype] / 1e9:.2f} GB of memory, {free / 1e9:.2f} are free"
+        least = f"it and an untrained one need {needed[dtype] / 1e9:.2f} GB of memory, {free / 1e9:.2f} are free"
         require(needed[dtype] < free, "llm", source, least)
         return {"dtype": dtype}
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -181,24 +181,24 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
 
 
 @contextmanager
-def random_twin(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedModel]:
+def untrained_model(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedModel]:
     """A model of the same architecture with the weights it would start its training from: a null.
 
-    It takes the model's place: one that lies on a GPU waits in the machine's memory meanwhile. The twin of a model that
-    is spread over devices is read on the CPU.
+    It takes the model's place: one that lies on a GPU waits in the machine's memory meanwhile. For a model that is
+    spread over devices it is read on the CPU.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers draws from the global generator
-        twin = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False, dtype=model.dtype).eval()
+        drawn = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False, dtype=model.dtype).eval()
     device, is_spread = model.device, hasattr(model, "hf_device_map")
     if device.type == "cpu" or is_spread:
-        yield twin
+        yield drawn
         return
     model.to("cpu")
     try:
-        yield twin.to(device)
+        yield drawn.to(device)
     finally:
-        twin.to("cpu")
+        drawn.to("cpu")
         model.to(device)
 
 

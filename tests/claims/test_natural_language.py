@@ -44,8 +44,8 @@ def test_table_1s_pattern_holds(cell):
         ({"model": (0.3, 0.9), "spread": 0.05}, (OPEN, OPEN, REPRODUCED)),
         ({"bag": 0.97}, (NOT, REPRODUCED, NOT)),
         ({"bag": 0.9, "spread": 0.0}, (REPRODUCED,) * 3),
-        ({"twin": (0.3, 0.95)}, (NOT, OPEN, NOT)),
-        ({"twin": (0.3, 0.6), "bag": 0.1}, (REPRODUCED,) * 3),
+        ({"untrained": (0.3, 0.95)}, (NOT, OPEN, NOT)),
+        ({"untrained": (0.3, 0.6), "bag": 0.1}, (REPRODUCED,) * 3),
     ],
     ids=[
         "low",
@@ -74,7 +74,7 @@ def test_result_names_the_model_and_says_that_it_is_about_it():
     assert (result.claim, result.cell, result.profile) == ("open-llm-clusters", "a-model: task", "llm")
     assert "holds (this model)" in result.explain()
     assert "reproduced" not in result.explain()
-    assert "randomly initialised twin" in result.explain()
+    assert "untrained models, mean" in result.explain()
 
 
 def test_models_are_judged_apart():

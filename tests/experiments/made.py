@@ -99,7 +99,7 @@ def tables_record(seed=0):
 #: One record of each experiment, by its name.
 RECORDS = {
     "alignment": alignment_record(),
-    "natural_language": language_record(),
+    "natural_language": language_record(draws=1),
     "paper_tables": tables_record(),
     "pretraining": pretraining_record(),
     "synthetic": synthetic_record(),
@@ -152,6 +152,10 @@ def _former_natural_language(record):
     value = plain(record)
     del value["schema"], value["failure"]
     value["architecture"]["class"] = value["architecture"].pop("class_name")
+    (twin,) = value.pop("untrained")
+    value["nulls"] = {"twin": twin, "bag": value.pop("bag")}
+    del value["config"]["untrained"]
+    value["config"]["twin_every"] = 5
     return value
 
 

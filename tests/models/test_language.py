@@ -205,7 +205,7 @@ def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(tmp_pat
     source = saved(tmp_path, MODELS["gpt2"])
     monkeypatch.setattr(L, "available_memory", lambda: 1e4)
 
-    with pytest.raises(ConfigError, match=r"^llm='.*': it and its twin need 0\.00 GB of memory, 0\.00 are free"):
+    with pytest.raises(ConfigError, match=r"^llm='.*': it and an untrained one need 0\.00 GB of memory, 0\.00 are"):
         L.open_language_model(source)
 
 
@@ -256,22 +256,22 @@ def test_a_layer_that_does_nothing_is_noticed():
         L.last_states(model, ROWS)
 
 
-# ---------------------------------------------------------------- twin, tokens
+# ---------------------------------------------------------------- untrained models, tokens
 
 
-def test_twin_has_the_architecture_and_other_weights_and_leaves_the_random_state_alone():
+def test_untrained_model_has_the_architecture_and_other_weights_and_leaves_the_random_state_alone():
     model = model_of()
     before = torch.get_rng_state()
 
-    twins = []
+    drawn = []
     for seed in (1, 1, 2):
-        with L.random_twin(model, seed) as twin:
-            twins.append(twin)
+        with L.untrained_model(model, seed) as untrained:
+            drawn.append(untrained)
 
     assert torch.equal(before, torch.get_rng_state())
-    shapes = [{n: p.shape for n, p in m.state_dict().items()} for m in (model, twins[0])]
+    shapes = [{n: p.shape for n, p in m.state_dict().items()} for m in (model, drawn[0])]
     assert shapes[0] == shapes[1]
-    heads = [t.lm_head.weight for t in (*twins, model)]
+    heads = [t.lm_head.weight for t in (*drawn, model)]
     assert torch.equal(heads[0], heads[1])
     assert not any(torch.equal(heads[0], head) for head in heads[2:])
 

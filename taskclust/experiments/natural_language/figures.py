@@ -22,16 +22,19 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
 def over_layers(record: Record) -> Figure:
     """F1, ARI and AMI over layers, one panel per identity.
 
-    Lines are solid after t-SNE and dotted without. Dashed lines are the F1 of the negative controls.
+    Lines are solid after t-SNE and dotted without. Dashed lines are the F1 of the negative controls after t-SNE: of
+    untrained models the mean, in a band from the least to the greatest.
     """
-    table, twin = record.model.scores, record.nulls["twin"]
+    table = record.model.scores
     figure, axes = grid(1, len(table["raw"]))
     for axis, label in zip(axes[0], table["raw"], strict=True):
         for metric, color in (("f1", "tab:blue"), ("ari", "tab:green"), ("ami", "tab:orange")):
             axis.plot(table["tsne"][label][metric], color=color, label=NAMES[metric])
             axis.plot(table["raw"][label][metric], ":", color=color)
-        axis.plot(twin.layers, twin.scores["tsne"][label]["f1"], "--", color="grey", label="F1, random twin")
-        bag = record.nulls["bag"].scores["tsne"][label]["f1"][0]
+        drawn, layers = [part.scores["tsne"][label]["f1"] for part in record.untrained], record.untrained[0].layers
+        axis.fill_between(layers, np.min(drawn, axis=0), np.max(drawn, axis=0), color="grey", alpha=0.25, linewidth=0)
+        axis.plot(layers, np.mean(drawn, axis=0), "--", color="grey", label="F1, untrained")
+        bag = record.bag.scores["tsne"][label]["f1"][0]
         axis.axhline(bag, color="black", linestyle="--", linewidth=0.8, label="F1, bag of tokens")
         axis.set(title=NAMES[label], ylim=(-0.02, 1.02))
     title = f"{record.name}, {record.prompts:,} prompts; solid: after t-SNE, dotted: without"

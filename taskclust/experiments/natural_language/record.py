@@ -10,8 +10,9 @@ from taskclust.config import LanguageConfig
 from taskclust.probes.scores import LayerScores
 from taskclust.store.codec import Provenance
 
-#: The version of the record's format. Version 1 had no schema and no name.
-SCHEMA = 2
+#: The version of the record's format. Version 1 had no schema and no name; version 2 one untrained model, of which some
+#: layers were read.
+SCHEMA = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,8 @@ class Record:
     config: LanguageConfig
     name: str  # the model's name in tables and tests
     model: LayerScores
-    nulls: dict[str, LayerScores]  # "twin": the random-init baseline; "bag": counts of tokens
+    untrained: list[LayerScores]  # randomly initialised models of the same architecture
+    bag: LayerScores  # counts of tokens
     prompts: int
     identities: dict[str, Int[np.ndarray, " point"]]  # "task", "distribution"
     names: dict[str, list[str]]  # the name of each number in ``identities``
@@ -59,6 +61,12 @@ def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
     """Plain JSON of today's format, from plain JSON of any earlier one."""
     if plain.get("schema", 0) >= SCHEMA:
         return plain
-    architecture = dict(plain["architecture"])
-    architecture["class_name"] = architecture.pop("class")
-    return {"name": "", **plain, "architecture": architecture, "schema": SCHEMA}
+    now = {"name": "", **plain, "config": dict(plain["config"]), "schema": SCHEMA}
+    if "schema" not in plain:
+        architecture = dict(plain["architecture"])
+        now["architecture"] = {"class_name": architecture.pop("class"), **architecture}
+    nulls = now.pop("nulls")
+    now["untrained"], now["bag"] = [nulls["twin"]], nulls["bag"]
+    now["config"].pop("twin_every", None)
+    now["config"]["untrained"] = 1
+    return now

@@ -24,19 +24,19 @@ from taskclust.models.language import (
     convert_gguf,
     last_states,
     open_language_model,
-    random_twin,
     split_words,
     tokenize,
+    untrained_model,
 )
 from taskclust.probes.prompts import Labels, bag_of_tokens, probe_layer, score_layers
-from taskclust.probes.scores import LayerClusters
+from taskclust.probes.scores import LayerClusters, LayerScores
 from taskclust.runner import Runner
 from taskclust.store.codec import decode, encode
 from taskclust.store.folders import Store
 from taskclust.store.provenance import provenance
 
 #: Increased by hand when the code computes something else; part of every key.
-VERSION = 1
+VERSION = 2
 #: The largest difference between two ways of reading, relative to a layer's largest state, by data type.
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
@@ -112,29 +112,33 @@ def probe_prompts(
         seconds[f"read {who}"] = time.monotonic() - begun
         return states
 
-    features = {"model": read("model", language.model)}
-    n_layers, width = len(features["model"]) - 1, features["model"].shape[-1]
-    with random_twin(language.model, config.seed) as twin:
-        features["twin"] = read("twin", twin)[:: config.twin_every].clone()
-    features["bag"] = bag_of_tokens(tokens)[None]
-    numbers = {"model": range(n_layers + 1), "twin": range(0, n_layers + 1, config.twin_every), "bag": range(1)}
-    found = {}
-    for who, states in features.items():
+    def probed(who: str, states: Float[Tensor, "L1 N D"]) -> LayerScores:
         begun = time.monotonic()
         layers = []
-        for number, layer in zip(tqdm(numbers[who], f"probe {who}", disable=not show_progress), states, strict=True):
-            path = None if keep is None else keep / f"{who}-layer-{number}.json"
+        for number, layer in enumerate(tqdm(states, f"probe {who}", disable=None if show_progress else True)):
+            path = None if keep is None else keep / f"{who.replace(' ', '-')}-layer-{number}.json"
             layers.append(_probed(path, layer, labels, config.probe, seed=1_000 * config.seed + number))
-        found[who] = score_layers(
-            layers, labels, instructions, numbers=numbers[who], resamples=config.resamples, seed=config.seed
-        )
+        scores = score_layers(layers, labels, instructions, resamples=config.resamples, seed=config.seed)
         seconds[f"probe {who}"] = time.monotonic() - begun
+        return scores
+
+    states = read("model", language.model)
+    n_layers, width = len(states) - 1, states.shape[-1]
+    model = probed("model", states)
+    del states
+    untrained = []
+    for draw in range(config.untrained):
+        who = f"untrained {draw}"
+        with untrained_model(language.model, 1_000 * config.seed + draw) as drawn:
+            untrained.append(replace(probed(who, read(who, drawn)), embedding=None))
+    bag = replace(probed("bag", bag_of_tokens(tokens)[None]), embedding=None)
     distributions = dict.fromkeys((p.task, p.distribution) for p in prompts)
     return Record(
         config=config,
         name=name,
-        model=found["model"],
-        nulls={null: replace(found[null], embedding=None) for null in ("twin", "bag")},
+        model=model,
+        untrained=untrained,
+        bag=bag,
         prompts=len(prompts),
         identities={of: labels[of] for of in ("task", "distribution")},
         names={
@@ -226,7 +230,7 @@ def fingerprint(source: str) -> str:
 
 _CONTENT = {".safetensors", ".bin", ".json", ".model", ".txt"}
 #: Increased by hand when the conversion of GGUF files changes.
-WEIGHTS_VERSION = 1
+WEIGHTS_VERSION = 2
 
 
 def short_name(source: str) -> str:

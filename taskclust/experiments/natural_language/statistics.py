@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from taskclust.experiments.natural_language.record import Record
+from taskclust.probes.scores import LayerScores
 
 #: A function that gives the statistic on all instructions, then its value in each resample.
 Draws = Callable[[Record], list[float]]
@@ -13,13 +14,13 @@ Draws = Callable[[Record], list[float]]
 def f1(label: str, who: str = "model") -> Draws:
     """F1 after t-SNE at the layer of best F1 by task.
 
-    ``who`` is "model", "twin" (the random-init baseline) or "bag" (the counts of tokens).
+    ``who`` is "model", "untrained" (the mean over the untrained models, each at its own best layer) or "bag" (the
+    counts of tokens).
     """
 
     def draws(record: Record) -> list[float]:
-        part = record.model if who == "model" else record.nulls[who]
-        point = part.scores["tsne"][label]["f1"][part.best_layer["tsne"]]
-        return [float(point), *part.resampled_f1["tsne"][label].tolist()]
+        parts = {"model": [record.model], "untrained": record.untrained, "bag": [record.bag]}[who]
+        return np.mean([_f1(part, label) for part in parts], axis=0).tolist()
 
     return draws
 
@@ -27,11 +28,17 @@ def f1(label: str, who: str = "model") -> Draws:
 def above_surface(label: str, who: str = "model") -> Draws:
     """F1 minus that of the better negative control, draw by draw.
 
-    Counts of tokens already show which words a prompt has, and the random-init baseline shows which word is last.
+    Counts of tokens already show which words a prompt has, and an untrained model shows which word is last and, in its
+    first layers, which words are before it.
     """
 
     def draws(record: Record) -> list[float]:
-        surface = np.maximum(f1(label, "twin")(record), f1(label, "bag")(record))
+        surface = np.maximum(f1(label, "untrained")(record), f1(label, "bag")(record))
         return np.subtract(f1(label, who)(record), surface).tolist()
 
     return draws
+
+
+def _f1(part: LayerScores, label: str) -> list[float]:
+    point = part.scores["tsne"][label]["f1"][part.best_layer["tsne"]]
+    return [float(point), *part.resampled_f1["tsne"][label].tolist()]

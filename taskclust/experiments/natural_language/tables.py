@@ -7,7 +7,6 @@ from taskclust.experiments.natural_language.record import Record
 from taskclust.formats import Rows, number
 from taskclust.probes.scores import LayerScores
 
-_NULLS = {"twin": ", null: randomly initialised", "bag": ", null: bag of tokens"}
 _METRICS = ("f1", "ari", "ami")
 
 #: Whether the tables are also printed at the end of a run.
@@ -32,29 +31,37 @@ def language_rows(records: Sequence[Record]) -> Rows:
         for who, part in _parts(record).items():
             for space, clustered in (("tsne", "after t-SNE"), ("raw", "states")):
                 layer = part.best_layer[space]
-                spread = {label: part.interval[space][label]["f1"] for label in part.scores[space]}
+                spread = {
+                    label: part.interval[space][label]["f1"] for label in part.scores[space] if part.interval[space]
+                }
                 rows.append({
-                    "model": record.name + _NULLS.get(who, ""),
+                    "model": f"{record.name}, null: {who}" if who else record.name,
                     "clustered": clustered,
-                    "layer": "–" if who == "bag" else f"{part.layers[layer]} of {record.model.layers[-1]}",
+                    "layer": "–" if part is record.bag else f"{part.layers[layer]} of {record.model.layers[-1]}",
                     **_scores(_at_layer(part, space, layer), spread),
                 })  # fmt: skip
     return rows
 
 
 def layer_rows(record: Record) -> Rows:
-    """One model's scores after t-SNE, one row per layer, then its negative controls at their best layers by task F1."""
+    """One model's scores, one row per layer, then its negative controls at their best layers by task F1.
+
+    First those of the states, then those after t-SNE.
+    """
     rows = []
-    for who, part in _parts(record).items():
-        for layer in range(len(part.layers)) if who == "model" else [part.best_layer["tsne"]]:
-            name = f"layer {part.layers[layer]}{_NULLS.get(who, '')}"
-            cells = _scores(_at_layer(part, "tsne", layer))
-            rows.append({"states": "bag of tokens" if who == "bag" else name, **cells})
+    for space, clustered in (("raw", "states"), ("tsne", "after t-SNE")):
+        for who, part in _parts(record).items():
+            for layer in [part.best_layer[space]] if who else range(len(part.layers)):
+                name = f"layer {part.layers[layer]}, null: {who}" if who else f"layer {layer}"
+                cells = _scores(_at_layer(part, space, layer))
+                rows.append({"of": "null: " + who if part is record.bag else name, "clustered": clustered, **cells})
     return rows
 
 
 def _parts(record: Record) -> dict[str, LayerScores]:
-    return {"model": record.model, **record.nulls}
+    """The model, without a name, and its negative controls by theirs."""
+    untrained = {f"untrained, draw {number + 1}": part for number, part in enumerate(record.untrained)}
+    return {"": record.model, **untrained, "bag of tokens": record.bag}
 
 
 def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[float, ...]]:

@@ -14,7 +14,7 @@ from taskclust.config import ConfigError, LanguageConfig, ProbeConfig
 from taskclust.data.natural import Prompt
 from taskclust.experiments.natural_language import run as R
 from taskclust.experiments.natural_language.record import Architecture, Record, upgrade
-from taskclust.models.language import LanguageModel, last_states, random_twin, tokenize
+from taskclust.models.language import LanguageModel, last_states, tokenize, untrained_model
 from taskclust.probes.prompts import probe_layer
 from taskclust.runner import Runner
 from taskclust.store import Store, decode, encode
@@ -23,7 +23,7 @@ from tests.helpers import assert_close, small_tokenizer
 QUICK = LanguageConfig(
     n_expressions=2,
     n_pairs=3,
-    twin_every=1,
+    untrained=2,
     probe=ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1),
     resamples=5,
 )
@@ -59,10 +59,9 @@ def test_record_has_the_model_its_nulls_and_how_it_was_read():
     record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
 
     assert record.prompts == len(PROMPTS) == len(record.model.embedding)
-    parts = (record.model, *record.nulls.values())
-    assert list(record.nulls) == ["twin", "bag"]
-    assert [part.scores["raw"]["task"]["f1"].shape for part in parts] == [(3,), (3,), (1,)]
-    assert [part.divergence.shape for part in parts] == [(3, 1), (3, 1), (1, 1)]
+    parts = (record.model, *record.untrained, record.bag)
+    assert [part.scores["raw"]["task"]["f1"].shape for part in parts] == [(3,), (3,), (3,), (1,)]
+    assert [part.divergence.shape for part in parts] == [(3, 1), (3, 1), (3, 1), (1, 1)]
     assert record.split_words == pytest.approx(1 / 3)
     assert 0 <= record.sharing.largest_relative_difference < 1e-5
     assert record.architecture == Architecture(
@@ -79,29 +78,25 @@ def test_record_has_the_model_its_nulls_and_how_it_was_read():
     assert encode(decode(encode(record), Record, upgrade)) == encode(record)
 
 
-def test_of_the_twin_every_so_many_layers_are_probed():
-    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, replace(QUICK, twin_every=2))
-    every = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
-
-    few, all_layers = record.nulls["twin"], every.nulls["twin"]
-    assert (few.layers, all_layers.layers) == ([0, 2], [0, 1, 2])
-    np.testing.assert_array_equal(few.scores["raw"]["task"]["f1"], all_layers.scores["raw"]["task"]["f1"][::2])
-
-
-def test_the_twin_is_not_the_model_and_another_seed_is_another_twin():
+def test_untrained_models_are_not_the_model_nor_each_other_and_other_seeds_draw_others():
     language = LanguageModel(gpt2(), small_tokenizer())
     bare = LanguageModel(gpt2(seed=5), small_tokenizer())
 
     record, other = (R.probe_prompts(one, PROMPTS, QUICK) for one in (language, bare))
     reseeded = R.probe_prompts(language, PROMPTS, replace(QUICK, seed=1))
 
-    def twin_of(record):
-        return record.nulls["twin"].divergence.tolist()
-
-    assert twin_of(record) != record.model.divergence.tolist()
+    drawn = [part.divergence.tolist() for one in (record, reseeded) for part in one.untrained]
+    drawn.append(record.model.divergence.tolist())
+    assert len({str(divergence) for divergence in drawn}) == len(drawn) == 5
     assert other.model.divergence.tolist() != record.model.divergence.tolist()
-    assert twin_of(other) == twin_of(record) != twin_of(reseeded)
-    assert encode(other.nulls["bag"]) == encode(record.nulls["bag"])
+    assert encode(other.untrained) == encode(record.untrained)
+    assert encode(other.bag) == encode(record.bag)
+
+
+def test_every_layer_of_an_untrained_model_is_read_that_is_read_of_the_model():
+    record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
+
+    assert [part.layers for part in record.untrained] == [record.model.layers] * 2 == [[0, 1, 2]] * 2
 
 
 def test_a_model_is_probed_once_wherever_it_lies(runner, folder, tmp_path, monkeypatch):
@@ -148,11 +143,11 @@ def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
 
 
 def test_a_model_whose_past_is_of_no_use_is_read_prompt_by_prompt(monkeypatch):
-    """Shared readings are planted 1 off: every layer that is probed, the model's and the twin's, is as read whole."""
+    """Shared readings are planted 1 off: every layer that is probed is as read whole, of an untrained model too."""
     language, probed = LanguageModel(gpt2(), small_tokenizer()), []
     tokens = tokenize(language, [prompt.text for prompt in PROMPTS])
-    with random_twin(language.model, QUICK.seed) as twin:
-        expected = torch.cat([last_states(model, tokens) for model in (language.model, twin)])
+    with untrained_model(language.model, 0) as untrained:
+        expected = torch.cat([last_states(model, tokens) for model in (language.model, untrained)])
     monkeypatch.setattr(
         R, "probe_layer", lambda states, *rest, **kwargs: probed.append(states) or probe_layer(states, *rest, **kwargs)
     )
@@ -184,7 +179,8 @@ def test_a_stopped_run_goes_on_from_the_layers_it_has(monkeypatch, tmp_path):
 
     assert probed[:3] == [0, 1, 1]
     assert encode(resumed.model) == encode(whole.model)
-    assert encode(resumed.nulls) == encode(whole.nulls)
+    assert encode(resumed.untrained) == encode(whole.untrained)
+    assert encode(resumed.bag) == encode(whole.bag)
 
 
 def test_two_tasks_may_have_distributions_of_one_name():

@@ -25,14 +25,14 @@ def test_by_another_identity_the_layer_is_still_the_one_of_best_f1_by_task():
 
 
 def test_nulls_have_their_own_best_layer():
-    record = language_record(twin=(0.3, 0.35, 0.4), bag=0.5)
+    record = language_record(untrained=(0.3, 0.35, 0.4), bag=0.5)
 
-    assert (s.f1("task", "twin")(record)[0], s.f1("task", "bag")(record)[0]) == (0.4, 0.5)
+    assert (s.f1("task", "untrained")(record)[0], s.f1("task", "bag")(record)[0]) == (0.4, 0.5)
 
 
-@pytest.mark.parametrize(("twin", "bag"), [((0.3, 0.4), 0.5), ((0.3, 0.5), 0.4)], ids=["bag", "twin"])
-def test_surface_is_the_better_null_draw_by_draw(twin, bag):
-    record = language_record(twin=twin, bag=bag, spread=0.01)
+@pytest.mark.parametrize(("untrained", "bag"), [((0.3, 0.4), 0.5), ((0.3, 0.5), 0.4)], ids=["bag", "untrained"])
+def test_surface_is_the_better_null_draw_by_draw(untrained, bag):
+    record = language_record(untrained=untrained, bag=bag, spread=0.01)
 
     point, *draws = s.above_surface("task")(record)
 

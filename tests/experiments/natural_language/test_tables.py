@@ -24,10 +24,11 @@ def test_table_1_then_has_each_model_and_its_nulls_with_and_without_tsne():
         (row["model"], row["clustered"], row["layer"], row["task F1"]) for row in language_rows([language_record()])[5:]
     ]
 
-    assert len(ours) == 6
+    assert len(ours) == 8
     assert ours[0] == ("a-model", "after t-SNE", "1 of 2", "0.97 [0.96, 0.98]")
-    assert ours[3] == ("a-model, null: randomly initialised", "states", "2 of 2", "0.4 [0.39, 0.41]")
-    assert ours[4][:3] == ("a-model, null: bag of tokens", "after t-SNE", "–")
+    assert ours[3] == ("a-model, null: untrained, draw 1", "states", "2 of 2", "0.4 [0.39, 0.41]")
+    assert ours[5] == ("a-model, null: untrained, draw 2", "states", "0 of 2", "0.4 [0.39, 0.41]")
+    assert ours[6][:3] == ("a-model, null: bag of tokens", "after t-SNE", "–")
 
 
 def without_mappings(part):
@@ -40,9 +41,14 @@ def without_mappings(part):
 
 def test_a_label_that_was_not_scored_is_a_dash():
     record = language_record()
-    nulls = {name: without_mappings(part) for name, part in record.nulls.items()}
+    few = replace(
+        record,
+        model=without_mappings(record.model),
+        untrained=[without_mappings(part) for part in record.untrained],
+        bag=without_mappings(record.bag),
+    )
 
-    rows = language_rows([replace(record, model=without_mappings(record.model), nulls=nulls)])
+    rows = language_rows([few])
 
     assert rows[5]["distribution-mapping F1"] == "–"
     assert rows[5]["task F1"] == "0.97 [0.96, 0.98]"
@@ -55,9 +61,11 @@ def test_without_models_the_papers_rows_are_not_shown_either():
 def test_a_models_own_table_has_a_row_a_layer_and_one_a_null():
     rows = layer_rows(language_record())
 
-    assert [row["states"] for row in rows] == [
+    assert [row["of"] for row in rows[:6]] == [
         *(f"layer {layer}" for layer in range(3)),
-        "layer 2, null: randomly initialised",
-        "bag of tokens",
+        "layer 2, null: untrained, draw 1",
+        "layer 0, null: untrained, draw 2",
+        "null: bag of tokens",
     ]
-    assert [row["task F1"] for row in rows] == ["0.3", "0.97", "0.9", "0.4", "0.5"]
+    assert [row["task F1"] for row in rows[:6]] == ["0.3", "0.97", "0.9", "0.4", "0.4", "0.5"]
+    assert [row["clustered"] for row in rows] == ["states"] * 6 + ["after t-SNE"] * 6
