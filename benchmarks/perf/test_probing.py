@@ -41,6 +41,24 @@ def test_tsne_beats_scikit_learn(compare):
     assert ratios["scikit-learn"] > 1
 
 
+def test_tsne_of_many_points_beats_scikit_learn(compare):
+    """A quarter of Table 6's iterations, which are alike, of as many points as a language model's prompts."""
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(160, 576, generator=generator).repeat(50, 1)
+    points = centers + torch.randn(centers.shape, generator=generator)
+
+    def ours() -> None:
+        tsne(points[None], generator=generator, iterations=500, restarts=1)
+
+    def theirs() -> None:
+        TSNE(3, perplexity=10, init="pca", max_iter=500).fit_transform(points.numpy())
+
+    cases = {"ours": ours, "scikit-learn, Barnes-Hut": theirs}
+    ratios = compare("t-SNE of 8,000 points, 500 iterations", cases, units=1, unit="problems")
+
+    assert ratios["scikit-learn, Barnes-Hut"] > 1
+
+
 def test_kmeans_beats_scikit_learn(compare):
     points, split = states()
     n_clusters = len(np.unique(split.labels("distribution")))
