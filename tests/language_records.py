@@ -3,7 +3,8 @@
 import numpy as np
 
 from taskclust.config import LABELS, METRICS, LanguageConfig
-from taskclust.experiments.natural_language.record import Architecture, Record, Sharing
+from taskclust.experiments.natural_language.record import Architecture, Record
+from taskclust.models.language import Reading
 from taskclust.probes.scores import LayerScores
 
 
@@ -48,7 +49,7 @@ def language_record(
         identities={"task": np.array([0, 1, 1]), "distribution": np.array([0, 1, 2])},
         names={"task": ["Translation", "Knowledge"], "distribution": ["French", "Capital", "Religion"]},
         split_words=0.0,
-        sharing=Sharing(prompts=64, largest_relative_difference=0.0, is_used=True),
+        reading=Reading(way="instructions once", prompts=64, largest_relative_difference=0.0),
         provenance={"commit": "0123abc", "threads": 1},
         seconds={"all": 1.0},
     )

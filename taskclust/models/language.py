@@ -4,7 +4,8 @@ Of each prompt, ``[I; x]`` in the paper, the states of its last token are taken:
 word, those of its last piece. Prompts that share an instruction share the tokens it begins with, which are then read
 once and kept as keys and values for all of them; tests/models/test_language.py shows that nothing else changes. Prompts
 read together have shared beginnings of one length and are filled up on the right, where a causal model cannot look:
-neither a pad token nor a mask is needed.
+neither a pad token nor a mask is needed. Not every model can be read so: :func:`read_checked` compares what it read
+with prompts read alone.
 
 Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T tokens.
 """
@@ -12,8 +13,10 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +45,21 @@ class LanguageModel(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How prompts were read, and how far that is from reading them alone."""
+
+    way: str  # one of :data:`WAYS`
+    prompts: int  # so many were also read alone
+    largest_relative_difference: float  # of their states, relative to the layer's largest
+
+
+#: From the fastest on; the last is what the others are compared with.
+WAYS = ("instructions once", "prompts whole", "one by one")
+#: The largest difference between two ways of reading, relative to a layer's largest state, by data type.
+ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
 def bundled_gguf() -> Path:
@@ -170,10 +188,12 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
     """Read two rows that differ in their last token alone: what stands before it must not notice.
 
     Raises:
-        ConfigError: it does, as in an encoder; or its states are not finite.
+        ConfigError: it does, as in an encoder, or has one; or its states are not finite.
     """
+    is_decoder = not model.config.is_encoder_decoder
+    require(is_decoder, "llm", source, "it has an encoder beside its decoder; name a causal language model")
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
-    top = model.base_model(rows, output_hidden_states=True).hidden_states[-1].float()
+    top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
     require(bool(torch.isfinite(top).all()), "llm", source, "its states are not finite; were its weights loaded whole?")
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
@@ -189,7 +209,7 @@ def untrained_model(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedMod
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers draws from the global generator
-        drawn = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False, dtype=model.dtype).eval()
+        drawn = type(model)._from_config(model.config, dtype=model.dtype).eval()  # noqa: SLF001 - one's own class, too
     device, is_spread = model.device, hasattr(model, "hf_device_map")
     if device.type == "cpu" or is_spread:
         yield drawn
@@ -208,12 +228,14 @@ def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     What stands behind is told by reading the text without special tokens, too: not every tokenizer's mask marks them.
 
     Raises:
-        ConfigError: a text is empty, ends in white space, or is longer than the model's context.
+        ConfigError: a text is empty, ends in white space, is longer than the model's context, or has a token that the
+            model does not know.
     """
     read = language.tokenizer(list(texts), return_special_tokens_mask=True)
     plain: list[list[int]] = language.tokenizer(list(texts), add_special_tokens=False).input_ids
     rows: list[list[int]] = read.input_ids
     limit = getattr(language.model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
+    known = language.model.get_input_embeddings().weight.shape[0]
     for number, (text, row, is_added) in enumerate(zip(texts, rows, read.special_tokens_mask, strict=True)):
         end = _end_of(plain[number], row)
         marked = sum(itertools.takewhile(bool, reversed(is_added)))
@@ -225,6 +247,8 @@ def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
         require(bool(row), name, text, "it has no tokens; give an instruction and an input")
         shown = text if len(text) < 60 else f"{text[:57]}..."
         require(len(row) <= limit, name, shown, f"{len(row)} tokens, and the model's context has {limit}: shorten it")
+        fault = f"its token {max(row)} is none of the model's {known}; is this the model's tokenizer?"
+        require(max(row) < known, name, shown, fault)
     return rows
 
 
@@ -241,6 +265,38 @@ def split_words(language: LanguageModel, words: Sequence[str]) -> float:
     return sum(len(row) > len(read[0]) + 1 for row in read[1:]) / len(words)
 
 
+def read_checked(
+    model: PreTrainedModel, tokens: Sequence[Sequence[int]], instructions: Sequence[object]
+) -> tuple[Float[Tensor, "L1 N D"], Reading]:
+    """The states of each prompt's last token, read in the fastest way that changes none of them, and that way.
+
+    Of what was read together the shortest and the longest prompt are read alone, too. If their states differ by more
+    than rounding, or the model cannot go on from what it has kept, a warning says so and the next way is taken. Such
+    models keep a state instead of keys and values, drop what they are given, or look at the longest prompt beside one.
+
+    Raises:
+        ConfigError: as :func:`last_states`.
+    """
+    for way in WAYS:
+        groups = instructions if way == "instructions once" else None
+        batch_tokens = 1 if way == "one by one" else None
+        try:
+            states = last_states(model, tokens, groups, batch_tokens)
+        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            if groups is None:
+                raise
+            warnings.warn(f"instructions cannot be read apart ({first_line(error)}): read whole", stacklevel=2)
+            continue
+        some = _ends_of_batches(model, tokens, groups) if way != WAYS[-1] else []
+        alone = last_states(model, [tokens[n] for n in some], None, 1) if some else states[:, :0]
+        largest = states.abs().amax(dim=(1, 2))[:, None, None]
+        worst = float(((states[:, some] - alone).abs() / largest).max()) if some else 0.0
+        if worst < ROUNDING[model.dtype]:
+            return states, Reading(way=way, prompts=len(some), largest_relative_difference=worst)
+        warnings.warn(f"read alone, states differ by {worst:.2g} from those of {way}", stacklevel=2)
+    raise AssertionError("the last way is compared with itself")
+
+
 @torch.no_grad()
 def last_states(
     model: PreTrainedModel,
@@ -250,7 +306,8 @@ def last_states(
 ) -> Float[Tensor, "L1 N D"]:
     """The states of each prompt's last token at every layer, float32, on the CPU; layer 0 is the embedding.
 
-    The top layer is as the model hands it on, after its last norm.
+    The top layer is as the model hands it on, after its last norm. Of a model whose layers differ in width (OPT-350M)
+    the narrower ones are filled up with zeros, which no distance notices.
 
     Args:
         model: a causal language model, in evaluation.
@@ -259,9 +316,10 @@ def last_states(
         batch_tokens: how many to read at once, :data:`BATCH_TOKENS` by default; halved when memory runs out.
 
     Raises:
-        ConfigError: a layer's states are not finite, all zero, or the same as the layer's below: badly loaded weights.
+        ConfigError: a layer's states are not finite, all zero, or the same as the layer's below: badly loaded weights;
+            or they are not one a token.
     """
-    size = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
+    size = batch_tokens or _batch_tokens(model)
     states: Tensor | None = None
     waiting = _families(tokens, groups)
     while waiting:
@@ -319,6 +377,23 @@ def _first_batch(waiting: Sequence[_Family], size: int) -> int:
     return taken
 
 
+def _batch_tokens(model: PreTrainedModel) -> int:
+    return BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
+
+
+def _ends_of_batches(
+    model: PreTrainedModel, tokens: Sequence[Sequence[int]], groups: Sequence[object] | None
+) -> list[int]:
+    """The shortest and the longest prompt of each batch, by their places."""
+    waiting, found = _families(tokens, groups), []
+    while waiting:
+        taken = _first_batch(waiting, _batch_tokens(model))
+        rows = sorted((n for family in waiting[:taken] for n in family.members), key=lambda n: len(tokens[n]))
+        found += [rows[0], rows[-1]]
+        del waiting[:taken]
+    return sorted(set(found))
+
+
 def _read(
     model: PreTrainedModel, tokens: Sequence[Sequence[int]], families: Sequence[_Family]
 ) -> Float[Tensor, "L1 B D"]:
@@ -335,9 +410,13 @@ def _read(
     width = max(map(len, rests))
     rows = torch.tensor([rest + [rest[-1]] * (width - len(rest)) for rest in rests], device=model.device)
     last: Int[Tensor, " B"] = torch.tensor([len(rest) - 1 for rest in rests], device=model.device)
-    out = model.base_model(rows, output_hidden_states=True, **kept)
+    out = model.base_model(rows, output_hidden_states=True, return_dict=True, **kept)
     at = torch.arange(len(rests), device=model.device)
-    return torch.stack([h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states])
+    shapes = {tuple(h.shape[:-1]) for h in out.hidden_states}
+    require(shapes == {tuple(rows.shape)}, "llm", model.name_or_path, "its hidden states are not one a token and layer")
+    layers = [h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states]
+    widest = max(h.shape[-1] for h in layers)
+    return torch.stack([torch.nn.functional.pad(h, (0, widest - h.shape[-1])) for h in layers])
 
 
 def _cache_name(model: PreTrainedModel) -> str:

@@ -152,7 +152,8 @@ def _former_natural_language(record):
     value = plain(record)
     del value["schema"], value["failure"]
     value["architecture"]["class"] = value["architecture"].pop("class_name")
-    (twin,) = value.pop("untrained")
+    (twin,), reading = value.pop("untrained"), value.pop("reading")
+    value["sharing"] = {"is_used": reading.pop("way") == "instructions once", **reading}
     value["nulls"] = {"twin": twin, "bag": value.pop("bag")}
     del value["config"]["untrained"]
     value["config"]["twin_every"] = 5

@@ -113,6 +113,106 @@ def test_a_fault_in_sharing_is_noticed(monkeypatch, fault):
         assert_close(L.last_states(MODELS["llama"], rows, groups), expected, rtol=1e-4, atol=2e-5)
 
 
+HYBRID = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2}
+MAMBAS = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_chunk_size": 8, "mamba_n_groups": 1}
+HEADS = {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0]}
+#: Models that cannot be read in the fastest way, and how they are read.
+OTHERS = {
+    "mamba": (tf.MambaConfig(**HYBRID, state_size=4, intermediate_size=64), "prompts whole"),
+    "mamba2": (
+        tf.Mamba2Config(**HYBRID, num_heads=4, head_dim=16, n_groups=1, state_size=8, chunk_size=8), "prompts whole",
+    ),
+    "falcon_mamba": (tf.FalconMambaConfig(**HYBRID, state_size=4), "prompts whole"),
+    "falcon_h1": (tf.FalconH1Config(**HYBRID, **HEADS, **MAMBAS, mamba_d_ssm=64), "prompts whole"),
+    "bamba": (tf.BambaConfig(**HYBRID, **HEADS, **MAMBAS, attn_layer_indices=[1]), "prompts whole"),
+    "rwkv": (
+        tf.RwkvConfig(**HYBRID, attention_hidden_size=32, intermediate_size=64, context_length=64), "prompts whole",
+    ),
+    "openai-gpt": (tf.OpenAIGPTConfig(**GPT), "prompts whole"),
+    "phi3-longrope": (
+        tf.Phi3Config(
+            **HYBRID, **HEADS, max_position_embeddings=64, original_max_position_embeddings=6, pad_token_id=0,
+            rope_parameters={**LONG, "original_max_position_embeddings": 6},
+        ), "one by one",
+    ),
+    "opt-350m": (
+        tf.OPTConfig(
+            **SIZES, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=16,
+            do_layer_norm_before=False,
+        ), "instructions once",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_model_is_read_in_a_way_that_changes_no_state(name):
+    """Of the states that are told apart by their width alone, the narrower are filled up with zeros."""
+    config, way = OTHERS[name]
+    model = large_weights(config)
+    rows = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 10], [20, 21], [20, 22], [23, *range(11, 20)], [23, *range(10, 19)]]
+
+    states, reading = L.read_checked(model, rows, [0, 0, 1, 1, 2, 2])
+
+    alone = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in rows]
+    assert reading.way == way
+    for number, layers in enumerate(alone):
+        for layer, expected in enumerate(layers):
+            width, scale = expected.shape[-1], float(states[layer].abs().max())
+            assert_close(states[layer, number, :width], expected[0, -1].detach(), rtol=0, atol=1e-4 * scale)
+            assert not states[layer, number, width:].any()
+
+
+def large_weights(config):
+    """A model whose prompts have states that are told apart."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = tf.AutoModelForCausalLM.from_config(config).eval()
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if weight.dim() == 2 and "A_log" not in name:
+                    weight.normal_(0, 0.3)
+    return model
+
+
+def test_prompts_that_share_nothing_at_first_are_compared_too():
+    """Sixty prompts are of an instruction each; that the instruction of the last two is dropped is noticed."""
+    model = large_weights(OTHERS["openai-gpt"][0])
+    rows = [[5 + number % 30, 36, 37] for number in range(60)] + [[5, 6, 7, 8], [5, 6, 7, 9]]
+
+    with pytest.warns(UserWarning, match="read alone, states differ by"):
+        states, reading = L.read_checked(model, rows, [*range(60), 60, 60])
+
+    assert reading.way == "prompts whole"
+    assert_close(states, one_by_one(model, rows), rtol=1e-3, atol=1e-3)
+
+
+def test_a_token_that_the_model_does_not_know_is_refused():
+    with pytest.raises(ConfigError, match="prompt 0='name a': its token [0-9]+ is none of the model's 2; is this"):
+        L.tokenize(language_of(model_of("gpt2", vocab_size=2)), ["name a"])
+
+
+def test_a_model_with_an_encoder_is_refused():
+    sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+
+    with pytest.raises(ConfigError, match="llm='mine': it has an encoder beside its decoder"):
+        L.require_causal(tf.T5ForConditionalGeneration(tf.T5Config(**sizes)).eval(), "mine")
+
+
+class OwnConfig(tf.LlamaConfig):
+    model_type = "own"
+
+
+class Own(tf.LlamaForCausalLM):
+    config_class = OwnConfig
+
+
+def test_an_untrained_model_is_of_ones_own_class_too():
+    with L.untrained_model(Own(OwnConfig(**LIKE_LLAMA)), 0) as untrained:
+        assert type(untrained) is Own
+
+
 def test_the_state_of_the_token_before_the_last_would_be_noticed():
     """Had the last token no part in it, its change would not be seen."""
     first, second = (L.last_states(MODELS["llama"], [[5, 6, last], [5, 6, 7, last]]) for last in (8, 9))
@@ -428,7 +528,7 @@ class Characters(tf.PreTrainedTokenizer):
     ids=["unmarked", "none", "before", "around", "behind"],
 )
 def test_the_word_is_the_last_token_whatever_special_ones_stand_behind(tokenizer):
-    rows = L.tokenize(L.LanguageModel(MODELS["llama"], tokenizer), ["a b", "c d e"])
+    rows = L.tokenize(L.LanguageModel(model_of(vocab_size=99), tokenizer), ["a b", "c d e"])
 
     assert [tokenizer.convert_ids_to_tokens(row[-1]) for row in rows] == ["b", "e"]
 

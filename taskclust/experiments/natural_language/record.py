@@ -7,21 +7,13 @@ import numpy as np
 from jaxtyping import Int
 
 from taskclust.config import LanguageConfig
+from taskclust.models.language import WAYS, Reading
 from taskclust.probes.scores import LayerScores
 from taskclust.store.codec import Provenance
 
 #: The version of the record's format. Version 1 had no schema and no name; version 2 one untrained model, of which some
 #: layers were read.
 SCHEMA = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """How much the states change if an instruction is read only once for all its prompts."""
-
-    prompts: int
-    largest_relative_difference: float
-    is_used: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +41,7 @@ class Record:
     identities: dict[str, Int[np.ndarray, " point"]]  # "task", "distribution"
     names: dict[str, list[str]]  # the name of each number in ``identities``
     split_words: float  # fraction of input words that the tokenizer splits into several tokens
-    sharing: Sharing
+    reading: Reading
     architecture: Architecture
     seconds: dict[str, float]
     provenance: Provenance
@@ -67,6 +59,8 @@ def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
         now["architecture"] = {"class_name": architecture.pop("class"), **architecture}
     nulls = now.pop("nulls")
     now["untrained"], now["bag"] = [nulls["twin"]], nulls["bag"]
+    sharing = dict(now.pop("sharing"))
+    now["reading"] = {"way": WAYS[0 if sharing.pop("is_used") else 1], **sharing}
     now["config"].pop("twin_every", None)
     now["config"]["untrained"] = 1
     return now

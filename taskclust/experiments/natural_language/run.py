@@ -2,28 +2,27 @@
 
 import hashlib
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
-from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
 from taskclust.config import ConfigError, LanguageConfig, ProbeConfig, digest
 from taskclust.data.natural import Prompt, identities, natural_tasks
 from taskclust.data.natural import prompts as instances
-from taskclust.experiments.natural_language.record import Architecture, Record, Sharing
+from taskclust.experiments.natural_language.record import Architecture, Record
 from taskclust.models.language import (
+    WAYS,
     LanguageModel,
     bundled_gguf,
     convert_gguf,
     last_states,
     open_language_model,
+    read_checked,
     split_words,
     tokenize,
     untrained_model,
@@ -37,8 +36,6 @@ from taskclust.store.provenance import provenance
 
 #: Increased by hand when the code computes something else; part of every key.
 VERSION = 2
-#: The largest difference between two ways of reading, relative to a layer's largest state, by data type.
-ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
 def key(config: LanguageConfig, runner: Runner) -> str:
@@ -102,15 +99,7 @@ def probe_prompts(
     labels = identities(prompts)
     instructions = [prompt.instruction for prompt in prompts]
     tokens = tokenize(language, [prompt.text for prompt in prompts])
-    sharing = sharing_difference(language, tokens, instructions)
-    groups = instructions if sharing.is_used else None
     seconds = {}
-
-    def read(who: str, model: PreTrainedModel) -> Float[Tensor, "L1 N D"]:
-        begun = time.monotonic()
-        states = last_states(model, tokens, groups)
-        seconds[f"read {who}"] = time.monotonic() - begun
-        return states
 
     def probed(who: str, states: Float[Tensor, "L1 N D"]) -> LayerScores:
         begun = time.monotonic()
@@ -122,15 +111,21 @@ def probe_prompts(
         seconds[f"probe {who}"] = time.monotonic() - begun
         return scores
 
-    states = read("model", language.model)
+    states, reading = read_checked(language.model, tokens, instructions)
+    seconds["read model"] = time.monotonic() - started
     n_layers, width = len(states) - 1, states.shape[-1]
     model = probed("model", states)
+    groups, batch_tokens = instructions if reading.way == WAYS[0] else None, 1 if reading.way == WAYS[-1] else None
     del states
     untrained = []
     for draw in range(config.untrained):
         who = f"untrained {draw}"
         with untrained_model(language.model, 1_000 * config.seed + draw) as drawn:
-            untrained.append(replace(probed(who, read(who, drawn)), embedding=None))
+            begun = time.monotonic()
+            states = last_states(drawn, tokens, groups, batch_tokens)
+            seconds[f"read {who}"] = time.monotonic() - begun
+            untrained.append(replace(probed(who, states), embedding=None))
+            del states
     bag = replace(probed("bag", bag_of_tokens(tokens)[None]), embedding=None)
     distributions = dict.fromkeys((p.task, p.distribution) for p in prompts)
     return Record(
@@ -146,7 +141,7 @@ def probe_prompts(
             "distribution": [distribution for _, distribution in distributions],
         },
         split_words=split_words(language, sorted({p.input for p in prompts})),
-        sharing=sharing,
+        reading=reading,
         architecture=Architecture(
             class_name=type(language.model).__name__,
             model_type=language.model.config.model_type,
@@ -171,23 +166,6 @@ def _probed(
         path.with_suffix(".new").write_bytes(encode(probe_layer(states, labels, probe, seed=seed)))
         path.with_suffix(".new").replace(path)
     return decode(path.read_bytes(), LayerClusters)
-
-
-def sharing_difference(
-    language: LanguageModel, tokens: Sequence[Sequence[int]], instructions: Sequence[str], n_prompts: int = 64
-) -> Sharing:
-    """How much the first prompts' states change if prompts share the reading of their instruction.
-
-    The difference is relative to the layer's largest state. If it is more than rounding, ``is_used`` is False and a
-    warning is given: such a model's cached past cannot be used again.
-    """
-    some, groups = tokens[:n_prompts], instructions[:n_prompts]
-    plain, shared = last_states(language.model, some), last_states(language.model, some, groups)
-    worst = float(((plain - shared).abs().amax(dim=(1, 2)) / plain.abs().amax(dim=(1, 2))).max())
-    is_used = worst < ROUNDING[language.model.dtype]
-    if not is_used:
-        warnings.warn(f"states of shared instructions differ by {worst:.2g}: every prompt is read whole", stacklevel=2)
-    return Sharing(prompts=len(some), largest_relative_difference=worst, is_used=is_used)
 
 
 def locate(source: str, store: Store) -> tuple[str, str]:

@@ -63,7 +63,8 @@ def test_record_has_the_model_its_nulls_and_how_it_was_read():
     assert [part.scores["raw"]["task"]["f1"].shape for part in parts] == [(3,), (3,), (3,), (1,)]
     assert [part.divergence.shape for part in parts] == [(3, 1), (3, 1), (3, 1), (1, 1)]
     assert record.split_words == pytest.approx(1 / 3)
-    assert 0 <= record.sharing.largest_relative_difference < 1e-5
+    assert record.reading.way == "instructions once"
+    assert 0 <= record.reading.largest_relative_difference < 1e-5
     assert record.architecture == Architecture(
         class_name="GPT2LMHeadModel",
         model_type="gpt2",
@@ -142,23 +143,21 @@ def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
     assert R.short_name(str(file)) == "model"
 
 
-def test_a_model_whose_past_is_of_no_use_is_read_prompt_by_prompt(monkeypatch):
-    """Shared readings are planted 1 off: every layer that is probed is as read whole, of an untrained model too."""
-    language, probed = LanguageModel(gpt2(), small_tokenizer()), []
+def test_a_model_that_drops_its_past_is_read_prompt_by_prompt_and_so_are_untrained_ones(monkeypatch):
+    torch.manual_seed(0)
+    model = tf.OpenAIGPTLMHeadModel(tf.OpenAIGPTConfig(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2))
+    language, probed = LanguageModel(model.eval(), small_tokenizer()), []
     tokens = tokenize(language, [prompt.text for prompt in PROMPTS])
-    with untrained_model(language.model, 0) as untrained:
-        expected = torch.cat([last_states(model, tokens) for model in (language.model, untrained)])
+    with untrained_model(model, 0) as untrained:
+        expected = torch.cat([last_states(one, tokens, None, 1) for one in (model, untrained)])
     monkeypatch.setattr(
         R, "probe_layer", lambda states, *rest, **kwargs: probed.append(states) or probe_layer(states, *rest, **kwargs)
     )
-    monkeypatch.setattr(R, "last_states", lambda model, tokens, groups=None: (
-        last_states(model, tokens) + (0.0 if groups is None else 1.0)
-    ))  # fmt: skip
 
-    with pytest.warns(UserWarning, match="every prompt is read whole"):
+    with pytest.warns(UserWarning, match="states differ by .* from those of instructions once"):
         found = R.probe_prompts(language, PROMPTS, QUICK)
 
-    assert found.sharing.is_used is False
+    assert found.reading.way == "prompts whole"
     assert_close(torch.stack(probed[: len(expected)]), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -201,15 +200,6 @@ def test_a_hub_id_in_the_cache_is_known_by_its_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(R, "cached_file", partial(cached_file, cache_dir=tmp_path, local_files_only=True))
 
     assert R.fingerprint("some/model") == "some/model@0123abcd"
-
-
-def test_states_of_shared_and_plain_reading_are_compared():
-    model = gpt2()
-
-    found = R.sharing_difference(LanguageModel(model, small_tokenizer()), [[4, 5, 6], [4, 5, 7]], ["a", "a"])
-
-    assert found.prompts == 2
-    assert found.largest_relative_difference < 1e-5
 
 
 def test_of_starts_of_tsne_each_layers_scores_are_the_mean():
