@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from taskclust.config import ConfigError, SwitchConfig
+from taskclust.config import ConfigError, SwitchConfig, require
 from taskclust.data import Split
 
 Tokens = Sequence[int]
@@ -161,26 +161,58 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def takes_for_source(
-        self, input_ids: Int[Tensor, "B T"], attention_mask: Tensor | None = None, **kwargs: Any
+        self, input_ids: Int[Tensor, "B T"], attention_mask: Tensor | None = None
     ) -> Bool[Tensor, " B"]:
-        """The switch's choice for whole prompts."""
-        out = self.base(input_ids, attention_mask=attention_mask, output_hidden_states=True, **kwargs)
-        return self.decide(real_end_states(top_states(out.hidden_states), attention_mask))
+        """The switch's choice for whole prompts, each read without its padding: not every model can look past it."""
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        rows = [ids[mask.bool()] for ids, mask in zip(input_ids, real, strict=True)]
+        chosen = torch.zeros(len(rows), dtype=torch.bool, device=input_ids.device)
+        for length in {len(row) for row in rows}:
+            some = [n for n, row in enumerate(rows) if len(row) == length]
+            out = self.base(torch.stack([rows[n] for n in some]), output_hidden_states=True, return_dict=True)
+            chosen[some] = self.decide(top_states(out.hidden_states)[:, -1])
+        return chosen
 
     @torch.no_grad()
     def generate(
         self, inputs: Int[Tensor, "B T"] | None = None, *, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> Any:
-        """Continue prompts as any causal language model does; arguments as of transformers' ``generate``."""
+        """Continue prompts as the base does; arguments as of transformers' ``generate``.
+
+        The base itself generates, all rows with each head that is wanted; so it answers what the switch leaves to it
+        to the bit as it did, whatever its architecture.
+
+        Raises:
+            ConfigError: scores or states are asked for beside tokens, of rows of which some have one head, some the
+                other.
+        """
         inputs = kwargs.pop("input_ids") if inputs is None else inputs
-        places = {} if attention_mask is None else {"position_ids": _positions(attention_mask)}
-        kwargs["is_source"] = self.takes_for_source(inputs, attention_mask, **places)
-        return super().generate(inputs, attention_mask=attention_mask, **kwargs)
+        is_source = self.takes_for_source(inputs, attention_mask)
+        if attention_mask is not None:
+            kwargs["attention_mask"] = attention_mask
+        if not isinstance(self.base, GenerationMixin):
+            return super().generate(inputs, is_source=is_source, **kwargs)
+        settings = {"generation_config": self.generation_config, **kwargs}
+        found = {head: self._generate(inputs, head, settings) for head in sorted(set(is_source.tolist()))}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if not all(isinstance(part, Tensor) for part in found.values()):
+            mend = "the two heads answer different rows; give each head's rows apart, see takes_for_source"
+            raise ConfigError(f"return_dict_in_generate=True: {mend}")
+        width = max(part.shape[1] for part in found.values())
+        pad = kwargs.get("pad_token_id", self.generation_config.pad_token_id)
+        parts = [F.pad(found[head], (0, width - found[head].shape[1]), value=pad or 0) for head in (True, False)]
+        return torch.where(is_source.repeat_interleave(len(parts[0]) // len(is_source))[:, None], *parts)
 
-
-def _positions(attention_mask: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
-    """Places counted from each row's first token, as ``generate`` counts them."""
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+    def _generate(self, inputs: Int[Tensor, "B T"], is_source: bool, settings: dict[str, Any]) -> Any:
+        """What the base generates with its own head, or with the new one."""
+        own = self.base.get_output_embeddings()
+        try:
+            if is_source:
+                self.base.set_output_embeddings(self.new_head)
+            return self.base.generate(inputs, **settings)
+        finally:
+            self.base.set_output_embeddings(own)
 
 
 def copy_head(model: PreTrainedModel) -> nn.Linear:
@@ -381,9 +413,11 @@ def align(
         A model that generates like any other, and is saved by ``save_pretrained`` as safetensors.
 
     Raises:
-        ConfigError: no instances, an empty prompt or response, or a model whose head cannot have a second beside it.
+        ConfigError: no instances, an empty prompt or response, a model whose head cannot have a second beside it, or
+            one that cannot be opened again once it is saved.
     """
     config = config or SwitchConfig()
+    _require_plain(model)
     for name, instances in (("source", source), ("validation", validation)):
         if not all(len(i.response) for i in instances):
             raise ConfigError(f"{name}: an instance has no response; give the tokens that are wanted")
@@ -394,6 +428,20 @@ def align(
     train_head(head, ours, config, generator, read(model, validation) if validation else None)
     switch = train_switch(*switch_examples(ours, theirs), config, generator)
     return assemble(model, head, switch)
+
+
+def _require_plain(model: PreTrainedModel) -> None:
+    """Refuse what an aligned model could not be built of again from its configuration."""
+    name = type(model).__name__
+    try:
+        with torch.device("meta"):
+            plain = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), trust_remote_code=False)
+    except ValueError as error:
+        mend = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
+        raise ConfigError(f"model={name!r}: {mend}AutoModelForCausalLM") from error
+    other = set(plain.state_dict()) ^ set(model.state_dict())
+    mend = f"not a plain {type(plain).__name__} (e.g. {min(other, default='')}); merge its adapters (merge_and_unload)"
+    require(not other, "model", name, mend)
 
 
 def assemble(model: PreTrainedModel, new_head: nn.Linear, switch: Switch) -> AlignedModel:

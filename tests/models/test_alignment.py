@@ -10,7 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    FalconMambaConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    OpenAIGPTConfig,
+    RwkvConfig,
+)
 from transformers.utils import logging
 
 from taskclust.config import ConfigError, ModelConfig, SwitchConfig
@@ -118,6 +128,74 @@ def test_other_prompts_are_answered_as_before(aligned):
     assert_close(model(ids, mask).logits, before(ids, attention_mask=mask).logits)
     if hasattr(before, "generate"):
         assert torch.equal(continued(model, ids, mask, 4), continued(before, ids, mask, 4))
+
+
+SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2}
+#: Models that prepare what they generate from in ways of their own: they keep a state, or nothing, or know no padding.
+OTHER_CONFIGS = {
+    "mamba": MambaConfig(**SIZES, state_size=4, intermediate_size=64, pad_token_id=0, eos_token_id=1),
+    "falcon_mamba": FalconMambaConfig(**SIZES, state_size=4, pad_token_id=0, eos_token_id=1),
+    "openai-gpt": OpenAIGPTConfig(vocab_size=64, n_positions=64, n_embd=32, n_layer=2, n_head=4),
+    "rwkv": RwkvConfig(**SIZES, attention_hidden_size=32, intermediate_size=64, context_length=64),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", OTHER_CONFIGS)
+@pytest.mark.parametrize("padding", [0, 2])
+def test_other_prompts_are_continued_as_by_the_base_in_a_batch_of_both_too(name, padding):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        base = AutoModelForCausalLM.from_config(OTHER_CONFIGS[name]).eval()
+    others = [Instance([*other.prompt, 23]) for other in OTHERS]
+    model = align(copy.deepcopy(base), SOURCE, others, generator=generator(), config=QUICK)
+    ids = torch.tensor([instance.prompt for instance in (*others[:2], *SOURCE[:2])])
+    mask = torch.cat([torch.zeros(4, padding, dtype=torch.long), torch.ones_like(ids)], 1)
+    ids = torch.nn.functional.pad(ids, (padding, 0))
+    is_source = model.takes_for_source(ids, mask)
+    assert set(is_source.tolist()) == {True, False}
+    settings = {"attention_mask": mask, "max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+
+    ours, theirs = model.generate(ids, **settings), base.generate(ids, **settings)
+
+    assert torch.equal(ours[~is_source], theirs[~is_source])
+    assert not torch.equal(ours[is_source], theirs[is_source])
+    if name == "openai-gpt":  # which keeps no past that beams would have to reorder
+        beams = {**settings, "num_beams": 2, "num_return_sequences": 2}
+        both = (~is_source).repeat_interleave(2)
+        assert torch.equal(model.generate(ids, **beams)[both], base.generate(ids, **beams)[both])
+    with pytest.raises(ConfigError, match="return_dict_in_generate=True: the two heads answer different rows"):
+        model.generate(ids, **settings, return_dict_in_generate=True)
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class Own(LlamaForCausalLM):
+    config_class = OwnConfig
+
+
+def with_adapter():
+    model = llama()
+    model.model.layers[0].self_attn.q_proj.adapter = torch.nn.Linear(2, 2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: Own(OwnConfig(**llama().config.to_dict())), "model='Own': transformers cannot build it .* register"),
+        (
+            with_adapter,
+            r"model='LlamaForCausalLM': not a plain LlamaForCausalLM \(e.g. model.*adapter.*merge_and_unload",
+        ),
+    ],
+    ids=["own-class", "adapter"],
+)
+def test_what_could_not_be_opened_again_is_refused(model, message):
+    with pytest.raises(ConfigError, match=message):
+        align(model(), SOURCE, OTHERS, generator=generator(), config=QUICK)
 
 
 def test_padding_on_either_side_changes_nothing(aligned):
@@ -374,6 +452,7 @@ def check_switch_reads_the_last_tokens_top_state():
     expected = naive_decisions(model, instances)
     assert 0 < sum(expected) < len(expected)
     assert model.takes_for_source(ids, mask).tolist() == expected, "the switch reads something else"
+    assert model.decide(read(base, instances).last).tolist() == expected, "the switch is trained on something else"
 
 
 CHECKS = [check_head_tuning_changes_the_head_alone, check_switch_reads_the_last_tokens_top_state]

@@ -189,7 +189,7 @@ def test_prompts_that_share_nothing_at_first_are_compared_too():
 
 
 def test_a_token_that_the_model_does_not_know_is_refused():
-    with pytest.raises(ConfigError, match="prompt 0='name a': its token [0-9]+ is none of the model's 2; is this"):
+    with pytest.raises(ConfigError, match=r"prompt 0='name a': its token [0-9]+ is none of the model's 2; is"):
         L.tokenize(language_of(model_of("gpt2", vocab_size=2)), ["name a"])
 
 
