@@ -124,7 +124,7 @@ def main(to: str, *paths: str) -> None:
     )
     tables = {others: clustering_rows(records), more: majority_rows(records, bags)}
     parts = [f"{title}\n\n{_table(rows)}" for title, rows in tables.items()]
-    Path(to).write_text("\n\n".join([text, *parts]) + "\n")
+    Path(to).write_text("\n\n".join([text, *parts]) + "\n", encoding="utf-8")
 
 
 def _require_same(name: str, found: DataConfig | ProbeConfig, wanted: DataConfig | ProbeConfig) -> None:

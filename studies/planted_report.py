@@ -42,7 +42,7 @@ def share_figure(found: dict[str, Any]) -> Figure:
 
 def main(path: str) -> None:
     """Write the table (.md) and the figure (.png) beside the file."""
-    found = json.loads(Path(path).read_text())
+    found = json.loads(Path(path).read_text("utf-8"))
     others = "; ".join(
         f"{split}: " + ", ".join(f"{name} {share:.2f}" for name, share in part["measured"].items())
         for split, part in found["splits"].items()
@@ -52,7 +52,7 @@ def main(path: str) -> None:
         f"{' '.join(found['records'])}`.\n\nStates of random codes in the shares measured in these records ({others}), "
         "but for the task's; the others keep their proportions. F1 by task, the mean over five data sets.\n\n"
     )
-    Path(path).with_suffix(".md").write_text(text + markdown(share_rows(found)) + "\n")
+    Path(path).with_suffix(".md").write_text(text + markdown(share_rows(found)) + "\n", encoding="utf-8")
     Path(path).with_suffix(".png").write_bytes(png(share_figure(found)))
 
 

@@ -140,7 +140,7 @@ def run_one(kind: str, machine: str, twin: int, folder: Path, store: Path | None
     threads = int(MACHINES[machine].get("OMP_NUM_THREADS", "1"))
     rows = [{**about, **row} for row in measure(kind, store or folder / "stores" / name, threads)]
     partial = to.with_suffix(".new")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     partial.replace(to)
 
 
@@ -173,12 +173,12 @@ def run(jobs: Sequence[tuple[str, str, int]], workers: int, folder: Path) -> int
 
 def gather(values: Path, folder: Path) -> list[Row]:
     """Add the twins of ``folder`` to those that ``values`` keeps, the new one for the old of the same name."""
-    kept = values.read_text().splitlines() if values.exists() else []
-    made = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    kept = values.read_text("utf-8").splitlines() if values.exists() else []
+    made = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     rows = [json.loads(line) for line in (*kept, *made)]
     newest = {(row["kind"], row["machine"], row["twin"], row["seed"]): row for row in rows}
     values.parent.mkdir(parents=True, exist_ok=True)
-    values.write_text("".join(json.dumps(row) + "\n" for row in newest.values()))
+    values.write_text("".join(json.dumps(row) + "\n" for row in newest.values()), encoding="utf-8")
     return list(newest.values())
 
 
@@ -321,8 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(jobs, options.workers, options.folder)
     rows = gather(options.values, options.folder)
     to = options.values.parent / "twins.md"
-    to.write_text(page(rows, "python -m studies.rounding_twins table"))
-    print(to.read_text())  # noqa: T201 - the result
+    to.write_text(page(rows, "python -m studies.rounding_twins table"), encoding="utf-8")
+    print(to.read_text("utf-8"))  # noqa: T201 - the result
     return 0
 
 

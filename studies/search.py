@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from taskclust.config import (
@@ -34,6 +35,7 @@ from taskclust.config import (
     ProbeConfig,
     TrainingConfig,
     digest,
+    require,
 )
 from taskclust.data import Dataset, generate
 from taskclust.engines import end_with_parent
@@ -49,7 +51,7 @@ from taskclust.probes.neighbors import nearest
 from taskclust.probes.tsne import tsne
 from taskclust.profiles import vary
 from taskclust.runner import Runner
-from taskclust.store import Store
+from taskclust.store import Store, lock_of
 
 Changes = dict[str, Any]
 
@@ -240,9 +242,30 @@ def key(changes: Changes, width: int) -> str:
 
 def done(rows: Path) -> set[tuple[str, int]]:
     """The settings' keys and seeds that have a row, clustered without codes too; older rows are made anew."""
-    lines = rows.read_text().splitlines() if rows.exists() else []
-    found = map(json.loads, lines)
-    return {(row["key"], row["seed"]) for row in found if row["failure"] or "without" in row}
+    return {(row["key"], row["seed"]) for row in read(rows) if row["failure"] or "without" in row}
+
+
+def read(rows: Path) -> list[Changes]:
+    """The rows of a file, none where there is none; a last one that was not written whole is cut off the file.
+
+    Raises:
+        ConfigError: a line that is no row.
+    """
+    if not rows.exists():
+        return []
+    text = rows.read_text("utf-8")
+    whole, newline, rest = text.rpartition("\n")
+    if rest:
+        rows.write_text(whole + newline, encoding="utf-8")
+    found = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            row["key"], row["seed"], row["failure"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"rows={str(rows)!r}: line {number} is no row of the search; take it out") from error
+        found.append(row)
+    return found
 
 
 def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Changes:
@@ -353,10 +376,29 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path(".taskclust"))
     parser.add_argument("--rows", type=Path, default=ROWS)
     options = parser.parse_args()
-    options.rows.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock_of(_made(options.rows)), timeout=0):
+            _walk(options)
+    except Timeout:
+        parser.exit(1, f"rows={str(options.rows)!r}: another search writes to it; give this one --rows of its own\n")
+    except (ConfigError, OSError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+def _made(rows: Path) -> Path:
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    return rows
+
+
+def _walk(options: argparse.Namespace) -> None:
+    for name, least in (("minutes", 0), ("workers", 1), ("seeds", 1), ("samples", 0)):
+        value = getattr(options, name)
+        require(least <= value < math.inf, name, value, f"give {least} or more")
+    small(options.width)
     plan = [*settings(options.width), *map(sampled, range(options.samples))]
     if options.only:
         plan = [(name, changes) for name, changes in plan if any(part in name for part in options.only)]
+        require(bool(plan), "only", options.only, "no setting has this in its name; see `settings`")
     wanted = [(name, changes, seed) for name, changes in plan for seed in SEEDS[: options.seeds]]
     found, pending = done(options.rows), []
     for name, changes, seed in wanted:
@@ -379,7 +421,7 @@ def main() -> None:
                 except Exception as error:  # noqa: BLE001 - one run's fault costs the others nothing; it has no row
                     print(f"{name} seed {seed}: {type(error).__name__}: {error}", flush=True)  # noqa: T201 - its log
                     continue
-                with options.rows.open("a") as file:
+                with options.rows.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row, separators=(",", ":")) + "\n")
                 print(f"{name} seed {seed}: {describe(row)}", flush=True)  # noqa: T201 - its log
 

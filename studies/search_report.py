@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from studies import search
 from studies.search_figures import search_figures
 from taskclust.config import SPLITS
 from taskclust.drawing import png
@@ -54,8 +55,7 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
 
 def read(path: Path) -> list[Row]:
     """The search's rows; of two of one setting and seed the later. Some were made before all was measured."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return list({(row["key"], row["seed"]): row for row in rows}.values())
+    return list({(row["key"], row["seed"]): row for row in search.read(path)}.values())
 
 
 def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
@@ -243,7 +243,7 @@ def main(folder: str) -> None:
         parts.append("What goes with F1: rank correlations over runs on one data set a seed:\n\n" + markdown(together))
     if taken := without_rows(runs):
         parts.append("F1 by task, raw and after t-SNE, without codes:\n\n" + markdown(taken))
-    (Path(folder) / "settings.md").write_text("\n\n".join(parts + [listed] * bool(listed)) + "\n")
+    (Path(folder) / "settings.md").write_text("\n\n".join(parts + [listed] * bool(listed)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

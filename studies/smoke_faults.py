@@ -84,7 +84,7 @@ def run_one(name: str, folder: Path) -> None:
             red = red_cells(store)
         except Exception as error:  # noqa: BLE001 - an error is red too
             red = [f"{type(error).__name__}: {error}"]
-    to.write_text(json.dumps(red))
+    to.write_text(json.dumps(red), encoding="utf-8")
 
 
 def run(workers: int, folder: Path) -> int:
@@ -103,7 +103,7 @@ def run(workers: int, folder: Path) -> int:
 def rows(folder: Path) -> list[dict[str, Any]]:
     """A row per fault that was run: how many cells are red, and which."""
     found = {name: folder / f"{name.replace(' ', '-')}.json" for name in FAULTS}
-    read = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
+    read = {name: json.loads(path.read_text("utf-8")) for name, path in found.items() if path.exists()}
     return [{"fault": name, "red cells": len(red), "which": "; ".join(red)} for name, red in read.items()]
 
 
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verb == "table":
         TABLE.parent.mkdir(parents=True, exist_ok=True)
         text = tabulate(rows(options.folder), headers="keys", tablefmt="github", disable_numparse=True)
-        TABLE.write_text(f"Made by `python -m studies.smoke_faults table`.\n\n{text}\n")
+        TABLE.write_text(f"Made by `python -m studies.smoke_faults table`.\n\n{text}\n", encoding="utf-8")
         print(text)  # noqa: T201 - the result
     return 0
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
@@ -47,8 +47,16 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
     if min(workers, len(pending)) > 1:
         context = multiprocessing.get_context("spawn")
         arguments = (runner, context.Value("i", 0), context.RLock())
+        others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(min(workers, len(pending)), context, _start, arguments) as pool:
             futures = [pool.submit(_run, experiment, config) for config in pending]
+            try:
+                wait(futures)
+            except BaseException:  # stopped: begin none of those that wait, and end those at work; they go on next time
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in set(multiprocessing.active_children()) - others:
+                    child.terminate()
+                raise
         for future in futures:
             future.result()
         runner = replace(runner, recompute=False)

@@ -29,8 +29,13 @@ def with_interval(values: Sequence[float]) -> str:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    """The rows as a Markdown table; a bar in a name is none of the table's."""
+    safe = [{_escaped(name): _escaped(value) for name, value in row.items()} for row in rows]
+    return tabulate(safe, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _escaped(value: Any) -> Any:
+    return value.replace("|", "\\|").replace("<", "&lt;") if isinstance(value, str) else value
 
 
 def aligned_columns(rows: Sequence[dict[str, Any]]) -> str:

@@ -23,6 +23,14 @@ def test_a_picture_has_few_colors_and_its_figures_size():
     assert len(picture.convert("RGB").getcolors(maxcolors=100_000)) <= 256
 
 
+def test_dollar_signs_are_drawn_as_they_are():
+    """As mathematics this one could not be read."""
+    figure = Figure()
+    figure.subplots().set_title(r"price in $\frac$")
+
+    assert png(figure)
+
+
 def test_colors_of_lines_are_kept():
     figure = Figure(figsize=(4, 3))
     axis = figure.subplots()

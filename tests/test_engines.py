@@ -1,6 +1,7 @@
 """Several processes compute what one computes, and what one run raises costs the others nothing."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -132,6 +133,44 @@ def test_a_killed_run_leaves_no_process_at_work(initializer, stays):
     assert is_at_work(worker) is stays
     if stays:
         os.kill(worker, 9)
+
+
+SEVERAL = """
+import pathlib, sys, time
+from dataclasses import replace
+from taskclust import engines
+from taskclust.runner import Runner
+from taskclust.store import Store
+from tests.experiments.small import CONFIG
+
+class Slow(Runner):
+    def record(self, experiment, config):
+        (self.store.root / f"began-{{config.seed}}").touch()
+        time.sleep(60)
+
+if __name__ == "__main__":
+    runner = Slow(Store(pathlib.Path(sys.argv[1])))
+    engines.obtain_all(runner, "synthetic", [replace(CONFIG, seed=seed) for seed in range(5)], workers=2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="groups of processes")
+@pytest.mark.parametrize("to_all", [True, False], ids=["as from a terminal", "to the main process alone"])
+def test_a_run_that_is_interrupted_ends_and_begins_no_other_seed(tmp_path, to_all):
+    script, store = tmp_path / "several.py", tmp_path / "store"
+    script.write_text(SEVERAL.replace("{{", "{").replace("}}", "}"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    main = subprocess.Popen(
+        [sys.executable, script, store], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 60
+    while len(list(store.glob("began-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+
+    os.killpg(main.pid, signal.SIGINT) if to_all else main.send_signal(signal.SIGINT)
+
+    assert main.wait(20) != 0
+    assert {path.name for path in store.glob("began-*")} == {"began-0", "began-1"}
 
 
 def test_seeds_trained_together_give_the_records_of_each_alone(tmp_path, monkeypatch):

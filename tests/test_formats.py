@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -47,6 +48,13 @@ def test_tables_keep_numbers_as_they_are_written():
         assert "0.10" in table
         assert "1e5" in table
     assert markdown(rows).startswith("| value")
+
+
+def test_a_name_with_a_bar_or_a_bracket_stays_in_its_cell():
+    lines = markdown([{"model|<b>": "a|b", "value": "1"}]).splitlines()
+
+    assert [cell.strip() for cell in re.split(r"(?<!\\)\|", lines[2])[1:-1]] == [r"a\|b", "1"]
+    assert lines[0].count("&lt;b>") == 1
 
 
 def test_csv_comes_back_as_it_was():

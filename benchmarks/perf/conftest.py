@@ -50,7 +50,7 @@ def interleaved(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str
 def forget_peak() -> None:
     """Let the peak of this process's memory start from what it holds now (Linux; elsewhere the peak is of its life)."""
     if Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
@@ -59,7 +59,7 @@ def peak_megabytes() -> float:
     """The most memory held since :func:`forget_peak`, on the GPU where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
 
 

@@ -177,7 +177,7 @@ def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
 def available_memory() -> float:
     """Bytes that this machine's processes can still take; infinite where it does not say."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     except OSError:
         return float("inf")
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), float("inf"))

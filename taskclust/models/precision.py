@@ -22,7 +22,7 @@ def native_bfloat16(device: torch.device | str = "cpu") -> str | None:
     if torch.device(device).type == "cuda":
         return "cuda" if torch.cuda.is_bf16_supported(including_emulation=False) else None
     try:
-        flags = Path("/proc/cpuinfo").read_text().split()
+        flags = Path("/proc/cpuinfo").read_text("utf-8").split()
     except OSError:
         return None
     return next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)

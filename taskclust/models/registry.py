@@ -40,7 +40,7 @@ def open_checkpoint(folder: Path) -> Model:
         ConfigError: that is none of ours.
     """
     kinds = {kind.config_class.model_type: kind for kind in ARCHITECTURES.values()}
-    found = json.loads((folder / "config.json").read_text()).get("model_type")
+    found = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     require(found in kinds, "model_type", found, f"{folder} holds another model; use one of {', '.join(kinds)}")
     return kinds[found].from_pretrained(folder)
 

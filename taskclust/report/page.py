@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
@@ -19,7 +20,7 @@ from taskclust.drawing import png
 from taskclust.formats import Rows, comma_separated, markdown
 from taskclust.report.tables import check_rows, verdict_rows
 from taskclust.store.codec import Provenance
-from taskclust.store.folders import as_json
+from taskclust.store.folders import as_json, lock_of
 
 CAVEAT = {
     "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
@@ -78,7 +79,8 @@ def write_report(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         _write(Path(scratch), profile, results, claims, records, command=command, overrides=overrides)
-        _put_in_place(Path(scratch), folder)
+        with FileLock(lock_of(folder)):
+            _put_in_place(Path(scratch), folder)
 
 
 def _write(
@@ -99,9 +101,9 @@ def _write(
     tables = tables_of(records)
     computed = [found for name, found in records.items() if hasattr(experiments.part(name, "config"), "stages")]
     provenance = _together(record.provenance for found in computed for record in found)  # counts are the same anywhere
-    (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n")
-    (scratch / "verdicts.csv").write_text(comma_separated(verdicts))
-    (scratch / "checks.csv").write_text(comma_separated(checks))
+    (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n", encoding="utf-8")
+    (scratch / "verdicts.csv").write_text(comma_separated(verdicts), encoding="utf-8")
+    (scratch / "checks.csv").write_text(comma_separated(checks), encoding="utf-8")
     document = {
         "profile": profile,
         "caveat": caveat,
@@ -109,9 +111,9 @@ def _write(
         "provenance": provenance,
         "results": [result.to_dict() for result in results],
     }
-    (scratch / "verdicts.json").write_text(json.dumps(as_json(document), indent=1, allow_nan=False))
+    (scratch / "verdicts.json").write_text(json.dumps(as_json(document), indent=1, allow_nan=False), encoding="utf-8")
     parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items()]
-    (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts))
+    (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts), encoding="utf-8")
     figures = {name: png(figure) for name, figure in figures_of(records).items()}
     for name, content in figures.items():
         (scratch / "figures" / f"{name}.png").write_bytes(content)
@@ -129,7 +131,7 @@ def _write(
         findings=_known_failures(results, claims),
         provenance=provenance,
     )
-    (scratch / "index.html").write_text(page)
+    (scratch / "index.html").write_text(page, encoding="utf-8")
 
 
 def _put_in_place(scratch: Path, folder: Path) -> None:

@@ -24,10 +24,10 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
 def main(page: str, *reports: str) -> None:
     """Rewrite ``page`` with the verdicts of the reports' folders."""
     path = Path(page)
-    text = path.read_text()
+    text = path.read_text("utf-8")
     for folder in map(Path, reports):
-        text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text())
-    path.write_text(text)
+        text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text("utf-8"))
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -141,14 +141,20 @@ class Store:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
+def lock_of(path: Path) -> Path:
+    """A file to lock while ``path`` is written, among this machine's temporary files, not beside it."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:20]
+    return Path(tempfile.gettempdir()) / f"taskclust-{name}.lock"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON; NaN becomes null, so that every JSON reader accepts the file."""
-    path.write_text(json.dumps(as_json(value), allow_nan=False))
+    path.write_text(json.dumps(as_json(value), allow_nan=False), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
     """The value that :func:`write_json` wrote, with None for NaN."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text("utf-8"))
 
 
 def as_json(value: Any) -> Any:

@@ -33,7 +33,7 @@ def provenance(device: str) -> dict[str, str | int | bool | None]:
 def processor() -> str:
     """The name of this machine's processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from studies import search
-from taskclust.config import ExperimentConfig, digest
+from taskclust.config import ConfigError, ExperimentConfig, digest
 from taskclust.data import generate
 from taskclust.models.decoder import Decoder
 from taskclust.probes.components import instruction_identities
@@ -205,3 +206,50 @@ def test_a_fault_in_one_run_costs_the_others_nothing(tiny, tmp_path, monkeypatch
 
     assert [json.loads(line)["setting"] for line in rows.read_text().splitlines()] == ["model.tied_head=True"]
     assert "model.norm=before seed 100: OSError: disk full" in capsys.readouterr().out
+
+
+def test_a_row_that_was_not_written_whole_is_cut_off_and_run_again(tmp_path):
+    rows = tmp_path / "runs.jsonl"
+    whole = json.dumps({"setting": "start", "failure": "why", "key": "a", "seed": 100}) + "\n"
+    rows.write_text(whole + whole.replace("100", "101")[:20])
+
+    assert search.done(rows) == {("a", 100)}
+    assert rows.read_text() == whole
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"key": "a"}'])
+def test_a_line_that_is_no_row_is_named(tmp_path, line):
+    (tmp_path / "runs.jsonl").write_text(line + "\n")
+
+    with pytest.raises(ConfigError, match="line 1 is no row of the search"):
+        search.done(tmp_path / "runs.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--only", "tyed"], "no setting has this in its name"),
+        (["--minutes", "nan"], "minutes=nan: give 0 or more"),
+        (["--workers", "0"], "workers=0: give 1 or more"),
+        (["--width", "100"], "width=100"),
+    ],
+)
+def test_what_would_run_nothing_is_said_in_a_line(tmp_path, monkeypatch, capsys, options, message):
+    rows = tmp_path / "runs.jsonl"
+    monkeypatch.setattr(sys, "argv", ["search", "--store", str(tmp_path), "--rows", str(rows), *options])
+
+    with pytest.raises(SystemExit, match="1"):
+        search.main()
+
+    assert message in capsys.readouterr().err
+    assert not rows.exists()
+
+
+def test_two_searches_of_one_file_are_refused(tmp_path, monkeypatch, capsys):
+    rows = tmp_path / "runs.jsonl"
+    monkeypatch.setattr(sys, "argv", ["search", "--store", str(tmp_path), "--rows", str(rows)])
+
+    with FileLock(search.lock_of(rows)), pytest.raises(SystemExit, match="1"):
+        search.main()
+
+    assert "another search writes to it" in capsys.readouterr().err

@@ -51,6 +51,7 @@ def picture(record: Record) -> Figure:
         of = record.identities[label]
         for number, color in zip(np.unique(of), colormaps["tab20"](np.linspace(0, 1, of.max() + 1)), strict=True):
             name = record.names[label][number]
+            name = f" {name}" if name.startswith("_") else name  # a legend leaves out what begins with it
             axis.scatter(*points[of == number].T, color=color, s=3, alpha=0.5, label=name)
         axis.set_title(f"by {title}")
         axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
