@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ANNOTATION = re.compile(r'\b(?:Float|Int|Bool)\[(?:Tensor|np\.ndarray), "([^"]*)"\]')
+ANNOTATION = re.compile(r'\b(?:Float|Int|Bool)(?:32)?\[(?:Tensor|(?:np\.)?ndarray), "([^"]*)"\]')
 
 
 def axes(text):
@@ -15,7 +15,7 @@ def axes(text):
 def glossary():
     text = (ROOT / "docs" / "shapes.md").read_text()
     letters = re.findall(r"^\| (\w+) \|", text, re.MULTILINE)
-    return {*letters, *re.findall(r"`([*\w.]+)`", text)} - {"letter"}
+    return {*letters, *re.findall(r"`([*\w.+]+)`", text)} - {"letter"}
 
 
 def test_every_axis_is_in_the_glossary():

@@ -132,7 +132,7 @@ def _by_start(layers: Sequence[Sequence[Agreement]]) -> dict[str, Values]:
 def _resampled_f1(
     found: Mapping[str, Sequence[Int[np.ndarray, "start N"]]],
     identities: Mapping[str, Labels],
-    rows: Sequence[Int[np.ndarray, " M"]],
+    rows: Sequence[Int[np.ndarray, " N"]],
 ) -> dict[str, Values]:
     """In each draw, by label, the mean F1 over starts at the layer that is best by task in that draw."""
 
@@ -156,7 +156,7 @@ def _ends(draws: Values) -> tuple[float, float]:
     return low, high
 
 
-def resampled_rows(units: Sequence[tuple[int, Hashable]], resamples: int, seed: int) -> list[Int[np.ndarray, " M"]]:
+def resampled_rows(units: Sequence[tuple[int, Hashable]], resamples: int, seed: int) -> list[Int[np.ndarray, " N"]]:
     """The instances of each draw when units are drawn anew with replacement, their instances with them.
 
     Units are drawn within their stratum, so that every class keeps its weight.
@@ -176,7 +176,7 @@ def resampled_rows(units: Sequence[tuple[int, Hashable]], resamples: int, seed: 
     ]
 
 
-def resampled_f1(labels_true: Labels, labels_pred: Labels, rows: Sequence[Int[np.ndarray, " M"]]) -> Values:
+def resampled_f1(labels_true: Labels, labels_pred: Labels, rows: Sequence[Int[np.ndarray, " N"]]) -> Values:
     """The F1 of one clustering in each draw of its instances.
 
     Clusters stay matched to the classes they were matched to on all instances, or every draw would find itself a better

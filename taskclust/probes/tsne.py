@@ -168,7 +168,7 @@ def nearest_probabilities(points: Float[Tensor, "N D"], perplexity: float) -> cs
     return P
 
 
-def conditional_probabilities(distances: Float[Tensor, "*B N K"], perplexity: float) -> Float[Tensor, "*B N K"]:
+def conditional_probabilities(distances: Float[Tensor, "... N k"], perplexity: float) -> Float[Tensor, "... N k"]:
     """Each row's affinities, of a bandwidth that is found by bisection to have the perplexity.
 
     ``distances`` are squared, infinite from a point to itself, and lost.
