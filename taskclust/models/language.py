@@ -92,6 +92,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
             "gguf_file": path.name,
             "trust_remote_code": False,  # unset, it is asked for on the terminal
         }
+        _require_read(path)
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
         model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
         require_loaded(report, str(path))
@@ -101,8 +102,24 @@ def convert_gguf(path: Path, folder: Path) -> None:
         plain.save_pretrained(folder)
     except ConfigError:
         raise
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # whatever transformers makes of a file of another shape
         raise ConfigError(f"llm={str(path)!r}: not read as GGUF ({first_line(error)})") from error
+
+
+def _require_read(path: Path) -> None:
+    """Refuse a file with tensors that transformers drops without a word, though they move every state.
+
+    Raises:
+        ConfigError: it has factors of its rotary frequencies other than one, as files of Llama 3 have.
+    """
+    from gguf import GGUFReader  # noqa: PLC0415 - an extra
+
+    for tensor in GGUFReader(path).tensors:
+        if tensor.name.endswith(("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")):
+            mend = (
+                f"transformers drops its {tensor.name}, and every state would move; name the model's folder or hub id"
+            )
+            require(bool((tensor.data == 1).all()), "llm", str(path), mend)
 
 
 def open_language_model(source: str, device: str = "cpu") -> LanguageModel:

@@ -29,7 +29,8 @@ def nearest(queries: Float[Tensor, "L Q D"], references: Float[Tensor, "L N D"],
     """
     if not 1 <= k <= references.shape[1]:
         raise ConfigError(f"neighbors={k}: use 1 to {references.shape[1]}, the size of the training set")
-    return torch.cdist(queries, references).topk(k, dim=-1, largest=False).indices
+    center = references.mean(dim=1, keepdim=True)  # far from it float32 loses ranks
+    return torch.cdist(queries - center, references - center).topk(k, dim=-1, largest=False).indices
 
 
 def vote(labels: Int[Tensor, "... k"]) -> Int[Tensor, "..."]:

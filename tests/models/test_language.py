@@ -3,6 +3,7 @@
 import json
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 import transformers as tf
@@ -536,3 +537,70 @@ def test_the_word_is_the_last_token_whatever_special_ones_stand_behind(tokenizer
 def test_a_text_that_ends_in_white_space_is_refused():
     with pytest.raises(ConfigError, match="prompt 1='a b ': it ends in white space, whose state would be read"):
         L.tokenize(L.LanguageModel(MODELS["llama"], small_tokenizer()), ["a b", "a b "])
+
+
+# --- GGUF
+
+
+LLAMA_PARTS = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+}  # fmt: skip
+LLAMA_ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+
+
+def write_gguf(path, model, **more):
+    """A tiny Llama as llama.cpp's converter writes it, and more tensors; weights of the attention are not permuted."""
+    gguf, config = pytest.importorskip("gguf"), model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*map(chr, range(97, 123)), *(f"<{n}>" for n in range(config.vocab_size - 27)), "ab"])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    for key, value in model.state_dict().items():
+        *_, layer, part = [None, *key.removesuffix(".weight").split(".layers.")[-1].split(".", 1)]
+        name = f"blk.{layer}.{LLAMA_PARTS[part]}" if ".layers." in key else LLAMA_ENDS[key.removesuffix(".weight")]
+        writer.add_tensor(f"{name}.weight", value.numpy())
+    for name, value in more.items():
+        writer.add_tensor(f"{name}.weight", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_file_whose_rotary_factors_would_be_dropped_is_refused(tmp_path):
+    model = model_of(tie_word_embeddings=False)
+    write_gguf(tmp_path / "plain.gguf", model)
+    write_gguf(tmp_path / "ones.gguf", model, rope_freqs=np.ones(4, np.float32))
+    write_gguf(tmp_path / "llama3.gguf", model, rope_freqs=np.linspace(1, 8, 4, dtype=np.float32))
+
+    for name in ("plain", "ones"):
+        L.convert_gguf(tmp_path / f"{name}.gguf", tmp_path / name)
+    with pytest.raises(ConfigError, match=r"transformers drops its rope_freqs\.weight, and every state would move"):
+        L.convert_gguf(tmp_path / "llama3.gguf", tmp_path / "llama3")
+
+    assert (tmp_path / "ones" / "model.safetensors").exists()
+
+
+def test_whatever_transformers_makes_of_a_file_is_one_line(tmp_path):
+    """The sizes that it says are not those of its weights, as GPT-2's of other than 1,024 places are not."""
+    model = model_of(tie_word_embeddings=False)
+    model.config.intermediate_size = 40
+    write_gguf(tmp_path / "other.gguf", model)
+
+    with pytest.raises(ConfigError, match=r"other\.gguf': (not read as GGUF|its weights do not fit)"):
+        L.convert_gguf(tmp_path / "other.gguf", tmp_path / "other")

@@ -15,6 +15,17 @@ from tests.helpers import assert_close
 from tests.strategies import seeds
 
 
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1_000.0])
+def test_ranks_do_not_hang_on_the_distance_from_the_origin(offset):
+    """In float32, as states are; without centring a seventh of the ranks is lost at 100 deviations."""
+    rng = np.random.default_rng(0)
+    queries, references = (torch.tensor(rng.normal(size=(1, n, 64)).astype(np.float32)) for n in (50, 400))
+
+    found = nearest(queries + offset, references + offset, 10)
+
+    assert (found == nearest(queries.double(), references.double(), 10)).float().mean() > 0.99
+
+
 @st.composite
 def problems(draw):
     """Queries and references in float64, as :func:`neighborhood` takes them, and an admissible k."""
