@@ -169,7 +169,9 @@ def _varied(config: Any, tree: Mapping[str, Any], prefix: str) -> Any:
 def _of_kind(old: Any, part: _Value) -> Any:
     """The value, a whole number as a float where the field has one."""
     value = float(part.value) if isinstance(old, float) and type(part.value) is int else part.value
-    require(type(value) is type(old), part.path, value, f"use a value of type {type(old).__name__}, as {old!r}")
+    are_numbers = {type(value), type(old)} == {int, float}  # of which the field says what it takes
+    is_alike = type(value) is type(old) or are_numbers
+    require(is_alike, part.path, value, f"use a value of type {type(old).__name__}, as {old!r}")
     return value
 
 

@@ -21,7 +21,7 @@ from tests.experiments.small import CONFIG, folder, measured
 
 PROBE = replace(CONFIG.probe, iterations=5, tsne_restarts=1)
 CONFIGS = [replace(CONFIG, seed=seed, probe=PROBE) for seed in (3, 4)]
-IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known only once the states are there
+IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known once the data are there
 
 
 class Computed(NamedTuple):

@@ -3,14 +3,14 @@
 Shapes: L layers, S starts of t-SNE, N instances, D and C dimensions of states and of embeddings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taskclust.config import LABELS, METRICS, ProbeConfig
+from taskclust.config import LABELS, METRICS, SPLITS, ProbeConfig, require
 from taskclust.data import Split
 from taskclust.probes.kmeans import kmeans, partition_inertia
 from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency, matched_f1_score, merging_score
@@ -65,6 +65,23 @@ def cluster_scores(
         divergence=embedding.divergence.cpu().numpy(),
         top_embedding=embedding.points[-1, typical].cpu().numpy().round(2),
     )
+
+
+def require_clustered(splits: Mapping[str, Split], probe: ProbeConfig) -> None:
+    """Refuse splits that could not be probed, before a model is trained for it.
+
+    Raises:
+        ConfigError: a split of one task or none, a perplexity that is not below its instances, or more neighbors than
+            training instances.
+    """
+    for name in SPLITS:
+        split = splits[name]
+        n_tasks, N = len(np.unique(split.labels("task"))), split.n_instances
+        require(n_tasks > 1, f"n_{name}_tasks", n_tasks, f"of {n_tasks} task(s) are the {name} set's {N} instances; "
+                "clusters need two tasks with an instruction each")  # fmt: skip
+        require(probe.perplexity < N, "perplexity", probe.perplexity, f"must be below the {name} set's {N} instances")
+    n_train = splits["train"].n_instances
+    require(probe.neighbors <= n_train, "neighbors", probe.neighbors, f"the training set has {n_train} instances")
 
 
 def nearest_mean(scores: Float[np.ndarray, " S"] | Sequence[float]) -> int:

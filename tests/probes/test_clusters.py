@@ -1,18 +1,22 @@
 """Scores of planted states: what they must be when the codes are known."""
 
 import dataclasses
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 import pytest
 import torch
 
+from taskclust import experiments
 from taskclust.config import LABELS, METRICS, ConfigError, ProbeConfig
 from taskclust.data import generate
 from taskclust.probes import clusters as module
-from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.clusters import cluster_scores, require_clustered
 from taskclust.probes.scores import ClusterScores
 from taskclust.probes.tsne import Embedding
+from taskclust.runner import Runner
+from taskclust.store import Store
 from tests.helpers import assert_close, tiny_data
 
 PROBE = ProbeConfig(perplexity=5.0, iterations=60, tsne_restarts=2, kmeans_restarts=4)
@@ -231,7 +235,7 @@ def test_split_of_one_class_raises():
 
 def test_perplexity_that_is_not_below_the_number_of_instances_raises(dataset):
     split = dataset.subset
-    probe = dataclasses.replace(PROBE, perplexity=float(split.n_instances))
+    probe = replace(PROBE, perplexity=float(split.n_instances))
 
     with pytest.raises(ConfigError, match="perplexity"):
         score([codes(split.labels("task"))], split, with_tsne=True, probe=probe)
@@ -243,3 +247,32 @@ def test_states_that_are_not_finite_raise(dataset):
 
     with pytest.raises(ConfigError, match="NaN or infinity"):
         score([states], dataset.subset)
+
+
+@pytest.mark.parametrize(
+    ("changes", "probe", "message"),
+    [
+        ({"n_validation_tasks": 1}, PROBE, "n_validation_tasks=1: of 1 task"),
+        ({"n_subset_tasks": 0}, PROBE, "n_subset_tasks=0: of 0 task"),
+        ({"n_hard_instructions": 0}, PROBE, "n_subset_tasks=0: of 0 task"),
+        ({"n_validation_instructions": 0}, PROBE, "n_validation_tasks=0: of 0 task"),
+        ({}, replace(PROBE, perplexity=900.0), "perplexity=900.0: must be below the validation set's"),
+        ({}, replace(PROBE, neighbors=9_000), "neighbors=9000: the training set has"),
+    ],
+)
+def test_what_could_not_be_probed_is_known_before_a_model_is_trained(changes, probe, message):
+    splits = generate(tiny_data(**changes), seed=0).splits
+
+    with pytest.raises(ConfigError, match=message):
+        require_clustered(splits, probe)
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "pretraining"])
+def test_nothing_is_trained_for_what_could_not_be_probed(kind, tmp_path, monkeypatch):
+    runner, run = Runner(Store(tmp_path)), experiments.part(kind, "run")
+    config = experiments.part(kind, "config").smoke()
+    monkeypatch.setattr(Runner, "trajectory", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(Runner, "run", lambda *_: pytest.fail("trained"))
+
+    with pytest.raises(ConfigError, match="perplexity"):
+        run.run(replace(config, probe=replace(config.probe, perplexity=9_000.0)), runner, tmp_path)

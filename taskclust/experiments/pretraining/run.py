@@ -12,7 +12,7 @@ from taskclust.data.identities import identity_dataset
 from taskclust.experiments.pretraining.arms import pretrainer, tuner
 from taskclust.experiments.pretraining.record import Record, Stage
 from taskclust.models import Trainer, open_checkpoint
-from taskclust.probes.clusters import cluster_scores
+from taskclust.probes.clusters import cluster_scores, require_clustered
 from taskclust.probes.hidden import hidden_states
 from taskclust.probes.scores import ClusterScores, Epochs, stack
 from taskclust.runner import TRAJECTORY_VERSION, Runner
@@ -34,6 +34,7 @@ def run(config: PretrainingConfig, runner: Runner, unfinished: Path) -> Record:
     If a training of one arm fails there is still a record, and its ``failure`` says so.
     """
     dataset = generate(config.data, config.seed)
+    require_clustered(dataset.splits, config.probe)
     pretraining: dict[str, Stage] = {}
     tuning: dict[str, Stage] = {}
     seconds: dict[str, float] = {}

@@ -17,6 +17,7 @@ from taskclust.experiments.synthetic.probing import (
 )
 from taskclust.experiments.synthetic.record import Identities, Record
 from taskclust.models import open_checkpoint
+from taskclust.probes.clusters import require_clustered
 from taskclust.probes.scores import Epochs, stack
 from taskclust.runner import Runner, checkpoint_epochs, read_training, trajectory_key
 from taskclust.store.codec import columns
@@ -36,13 +37,15 @@ def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  
     """Every probe of every checkpoint.
 
     Raises:
-        ConfigError: the untrained model, with which all is compared, is not among the checkpoints.
+        ConfigError: the untrained model, with which all is compared, is not among the checkpoints; or a split cannot be
+            clustered. Both are known before anything is trained.
     """
     first = config.training.checkpoints[:1]
     require(first == (0,), "training.checkpoints", config.training.checkpoints, "begin with 0, the untrained model")
+    dataset = generate(config.data, config.seed)
+    require_clustered(dataset.splits, config.probe)
     trained = runner.trajectory(config)
     training = read_training(trained)
-    dataset = generate(config.data, config.seed)
     epochs = checkpoint_epochs(trained)
     with_tsne = epochs
     if config.probe.tsne_at == "few":
