@@ -440,7 +440,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.OK
     if state is not None and state.results:
         state.is_part = state.is_part or len(state.results) < state.n_cells
-        state.write_report(report_folder(session.config, state.profile))
+        if not state.write_report(report_folder(session.config, state.profile)):
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -454,6 +455,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.section(title)
             terminalreporter.write_line(aligned_columns(rows))
         page = report_folder(config, state.profile) / "index.html"
-        terminalreporter.write_line(f"report: {os.path.relpath(page)}")
+        terminalreporter.write_line(state.unwritten or f"report: {os.path.relpath(page)}")
         if line := state.of_other_threads():
             terminalreporter.write_line(line)

@@ -69,6 +69,7 @@ class ClaimSession:
     records: dict[str, dict[str, list[Any]]] = field(default_factory=dict)  # by experiment and subject
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     results: list[CellResult] = field(default_factory=list)
+    unwritten: str = ""  # why there is no report
 
     def cells(self, claim: Claim) -> list[Cell]:
         """The conditions of the claim that are judged at this scale, for every subject."""
@@ -115,6 +116,11 @@ class ClaimSession:
         except (ConfigError, RecordError, StoreError, torch.OutOfMemoryError) as error:
             self.failures[place] = str(error)
             raise Unobtainable(str(error)) from error
+        except OSError as error:
+            where, what = error.filename or self.runner.store.root, error.strerror or error
+            text = f"{str(where)!r}: {what}; free or unlock it and run again: what was done is kept in the store"
+            self.failures[place] = text
+            raise Unobtainable(text) from error
         except Exception as error:
             self.failures[place] = f"{' '.join(filter(None, place))}: {type(error).__name__}: {error}"
             raise
@@ -132,17 +138,21 @@ class ClaimSession:
         """All records obtained, by experiment; those of several subjects follow one another."""
         return {name: [r for records in found.values() for r in records] for name, found in self.records.items()}
 
-    def write_report(self, folder: Path) -> None:
-        """Write the report of every verdict reached so far to ``folder``."""
-        write_report(
-            folder,
-            self.profile.name,
-            self.results,
-            self.claims,
-            self.all_records(),
-            command=self.command,
-            overrides=self.overrides,
-        )
+    def write_report(self, folder: Path) -> bool:
+        """Write the report of every verdict reached so far to ``folder``; False, and why, if that cannot be done."""
+        try:
+            write_report(
+                folder,
+                self.profile.name,
+                self.results,
+                self.claims,
+                self.all_records(),
+                command=self.command,
+                overrides=self.overrides,
+            )
+        except (ConfigError, OSError) as error:
+            self.unwritten = f"report={str(folder)!r}: not written ({error}); the records are kept, run again"
+        return not self.unwritten
 
     def title(self) -> str:
         """The title of the table of verdicts: the scale, and the options that change what is measured."""

@@ -16,6 +16,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from taskclust import plugin
+from taskclust import session as sessions
 from taskclust.claims import Claim, KnownFailure
 from taskclust.config import ModelConfig
 from taskclust.profiles import llm, paper, smoke
@@ -368,6 +369,20 @@ def test_claims_are_judged_and_reported(tmp_path):
     assert f"report: {os.path.relpath(tmp_path / 'report' / 'index.html', ROOT)}" in done.stdout
     assert (tmp_path / "report" / "index.html").exists()
     assert len(list((tmp_path / "store" / "paper_tables").rglob("record.json"))) == 2
+
+
+def test_a_report_that_cannot_be_written_at_the_end_is_said_in_a_line(run, tmp_path, monkeypatch):
+    def write_report(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sessions, "write_report", write_report)
+
+    code, output = run("-k", "parameter and 32", "--report", str(tmp_path / "report"))
+
+    assert code == pytest.ExitCode.INTERNAL_ERROR
+    assert re.search(r"report='.*report': not written \(.*No space left on device\); the records are kept, run", output)
+    assert "Traceback" not in output
+    assert "INTERNALERROR" not in output
 
 
 @pytest.fixture

@@ -165,6 +165,21 @@ def test_what_cannot_be_had_is_said_and_not_tried_again(monkeypatch, error):
     assert some.all_records()["synthetic"] == []
 
 
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [(OSError(28, "No space left on device"), "store"), (PermissionError(13, "Permission denied", "a/file"), "a/file")],
+)
+def test_a_full_or_locked_disk_is_said_in_a_line_with_its_path(monkeypatch, error, where):
+    def obtain_all(*_):
+        raise error
+
+    monkeypatch.setattr(module, "obtain_all", obtain_all)
+    some = session(runner=SimpleNamespace(store=SimpleNamespace(root="a/store")))
+
+    with pytest.raises(Unobtainable, match=f"{where}': {error.strerror}; free or unlock it and run again"):
+        some.obtain(some.cells(claim())[0])
+
+
 def test_an_unforeseen_error_is_raised_whole_and_named_when_asked_again(monkeypatch):
     def obtain_all(*_):
         raise ZeroDivisionError("by nought")
