@@ -1,11 +1,14 @@
 """Save and load the state of an unfinished training, so that a stopped one continues; no half-saved state is used."""
 
+import errno
 import math
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from taskclust.models import Trainer
@@ -17,12 +20,22 @@ def save_progress(trainer: Trainer, folder: Path, seconds: float) -> None:
     tensors, values = trainer.state()
     target = folder / f"state-{trainer.epoch:04d}"
     target.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, target / "state.safetensors")
+    with _errors_of_the_disk(target):
+        save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, target / "state.safetensors")
     write_json(target / "state.json", {**values, "seconds": seconds})
     seal(target)
     for old in folder.glob("state-*"):
         if old != target:
             shutil.rmtree(old)
+
+
+@contextmanager
+def _errors_of_the_disk(path: Path) -> Iterator[None]:
+    """As the operating system's: safetensors has its own, without a path."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def load_progress(trainer: Trainer, folder: Path) -> float:
@@ -55,6 +68,7 @@ def save_once(folder: Path, save: Callable[[Path], None]) -> None:
     if not is_sealed(folder):
         shutil.rmtree(folder, ignore_errors=True)
         scratch = folder.with_name(f".{folder.name}")
-        save(scratch)
+        with _errors_of_the_disk(scratch):
+            save(scratch)
         seal(scratch)
         scratch.replace(folder)

@@ -20,7 +20,7 @@ from taskclust.drawing import png
 from taskclust.formats import Rows, comma_separated, markdown
 from taskclust.report.tables import check_rows, verdict_rows
 from taskclust.store.codec import Provenance
-from taskclust.store.folders import as_json, lock_of
+from taskclust.store.folders import as_json, lock_of, scratch_folder
 
 CAVEAT = {
     "smoke": "SMOKE scale: small models, truly trained, that show that each claim's measurement works and what holds "
@@ -77,10 +77,10 @@ def write_report(
     """
     check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        _write(Path(scratch), profile, results, claims, records, command=command, overrides=overrides)
+    with scratch_folder(folder.parent, f".{folder.name}-") as scratch:
+        _write(scratch, profile, results, claims, records, command=command, overrides=overrides)
         with FileLock(lock_of(folder)):
-            _put_in_place(Path(scratch), folder)
+            _put_in_place(scratch, folder)
 
 
 def _write(

@@ -127,8 +127,8 @@ class Store:
         final = self.path(kind, key)
         for left in final.parent.glob(f".{key}-*"):  # left by a killed process; we hold the lock now
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=_made(final.parent)) as scratch:
-            folder = Path(scratch) / "record"
+        with scratch_folder(_made(final.parent), f".{key}-") as scratch:
+            folder = scratch / "record"
             folder.mkdir()
             yield folder
             seal(folder, kind, key)
@@ -139,6 +139,19 @@ class Store:
             folder.replace(final)
             _flush(final.parent)
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(within: Path, prefix: str) -> Iterator[Path]:
+    """A new folder that is deleted afterwards, as far as that can be done.
+
+    ``tempfile.TemporaryDirectory`` calls itself without end where the permission to delete stays denied (CPython 3.11).
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_of(path: Path) -> Path:

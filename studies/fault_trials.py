@@ -1,0 +1,320 @@
+"""Fault trials: a run is killed, or its disk fails, at every change it makes to the file system; files are damaged.
+
+``python -m studies.fault_trials docs/faults.md`` tries all of it and writes the table; ``--every 20`` tries each
+twentieth, as the tests do (tests/studies/test_fault_trials.py). What is done again after a fault must have the record
+and the weights of a run without one, to the bit. Linux only: each trial is a process of its own, forked.
+"""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from taskclust import runner as running
+from taskclust.config import (
+    ConfigError,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    ProbeConfig,
+    RegexConfig,
+    TrainingConfig,
+)
+from taskclust.formats import markdown
+from taskclust.runner import Runner
+from taskclust.store import Store, StoreError, encode
+
+#: A run of seconds that keeps checkpoints, its best epoch and its last.
+CONFIG = ExperimentConfig(
+    data=DataConfig(
+        regex=RegexConfig(n_symbols=12, max_characters=4, max_length=20),
+        n_tasks=4,
+        n_mappings=3,
+        n_validation_tasks=3,
+        n_subset_tasks=2,
+        n_hard_tasks=2,
+        n_task_symbols=6,
+        distribution_totals=((2, 3), (2, 3)),
+    ),
+    model=ModelConfig(width=16, feed_forward=32, layers=2, heads=4, weight_std=0.3),
+    training=TrainingConfig(
+        epochs=3,
+        schedule_epochs=3,
+        learning_rate=1e-2,
+        batch_instructions=8,
+        checkpoints=(0, 2),
+        precision="float32",
+    ),
+    probe=ProbeConfig(perplexity=5.0, iterations=5, tsne_restarts=1, kmeans_restarts=2, neighbors=5),
+    seed=4,
+)
+#: What a full, a broken and a forbidden disk say.
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+#: Seconds after which a run counts as stuck.
+PATIENCE = 60
+
+Outcome = Literal["equal", "wrong", "stuck", "unforeseen"]
+Act = Callable[[int, Callable[[], None] | None], None]
+
+
+class Trials(NamedTuple):
+    """One kind of fault, and what became of each time that it was tried."""
+
+    fault: str
+    outcomes: list[Outcome]
+    refused: int  # of them ended in an error before they were done again
+
+    def row(self) -> dict[str, Any]:
+        """A line of the table."""
+        counted = Counter(self.outcomes)
+        kinds: tuple[Outcome, ...] = ("equal", "wrong", "stuck", "unforeseen")
+        return {
+            "fault": self.fault,
+            "tried": len(self.outcomes),
+            "ended in an error": self.refused,
+            **{f"then {kind}" if kind == "equal" else kind: counted[kind] for kind in kinds},
+        }
+
+
+class Changes:
+    """Calls ``act(n, tear)`` at the n-th change of the file system below ``root``, of this process, from then on.
+
+    ``tear`` writes half of a file, where the change is the writing of one.
+    """
+
+    def __init__(self, root: Path, act: Act) -> None:
+        self.root, self.act, self.n, self.is_acting = str(root), act, 0, False
+        sys.addaudithook(self._audit)
+        flush, serialize = os.fsync, safetensors.torch.serialize_file
+
+        def fsync(handle: Any) -> None:
+            self._change(_opened(handle))
+            flush(handle)
+
+        def serialize_file(tensors: Any, filename: Any, *rest: Any, **named: Any) -> Any:
+            def tear() -> None:
+                serialize(tensors, filename, *rest, **named)
+                os.truncate(filename, Path(filename).stat().st_size // 2)
+
+            self._change(str(filename), tear)  # written by compiled code, of which no audit tells
+            return serialize(tensors, filename, *rest, **named)
+
+        os.fsync, safetensors.torch.serialize_file = fsync, serialize_file  # type: ignore[assignment]
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, mode, flags = arguments
+            is_write = (
+                any(c in mode for c in "wax+") if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
+            )
+            if is_write and isinstance(path, (str, bytes, os.PathLike)):
+                self._change(os.fsdecode(path))
+        elif event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir"):
+            path, folder = os.fsdecode(arguments[0]), arguments[-1]
+            is_part = isinstance(folder, int) and folder >= 0  # shutil.rmtree names what is in a folder it has opened
+            self._change(str(Path(_opened(folder)) / path) if is_part else path)
+
+    def _change(self, path: str, tear: Callable[[], None] | None = None) -> None:
+        if not self.is_acting and path.startswith(self.root) and not path.endswith(".lock"):
+            self.n += 1
+            self.is_acting = True  # what is done here is no change of the run's
+            try:
+                self.act(self.n, tear)
+            finally:
+                self.is_acting = False
+
+
+def _opened(handle: Any) -> str:
+    return str(Path(f"/proc/self/fd/{handle}").readlink())
+
+
+def computed(root: Path) -> str:
+    """What a run in a store gives, to the bit: its record, and the weights it keeps."""
+    running.SAVE_EVERY = 0.0
+    runner = Runner(Store(root))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that what was damaged is made again
+        record = runner.record("synthetic", CONFIG)
+        trained = runner.trajectory(CONFIG)
+    said = encode(replace(record, seconds={}, provenance={}, training_provenance=None))
+    weights = [path.read_bytes() for path in sorted(trained.rglob("*.safetensors"))]
+    return hashlib.sha256(b"".join([said, *weights])).hexdigest()
+
+
+def changes(root: Path) -> str:
+    """How many changes of the file system a run makes."""
+    counted = Changes(root, lambda _n, _tear: None)
+    computed(root)
+    return str(counted.n)
+
+
+def killed(root: Path, at: int, *, in_the_middle: bool) -> str:
+    """A run that is killed at one of its changes, or in the middle of it where it writes a file."""
+
+    def act(n: int, tear: Callable[[], None] | None) -> None:
+        if n == at:
+            if tear is not None and in_the_middle:
+                tear()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Changes(root, act)
+    return computed(root)
+
+
+def failing(root: Path, at: int, *, is_lasting: bool) -> str:
+    """A run of which one change, or each from there on, ends in an error of the disk."""
+    code = ERRORS[at % len(ERRORS)]
+
+    def act(n: int, tear: Callable[[], None] | None) -> None:
+        if n == at or (is_lasting and n > at):
+            if tear is not None:
+                tear()
+                raise SafetensorError(f"I/O error: {os.strerror(code)} (os error {code})")
+            raise OSError(code, os.strerror(code))
+
+    Changes(root, act)
+    return computed(root)
+
+
+#: Ways to damage a file.
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a file cut in half": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "a bit of a file changed": lambda path: path.write_bytes(_flipped(path.read_bytes())),
+    "a file lost": lambda path: path.unlink(),
+    "a file too many": lambda path: path.with_name("added").write_bytes(b"more"),
+}
+
+
+def _flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def forked(work: Callable[..., str], *arguments: Any, **named: Any) -> tuple[str, str]:
+    """How a process of its own ended, and what the work gave.
+
+    It ends "done", "refused" (an error that a session says in a line), "raised" (any other), "killed" or "stuck".
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        word, text = "raised", ""
+        try:
+            word, text = "done", work(*arguments, **named)
+        except (ConfigError, StoreError, OSError) as error:  # a session says these in a line
+            word, text = "refused", str(error)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+            text = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(write, json.dumps([word, text]).encode())
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        is_ready = bool(select.select([pipe], [], [], PATIENCE)[0])
+        if not is_ready:
+            os.kill(child, signal.SIGKILL)
+        said = pipe.read()
+    os.waitpid(child, 0)
+    if not said:
+        return ("killed" if is_ready else "stuck"), ""
+    word, text = json.loads(said)
+    return word, text
+
+
+def again(root: Path, expected: str) -> Outcome:
+    """What a run makes of what a fault has left in its store."""
+    word, text = forked(computed, root)
+    if word == "stuck":
+        return "stuck"
+    if word != "done":
+        print(f"{root}: {word}: {text}", file=sys.stderr)  # noqa: T201 - its log
+        return "unforeseen"
+    return "equal" if text == expected else "wrong"
+
+
+def trials(every: int, scratch: Path) -> list[Trials]:
+    """All faults, or each ``every``-th.
+
+    Args:
+        every: 1 for all.
+        scratch: an empty folder.
+    """
+    torch.set_num_threads(1)
+    whole, root = scratch / "whole", scratch / "root"
+    expected = computed(whole)  # here, so that those forked have what is compiled and imported
+    n_changes = int(forked(changes, scratch / "counted")[1])
+    faults: dict[str, tuple[Callable[..., str], dict[str, bool]]] = {
+        "killed before a change": (killed, {"in_the_middle": False}),
+        "killed in the middle of a write": (killed, {"in_the_middle": True}),
+        "an error of the disk, once": (failing, {"is_lasting": False}),
+        "errors of the disk from then on": (failing, {"is_lasting": True}),
+    }
+    found = []
+    for fault, (work, settings) in faults.items():
+        outcomes: list[Outcome] = []
+        refused = 0
+        for at in range(1, n_changes + 1, every):
+            shutil.rmtree(root, ignore_errors=True)
+            word, text = forked(work, root, at, **settings)
+            refused += word == "refused"
+            first: Outcome = {"stuck": "stuck", "raised": "unforeseen"}.get(word, "equal")  # type: ignore[assignment]
+            if word == "done" and text != expected:
+                first = "wrong"
+            if word == "raised":
+                print(f"{fault} {at}: {text}", file=sys.stderr)  # noqa: T201 - its log
+            outcomes.append(first if first != "equal" else again(root, expected))
+        found.append(Trials(fault, outcomes, refused))
+    files = [path.relative_to(whole) for path in sorted(whole.rglob("*")) if path.is_file() and path.suffix != ".lock"]
+    for fault, damage in DAMAGES.items():
+        outcomes = []
+        for file in files[:: max(1, every // 10)]:
+            shutil.rmtree(root, ignore_errors=True)
+            shutil.copytree(whole, root)
+            damage(root / file)
+            outcomes.append(again(root, expected))
+        found.append(Trials(fault, outcomes, 0))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the trials and write their table; 1 if any had a wrong, a stuck or an unforeseen end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("to", type=Path, nargs="?", help="the page; the terminal by default")
+    parser.add_argument("--every", type=int, default=1, help="try each so many-th fault (1)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = trials(options.every, Path(scratch))
+    table = markdown([one.row() for one in found])
+    if options.to is None:
+        print(table)  # noqa: T201 - the result
+    else:
+        options.to.write_text(f"{PAGE}\n{table}\n", encoding="utf-8")
+    return int(any(outcome != "equal" for one in found for outcome in one.outcomes))
+
+
+PAGE = """# What becomes of a run whose process or disk fails?
+
+Made by `python -m studies.fault_trials docs/faults.md`. A run of seconds (two layers, three epochs, two checkpoints,
+its state kept after every epoch) is killed at each change it makes to the file system, or its disk fails there; or a
+file of its store is damaged. It is then done again, and must give the record and the weights of a run without a fault,
+to the bit. An error is one that a session says in a line, with the path.
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())
