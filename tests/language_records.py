@@ -3,8 +3,7 @@
 import numpy as np
 
 from taskclust.config import LABELS, METRICS, LanguageConfig
-from taskclust.experiments.natural_language.record import Architecture, Record
-from taskclust.models.language import Reading
+from taskclust.experiments.natural_language.record import Architecture, Reading, Record
 from taskclust.probes.scores import LayerScores
 
 

@@ -16,7 +16,6 @@ import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,8 +46,7 @@ class LanguageModel(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """How prompts were read, and how far that is from reading them alone."""
 
     way: str  # one of :data:`WAYS`
@@ -309,7 +307,7 @@ def read_checked(
         largest = states.abs().amax(dim=(1, 2))[:, None, None]
         worst = float(((states[:, some] - alone).abs() / largest).max()) if some else 0.0
         if worst < ROUNDING[model.dtype]:
-            return states, Reading(way=way, prompts=len(some), largest_relative_difference=worst)
+            return states, Reading(way, len(some), worst)
         warnings.warn(f"read alone, states differ by {worst:.2g} from those of {way}", stacklevel=2)
     raise AssertionError("the last way is compared with itself")
 

@@ -7,13 +7,21 @@ import numpy as np
 from jaxtyping import Int
 
 from taskclust.config import LanguageConfig
-from taskclust.models.language import WAYS, Reading
 from taskclust.probes.scores import LayerScores
 from taskclust.store.codec import Provenance
 
 #: The version of the record's format. Version 1 had no schema and no name; version 2 one untrained model, of which some
 #: layers were read.
 SCHEMA = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the prompts were read, and how far that is from reading them alone."""
+
+    way: str  # "instructions once", "prompts whole" or "one by one"
+    prompts: int  # so many were also read alone
+    largest_relative_difference: float  # of their states, relative to the layer's largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +68,7 @@ def upgrade(plain: dict[str, Any]) -> dict[str, Any]:
     nulls = now.pop("nulls")
     now["untrained"], now["bag"] = [nulls["twin"]], nulls["bag"]
     sharing = dict(now.pop("sharing"))
-    now["reading"] = {"way": WAYS[0 if sharing.pop("is_used") else 1], **sharing}
+    now["reading"] = {"way": "instructions once" if sharing.pop("is_used") else "prompts whole", **sharing}
     now["config"].pop("twin_every", None)
     now["config"]["untrained"] = 1
     return now

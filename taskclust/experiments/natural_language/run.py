@@ -14,7 +14,7 @@ from transformers.utils import cached_file
 from taskclust.config import ConfigError, LanguageConfig, ProbeConfig, digest
 from taskclust.data.natural import Prompt, identities, natural_tasks
 from taskclust.data.natural import prompts as instances
-from taskclust.experiments.natural_language.record import Architecture, Record
+from taskclust.experiments.natural_language.record import Architecture, Reading, Record
 from taskclust.models.language import (
     WAYS,
     LanguageModel,
@@ -141,7 +141,7 @@ def probe_prompts(
             "distribution": [distribution for _, distribution in distributions],
         },
         split_words=split_words(language, sorted({p.input for p in prompts})),
-        reading=reading,
+        reading=Reading(**reading._asdict()),
         architecture=Architecture(
             class_name=type(language.model).__name__,
             model_type=language.model.config.model_type,
