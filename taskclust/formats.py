@@ -43,6 +43,11 @@ def aligned_columns(rows: Sequence[dict[str, Any]]) -> str:
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 
 
+def latex(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a LaTeX tabular with rules of the package booktabs; special characters are escaped."""
+    return tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True)
+
+
 def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as CSV, with a header line."""
     text = io.StringIO()

@@ -71,7 +71,7 @@ def band(check: CheckResult) -> str:
 
 
 def check_rows(results: Iterable[CellResult]) -> Rows:
-    """One row a check: everything a verdict rests on."""
+    """One row per check, as text to be read: everything a verdict depends on."""
     return [
         {
             "claim": result.claim,
@@ -90,4 +90,44 @@ def check_rows(results: Iterable[CellResult]) -> Rows:
         }
         for result in results
         for check in result.checks
+    ]
+
+
+def check_numbers(results: Iterable[CellResult]) -> Rows:
+    """One row per check, as unrounded numbers to compute with; None where there is no number.
+
+    ``low`` and ``high`` are the ends of the 95 % interval of the mean, ``control`` is the negative control's mean;
+    ``criterion``, ``bound`` and ``tolerance`` are those of :class:`taskclust.claims.criteria.Terms`.
+    """
+    return [
+        {
+            "claim": result.claim,
+            "cell": result.cell,
+            "check": check.name,
+            "verdict": shown(check.verdict, result.profile),
+            "n": len(result.seeds),
+            "mean": check.mean,
+            "low": check.low,
+            "high": check.high,
+            "control": check.null_mean,
+            "control_name": check.null_name,
+            "control_fails": check.null_fails,
+            "criterion": check.terms.relation,
+            "bound": check.terms.bound,
+            "tolerance": check.terms.tolerance,
+            "source": check.source,
+            "reason": check.reason,
+        }
+        for result in results
+        for check in result.checks
+    ]
+
+
+def value_rows(results: Iterable[CellResult]) -> Rows:
+    """One row per check and seed, with the statistic's unrounded value."""
+    return [
+        {"claim": result.claim, "cell": result.cell, "check": check.name, "seed": seed, "value": value}
+        for result in results
+        for check in result.checks
+        for seed, value in zip(result.seeds, check.values, strict=True)
     ]
