@@ -47,6 +47,7 @@ HOMES = {
     "sklearn": {"probes"},
     "matplotlib": {"drawing", "report", "slices/figures"},
     "msgspec": {"store"},
+    "pandas": {"report"},
     "jinja2": {"report"},
     "pytest": {"plugin"},
 }  # fmt: skip
