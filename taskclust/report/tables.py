@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from taskclust.claims import CellResult, CheckResult, Claim, shown
 from taskclust.claims.criteria import Verdict
-from taskclust.formats import Rows, number
+from taskclust.formats import Rows, band, number
 
 _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
 
@@ -60,14 +60,8 @@ def _first(result: CellResult) -> CheckResult | None:
 def _deciding(check: CheckResult | None) -> str:
     if check is None:
         return "nothing is asserted"
-    return f"{check.name} {number(check.mean)}{band(check)} ({check.criterion}; null {number(check.null_mean)})"
-
-
-def band(check: CheckResult) -> str:
-    """The 95 % interval over seeds, where there is one and it has a width."""
-    if check.low is None or check.high is None or check.low == check.high:
-        return ""
-    return f" [{number(check.low)}, {number(check.high)}]"
+    statistic = f"{number(check.mean)}{band(check.low, check.high)}"
+    return f"{check.name} {statistic} ({check.criterion}; null {number(check.null_mean)})"
 
 
 def check_rows(results: Iterable[CellResult]) -> Rows:
@@ -80,7 +74,7 @@ def check_rows(results: Iterable[CellResult]) -> Rows:
             "verdict": verdict_word(check.verdict, result.profile),
             "n": len(result.seeds),
             "mean": number(check.mean),
-            "95 % interval": band(check).strip(),
+            "95 % interval": band(check.low, check.high).strip(),
             "criterion": check.criterion,
             "from": check.source,
             "null": number(check.null_mean),
