@@ -5,6 +5,8 @@ difference paired by seed, and the settings that differ. ``--html FILE`` writes 
 """
 
 import argparse
+import os
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,11 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.html:
             check_page(options.html)
         comparisons = compare(options.reports)
-        print(*map(as_text, comparisons), sep="\n\n\n")  # noqa: T201 - the result
         if options.html:
             write_page(options.html, comparisons)
+        print(*map(as_text, comparisons), sep="\n\n\n", flush=True)  # noqa: T201 - the result
     except ConfigError as error:
         raise SystemExit(str(error)) from error
+    except BrokenPipeError:  # the reader, e.g. head, has enough; without this, Python's flush at exit fails again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

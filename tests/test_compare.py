@@ -1,5 +1,6 @@
 """The command line that compares reports."""
 
+import os
 import subprocess
 import sys
 
@@ -71,3 +72,15 @@ def test_the_module_is_a_command():
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "reports=[]: name the folders of two reports or more\n"
+
+
+def test_a_reader_that_has_enough_is_no_error(folders, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "taskclust.compare", *folders, "--html", str(tmp_path / "page.html")]
+
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "page.html").exists()

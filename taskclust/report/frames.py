@@ -73,5 +73,5 @@ def _pandas() -> Any:
     try:
         import pandas as pd  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise ConfigError("pandas=None: it is not installed; pip install 'taskclust[frames]'") from error
+        raise ConfigError("pandas=None: it is not installed; pip install 'pandas>=2'") from error
     return pd

@@ -69,7 +69,7 @@ def test_what_is_no_number_is_nan_and_names_stay_names(tmp_path):
 def test_without_pandas_the_error_says_what_to_install(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "pandas", None)
 
-    with pytest.raises(ConfigError, match=r"^pandas=None: it is not installed; pip install 'taskclust\[frames\]'$"):
+    with pytest.raises(ConfigError, match=r"^pandas=None: it is not installed; pip install 'pandas>=2'$"):
         taskclust.load_report(folder)
 
 
