@@ -22,6 +22,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{rounded:.3f}".rstrip("0").rstrip(".")
 
 
+def band(low: float | None, high: float | None) -> str:
+    """An interval as text to follow a number; empty where there is none, or it has no width."""
+    return "" if low is None or high is None or low == high else f" [{number(low)}, {number(high)}]"
+
+
 def with_interval(values: Sequence[float]) -> str:
     """The mean over seeds as text, with its 95 % interval unless there is one seed or the interval has no width."""
     mean, low, high = map(number, (sum(values) / len(values), *interval(values)))
@@ -41,6 +46,11 @@ def _escaped(value: Any) -> Any:
 def aligned_columns(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a table for the terminal."""
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+
+
+def latex(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a LaTeX tabular with rules of the package booktabs; special characters are escaped."""
+    return tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True)
 
 
 def comma_separated(rows: Sequence[dict[str, Any]]) -> str:

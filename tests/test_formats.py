@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from taskclust.formats import aligned_columns, comma_separated, markdown, number, with_interval
+from taskclust.formats import aligned_columns, comma_separated, latex, markdown, number, with_interval
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,15 @@ def test_a_name_with_a_bar_or_a_bracket_stays_in_its_cell():
 
     assert [cell.strip() for cell in re.split(r"(?<!\\)\|", lines[2])[1:-1]] == [r"a\|b", "1"]
     assert lines[0].count("&lt;b>") == 1
+
+
+def test_latex_has_the_rules_of_booktabs_and_escapes_what_it_would_obey():
+    lines = latex([{"a_b": "50 % & $x$", "n": "0.10"}]).splitlines()
+
+    assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    assert re.split(r"\s+", lines[2].strip()) == [r"a\_b", "&", "n", r"\\"]
+    assert r"50 \% \& \$x\$" in lines[4]
+    assert "0.10" in lines[4]
 
 
 def test_csv_comes_back_as_it_was():

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "estimate": {"config", "data", "models", "runner", "experiments"},
     "exchange": {"config", "store", "runner", "experiments"},
     "report": {"config", "claims", "store", "formats", "drawing", "experiments"},
+    "compare": {"config", "formats", "report"},
     "session": {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
@@ -46,14 +47,15 @@ HOMES = {
     "transformers": {"models", "runner", "language", "slices/run"},
     "sklearn": {"probes"},
     "matplotlib": {"drawing", "report", "slices/figures"},
-    "msgspec": {"store"},
+    "msgspec": {"report", "store"},
+    "pandas": {"report"},
     "jinja2": {"report"},
     "pytest": {"plugin"},
 }  # fmt: skip
 #: What works for every experiment there is or will be.
 GENERAL = (
     "claims", "store", "formats", "drawing", "profiles", "progress", "runner", "engines", "estimate", "report",
-    "session", "plugin",
+    "compare", "session", "plugin",
 )  # fmt: skip
 SOURCES = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "taskclust").rglob("*.py"))}
 CLAIMS = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "benchmarks").glob("test_*.py"))}

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from taskclust import plugin, progress
+from taskclust.claims import paired
 from taskclust.config import digest
 from taskclust.data import functions, synthetic
 from taskclust.experiments.synthetic import probing
@@ -282,6 +283,27 @@ def crash_counted_as_known_failure(patch):
     patch.setattr(plugin, "expected", lambda known, *, strict: pytest.mark.xfail(strict=strict, reason=known.reason))
 
 
+# ---------------------------------------------------------------- comparing reports
+
+
+def seeds_paired_by_place(patch):
+    original = paired.difference
+
+    def difference(first, second):
+        return original(first, dict(zip(first, second.values(), strict=True)))
+
+    replace_everywhere(patch, original, difference)
+
+
+def difference_the_wrong_way_round(patch):
+    original = paired.difference
+    replace_everywhere(patch, original, lambda first, second: original(second, first))
+
+
+def one_sided_p(patch):
+    patch.setattr(paired, "_two_sided", paired.sign_flip)
+
+
 SYNTHETIC = "tests/data/test_synthetic.py::test_"
 HIDDEN = "tests/probes/test_hidden.py::test_"
 TRAINING = "tests/models/test_training.py::test_"
@@ -293,6 +315,7 @@ PROGRESS = "tests/test_progress.py::test_"
 RUNNER = "tests/test_runner.py::test_"
 JUDGE = "tests/claims/test_judge.py::test_"
 PLUGIN = "tests/test_plugin.py::test_"
+PAIRED = "tests/claims/test_paired.py::test_"
 
 FAULTS = [
     Fault(
@@ -400,6 +423,13 @@ FAULTS = [
         crash_counted_as_known_failure,
         PLUGIN + "a_crash_in_a_cell_that_is_known_to_fail_is_no_known_failure",
     ),
+    Fault("seeds paired by place", seeds_paired_by_place, PAIRED + "values_are_paired_by_seed_and_not_by_their_order"),
+    Fault(
+        "difference the wrong way round",
+        difference_the_wrong_way_round,
+        PAIRED + "the_difference_is_the_second_minus_the_first",
+    ),
+    Fault("one-sided p", one_sided_p, PAIRED + "the_difference_is_the_second_minus_the_first"),
 ]
 
 

@@ -770,7 +770,8 @@ def test_a_strangers_claim_is_judged_and_reported_as_the_papers_are(tmp_path):
         ("own-sizes", "validation", "a stranger's notes", "✘ fails (smoke) (known finding)", "2"),
     ]
     assert {path.name for path in report.iterdir()} == {
-        "verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "tables.md", "figures", "index.html",
+        "verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "values.csv", "tables.md", "tables.tex",
+        "figures", "index.html",
     }  # fmt: skip
     page = (report / "index.html").read_text()
     assert "There are thousands of instances." in page

@@ -172,3 +172,34 @@ class Always:
     def judge(self, values: Sequence[float]) -> Verdict:
         """The verdict from one value per seed."""
         return "reproduced" if all(abs(v - self.value) <= self.tolerance for v in values) else "not reproduced"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A criterion as plain values, for tables that are computed with.
+
+    Attributes:
+        relation: ">=", "<=", ">", "=" or "consistent with"; the criterion as text if it is none of this module's.
+        bound: the number that values are compared with, in the statistic's unit.
+        tolerance: of "=", how far a value may be from the bound; of "consistent with", how far runs may scatter.
+    """
+
+    relation: str
+    bound: float | None = None
+    tolerance: float | None = None
+
+
+def terms(criterion: Criterion) -> Terms:
+    """The criterion as plain values."""
+    match criterion:
+        case AtLeast(bound):
+            return Terms(">=", bound)
+        case AtMost(bound):
+            return Terms("<=", bound)
+        case Exceeds(margin):
+            return Terms(">", margin)
+        case ConsistentWith(printed, resolution):
+            return Terms("consistent with", printed, resolution)
+        case Always(value, tolerance):
+            return Terms("=", value, tolerance)
+    return Terms(str(criterion))

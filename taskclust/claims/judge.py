@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from taskclust.claims.claim import Check, Claim, ProfileName, ResampledCheck, Statistic
-from taskclust.claims.criteria import Verdict, interval
+from taskclust.claims.criteria import Terms, Verdict, interval, terms
 
 _WORDS = {"reproduced": "holds", "not reproduced": "fails", "inconclusive": "unclear"}
 _SCOPES = {"smoke": "smoke", "llm": "this model"}
@@ -34,6 +34,7 @@ class CheckResult:
     low: float | None  # 95 % interval of the mean over seeds, or over resamples; None for one seed
     high: float | None
     criterion: str
+    terms: Terms  # of the criterion, as plain values
     source: str
     reason: str
     null_name: str
@@ -136,6 +137,7 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
         low=low,
         high=high,
         criterion=str(criterion or check.paper),
+        terms=terms(criterion or check.paper),
         source=check.source,
         reason=check.reason,
         null_name=check.null_name,
@@ -175,6 +177,7 @@ def _decide_by_resamples(check: ResampledCheck, record: Any) -> CheckResult:
         low=low,
         high=high,
         criterion=str(check.criterion),
+        terms=terms(check.criterion),
         source=check.source,
         reason=check.reason,
         null_name=check.null_name,

@@ -17,8 +17,8 @@ from taskclust import experiments
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import ConfigError, require
 from taskclust.drawing import png
-from taskclust.formats import Rows, comma_separated, markdown
-from taskclust.report.tables import check_rows, verdict_rows
+from taskclust.formats import Rows, comma_separated, latex, markdown
+from taskclust.report.tables import check_numbers, check_rows, value_rows, verdict_rows
 from taskclust.store.codec import Provenance
 from taskclust.store.folders import as_json, lock_of, scratch_folder
 
@@ -64,7 +64,9 @@ def write_report(
     command: str,
     overrides: str = "",
 ) -> None:
-    """Write ``folder`` again: verdicts.{md,csv,json}, checks.csv, tables.md, figures/*.png and index.html.
+    """Write ``folder`` again.
+
+    It then holds verdicts.{md,csv,json}, checks.csv, values.csv, tables.{md,tex}, figures/*.png and index.html.
 
     Args:
         folder: an earlier report in it is replaced, once the new one is complete; see :func:`check_folder`.
@@ -95,15 +97,12 @@ def _write(
 ) -> None:
     """Write all of a report into an empty folder."""
     (scratch / "figures").mkdir()
-    verdicts, checks = verdict_rows(results, claims), check_rows(results)
+    verdicts = verdict_rows(results, claims)
     caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
     made = f"Made by `{command}`."
     tables = tables_of(records)
     computed = [found for name, found in records.items() if hasattr(experiments.part(name, "config"), "stages")]
     provenance = _together(record.provenance for found in computed for record in found)  # counts are the same anywhere
-    (scratch / "verdicts.md").write_text(f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n", encoding="utf-8")
-    (scratch / "verdicts.csv").write_text(comma_separated(verdicts), encoding="utf-8")
-    (scratch / "checks.csv").write_text(comma_separated(checks), encoding="utf-8")
     document = {
         "profile": profile,
         "caveat": caveat,
@@ -111,16 +110,23 @@ def _write(
         "provenance": provenance,
         "results": [result.to_dict() for result in results],
     }
-    (scratch / "verdicts.json").write_text(json.dumps(as_json(document), indent=1, allow_nan=False), encoding="utf-8")
-    parts = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items()]
-    (scratch / "tables.md").write_text(f"{made}\n\n" + "\n".join(parts), encoding="utf-8")
+    texts = {
+        "verdicts.md": f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n",
+        "verdicts.csv": comma_separated(verdicts),
+        "verdicts.json": json.dumps(as_json(document), indent=1, allow_nan=False),
+        "checks.csv": comma_separated(as_json(check_numbers(results))),
+        "values.csv": comma_separated(as_json(value_rows(results))),
+        "tables.md": f"{made}\n\n" + "\n".join(f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items()),
+        "tables.tex": "\n".join(f"% {title}\n{latex(rows)}\n" for title, rows in tables.items()),
+    }
+    for name, text in texts.items():
+        (scratch / name).write_text(text, encoding="utf-8")
     figures = {name: png(figure) for name, figure in figures_of(records).items()}
     for name, content in figures.items():
         (scratch / "figures" / f"{name}.png").write_bytes(content)
-    template = Environment(
-        loader=PackageLoader("taskclust.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html")
-    page = template.render(
+    checks = check_rows(results)
+    page = render(
+        "page.html",
         caveat=caveat,
         command=command,
         profile=profile,
@@ -132,6 +138,14 @@ def _write(
         provenance=provenance,
     )
     (scratch / "index.html").write_text(page, encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that a template of this package makes of the values, which are escaped."""
+    pages = Environment(
+        loader=PackageLoader("taskclust.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    return pages.get_template(template).render(values)
 
 
 def _put_in_place(scratch: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from taskclust.claims import CellResult, CheckResult, Claim, shown
 from taskclust.claims.criteria import Verdict
-from taskclust.formats import Rows, number
+from taskclust.formats import Rows, band, number
 
 _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
 
@@ -60,18 +60,12 @@ def _first(result: CellResult) -> CheckResult | None:
 def _deciding(check: CheckResult | None) -> str:
     if check is None:
         return "nothing is asserted"
-    return f"{check.name} {number(check.mean)}{band(check)} ({check.criterion}; null {number(check.null_mean)})"
-
-
-def band(check: CheckResult) -> str:
-    """The 95 % interval over seeds, where there is one and it has a width."""
-    if check.low is None or check.high is None or check.low == check.high:
-        return ""
-    return f" [{number(check.low)}, {number(check.high)}]"
+    statistic = f"{number(check.mean)}{band(check.low, check.high)}"
+    return f"{check.name} {statistic} ({check.criterion}; null {number(check.null_mean)})"
 
 
 def check_rows(results: Iterable[CellResult]) -> Rows:
-    """One row a check: everything a verdict rests on."""
+    """One row per check, as text to be read: everything a verdict depends on."""
     return [
         {
             "claim": result.claim,
@@ -80,7 +74,7 @@ def check_rows(results: Iterable[CellResult]) -> Rows:
             "verdict": verdict_word(check.verdict, result.profile),
             "n": len(result.seeds),
             "mean": number(check.mean),
-            "95 % interval": band(check).strip(),
+            "95 % interval": band(check.low, check.high).strip(),
             "criterion": check.criterion,
             "from": check.source,
             "null": number(check.null_mean),
@@ -90,4 +84,44 @@ def check_rows(results: Iterable[CellResult]) -> Rows:
         }
         for result in results
         for check in result.checks
+    ]
+
+
+def check_numbers(results: Iterable[CellResult]) -> Rows:
+    """One row per check, as unrounded numbers to compute with; None where there is no number.
+
+    ``low`` and ``high`` are the ends of the 95 % interval of the mean, ``control`` is the negative control's mean;
+    ``criterion``, ``bound`` and ``tolerance`` are those of :class:`taskclust.claims.criteria.Terms`.
+    """
+    return [
+        {
+            "claim": result.claim,
+            "cell": result.cell,
+            "check": check.name,
+            "verdict": shown(check.verdict, result.profile),
+            "n": len(result.seeds),
+            "mean": check.mean,
+            "low": check.low,
+            "high": check.high,
+            "control": check.null_mean,
+            "control_name": check.null_name,
+            "control_fails": check.null_fails,
+            "criterion": check.terms.relation,
+            "bound": check.terms.bound,
+            "tolerance": check.terms.tolerance,
+            "source": check.source,
+            "reason": check.reason,
+        }
+        for result in results
+        for check in result.checks
+    ]
+
+
+def value_rows(results: Iterable[CellResult]) -> Rows:
+    """One row per check and seed, with the statistic's unrounded value."""
+    return [
+        {"claim": result.claim, "cell": result.cell, "check": check.name, "seed": seed, "value": value}
+        for result in results
+        for check in result.checks
+        for seed, value in zip(result.seeds, check.values, strict=True)
     ]

@@ -16,9 +16,11 @@ from taskclust.claims.criteria import (
     AtMost,
     ConsistentWith,
     Exceeds,
+    Terms,
     interval,
     prediction_interval,
     sign_flip,
+    terms,
 )
 from tests.helpers import assert_close
 
@@ -282,3 +284,33 @@ def test_consistent_with_misses_a_true_number_in_one_of_twenty():
     missed = [ConsistentWith(row[-1], math.inf).judge(row[:-1]) == NOT for row in runs]
 
     assert_close(np.mean(missed), ALPHA, rtol=0, atol=0.02)
+
+
+# --- as plain values
+
+
+class Odd:
+    """A criterion that is not of this package."""
+
+    def __str__(self):
+        return "is odd"
+
+    def judge(self, values):
+        return REPRODUCED if all(value % 2 for value in values) else NOT
+
+
+@pytest.mark.parametrize(
+    ("criterion", "expected"),
+    [
+        (AtLeast(0.123456789), Terms(">=", 0.123456789)),
+        (AtMost(-1.5), Terms("<=", -1.5)),
+        (Exceeds(), Terms(">", 0.0)),
+        (Exceeds(0.05), Terms(">", 0.05)),
+        (ConsistentWith(51, 25, rounding=0.5), Terms("consistent with", 51, 25)),
+        (Always(201_711_616, 999_999), Terms("=", 201_711_616, 999_999)),
+        (Odd(), Terms("is odd")),
+    ],
+    ids=str,
+)
+def test_terms_are_the_criterions_numbers_unrounded(criterion, expected):
+    assert terms(criterion) == expected

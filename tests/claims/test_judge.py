@@ -201,6 +201,7 @@ def test_result_is_json(n):
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["verdict"] == result.verdict
     assert plain["checks"][0]["values"] == result.checks[0].values
+    assert plain["checks"][1]["terms"] == {"relation": "=", "bound": 50, "tolerance": 0.0}
 
 
 # --- by resamples

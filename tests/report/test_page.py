@@ -6,8 +6,10 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from taskclust.claims import judge
 from taskclust.config import ConfigError
 from taskclust.report import check_folder, verdict_rows, write_report
 from tests.experiments.alignment.test_statistics import table_2
@@ -18,7 +20,17 @@ from tests.records import dead_record, perfect_record, world
 from tests.report.test_tables import CLAIMS, of_models, results, with_known
 
 COUNTED = {"paper_tables": [counted(seed) for seed in range(5)]}
-FILES = {"verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "tables.md", "figures", "index.html"}
+FILES = {
+    "verdicts.md",
+    "verdicts.csv",
+    "verdicts.json",
+    "checks.csv",
+    "values.csv",
+    "tables.md",
+    "tables.tex",
+    "figures",
+    "index.html",
+}
 FIGURES = {
     "merging",
     "by-mapping",
@@ -159,6 +171,47 @@ def test_the_formats_agree(folder, profile):
     assert (plain["profile"], plain["command"]) == (profile, "pytest benchmarks")
     # what is counted is the same anywhere, and says nothing of where
     assert plain["provenance"] == (perfect_record(0).provenance if profile == "paper" else {})
+
+
+def test_checks_and_values_come_back_as_the_unrounded_numbers(folder, profile):
+    made = results(profile)
+    checks = [(result, check) for result in made for check in result.checks]
+
+    read, values = rows(folder / "checks.csv"), rows(folder / "values.csv")
+
+    for column, name in (("mean", "mean"), ("low", "low"), ("high", "high"), ("control", "null_mean")):
+        assert [float(row[column]) for row in read] == [getattr(check, name) for _, check in checks]
+    assert [float(row["bound"]) for row in read] == [check.terms.bound for _, check in checks]
+    assert [row["tolerance"] for row in read] == [
+        "" if check.terms.tolerance is None else str(check.terms.tolerance) for _, check in checks
+    ]
+    assert [(row["claim"], row["cell"], row["check"], int(row["seed"]), float(row["value"])) for row in values] == [
+        (result.claim, result.cell, check.name, seed, check.values[place])
+        for result, check in checks
+        for place, seed in enumerate(result.seeds)
+    ]
+
+
+def test_what_is_no_number_is_empty_in_checks_and_values(tmp_path):
+    claim = CLAIMS["knn-accuracy"]
+    check = replace(claim.cells["validation"][0], statistic=lambda record: np.nan)
+    result = judge(replace(claim, cells={"validation": [check]}), "validation", [perfect_record(0)], "paper")
+
+    write(tmp_path / "report", made=[result], records={})
+
+    (of_check,), (of_seed,) = (rows(tmp_path / "report" / name) for name in ("checks.csv", "values.csv"))
+    assert [of_check[name] for name in ("mean", "low", "high", "tolerance")] == [""] * 4
+    assert of_seed["value"] == ""
+
+
+def test_tables_are_written_for_latex_too(folder):
+    plain, latex = ((folder / f"tables.{kind}").read_text() for kind in ("md", "tex"))
+
+    titles = re.findall(r"^## (.+)$", plain, re.MULTILINE)
+    assert titles
+    assert re.findall(r"^% (.+)$", latex, re.MULTILINE) == titles
+    assert [latex.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [len(titles)] * 3
+    assert "7275" in latex
 
 
 def test_records_of_several_machines_are_all_named(tmp_path):

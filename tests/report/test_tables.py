@@ -7,7 +7,7 @@ import pytest
 
 from taskclust.claims import KnownFailure, judge, load_claims
 from taskclust.report import verdict_rows
-from taskclust.report.tables import band, check_rows, verdict_word
+from taskclust.report.tables import check_numbers, check_rows, value_rows, verdict_word
 from tests.language_records import language_record
 from tests.records import SEEDS, dead_record, perfect_record, world
 
@@ -57,7 +57,7 @@ def test_a_smoke_verdict_never_says_reproduced(verdict):
 def test_no_smoke_row_says_reproduced(make):
     made = results("smoke", make)
 
-    words = {row["verdict"] for row in [*verdict_rows(made, CLAIMS), *check_rows(made)]}
+    words = {row["verdict"] for row in [*verdict_rows(made, CLAIMS), *check_rows(made), *check_numbers(made)]}
 
     assert len(words) > 1
     assert not any("reproduced" in word for word in words)
@@ -219,8 +219,34 @@ def test_a_null_that_passes_stands_out():
     assert found["knn-accuracy", "rise"] == "yes"
 
 
+def test_every_check_has_one_row_of_plain_numbers():
+    made = results("paper")
+
+    rows = check_numbers(made)
+
+    assert [(r["claim"], r["cell"], r["check"]) for r in rows] == [
+        (result.claim, result.cell, check.name) for result in made for check in result.checks
+    ]
+    row = of([r for r in rows if r["check"] == "late f1"], "cluster-emergence", "subset")
+    assert row["low"] < row["mean"] < row["high"]
+    assert (row["verdict"], row["n"], row["control_name"]) == ("reproduced", 5, "untrained model")
+    assert (row["criterion"], row["bound"], row["tolerance"], row["source"]) == (">=", 0.9, None, "text")
+    assert row["control"] == pytest.approx(0.3)
+    assert row["control_fails"] is True
+
+
+def test_values_have_a_row_per_seed_in_the_records_order():
+    result = judge(CLAIMS["knn-accuracy"], "validation", [perfect_record(seed) for seed in (3, 0)], "paper")
+
+    rows = value_rows([result])
+
+    assert [row["seed"] for row in rows] == [3, 0] * len(result.checks)
+    assert [row["value"] for row in rows] == [value for check in result.checks for value in check.values]
+    assert rows[0]["value"] != rows[1]["value"]
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_one_seed_and_equal_seeds_have_no_band(n):
     result = judge(CLAIMS["knn-accuracy"], "validation", [perfect_record(0)] * n, "paper")
 
-    assert [band(check) for check in result.checks] == [""] * 4
+    assert [row["95 % interval"] for row in check_rows([result])] == [""] * 4
