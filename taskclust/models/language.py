@@ -312,6 +312,13 @@ def read_checked(
     raise AssertionError("the last way is compared with itself")
 
 
+def first_layer(model: PreTrainedModel) -> str:
+    """What layer 0 is: "embedding", or, in Mamba and RWKV, "first block", whose state hangs on the tokens before."""
+    here, there = last_states(model, [[1, 2, 5], [3, 4, 5]])[0]
+    is_embedding = torch.allclose(here, there, atol=1e-4 * float(here.abs().max()))
+    return "embedding" if is_embedding else "first block"
+
+
 @torch.no_grad()
 def last_states(
     model: PreTrainedModel,
@@ -319,7 +326,7 @@ def last_states(
     groups: Sequence[object] | None = None,
     batch_tokens: int | None = None,
 ) -> Float[Tensor, "L1 N D"]:
-    """The states of each prompt's last token at every layer, float32, on the CPU; layer 0 is the embedding.
+    """The states of each prompt's last token at every layer, float32, on the CPU; layer 0 as :func:`first_layer`.
 
     The top layer is as the model hands it on, after its last norm. Of a model whose layers differ in width (OPT-350M)
     the narrower ones are filled up with zeros, which no distance notices.

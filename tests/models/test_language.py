@@ -165,6 +165,15 @@ def test_every_model_is_read_in_a_way_that_changes_no_state(name):
             assert not states[layer, number, width:].any()
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [*CONFIGS, *OTHERS])
+def test_layer_0_is_the_embedding_but_in_models_that_keep_a_state_alone(name):
+    model = MODELS.get(name) or large_weights(OTHERS[name][0])
+
+    expected = "first block" if name in ("mamba", "mamba2", "falcon_mamba", "rwkv") else "embedding"
+    assert L.first_layer(model) == expected
+
+
 def large_weights(config):
     """A model whose prompts have states that are told apart."""
     with torch.random.fork_rng():

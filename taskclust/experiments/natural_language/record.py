@@ -34,6 +34,7 @@ class Architecture:
     layers: int
     width: int
     dtype: str
+    layer_0: str = "embedding"  # or "first block", behind which some models begin to tell their states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def language_rows(records: Sequence[Record]) -> Rows:
                 rows.append({
                     "model": f"{record.name}, null: {who}" if who else record.name,
                     "clustered": clustered,
-                    "layer": "–" if part is record.bag else f"{part.layers[layer]} of {record.model.layers[-1]}",
+                    "layer": "–" if part is record.bag else f"{_number(record, layer)} of {record.model.layers[-1]}",
                     **_scores(_at_layer(part, space, layer), spread),
                 })  # fmt: skip
     return rows
@@ -52,7 +52,7 @@ def layer_rows(record: Record) -> Rows:
     for space, clustered in (("raw", "states"), ("tsne", "after t-SNE")):
         for who, part in _parts(record).items():
             for layer in [part.best_layer[space]] if who else range(len(part.layers)):
-                name = f"layer {part.layers[layer]}, null: {who}" if who else f"layer {layer}"
+                name = f"layer {part.layers[layer]}, null: {who}" if who else f"layer {_number(record, layer)}"
                 cells = _scores(_at_layer(part, space, layer))
                 rows.append({"of": "null: " + who if part is record.bag else name, "clustered": clustered, **cells})
     return rows
@@ -62,6 +62,12 @@ def _parts(record: Record) -> dict[str, LayerScores]:
     """The model, without a name, and its negative controls by theirs."""
     untrained = {f"untrained, draw {number + 1}": part for number, part in enumerate(record.untrained)}
     return {"": record.model, **untrained, "bag of tokens": record.bag}
+
+
+def _number(record: Record, layer: int) -> str:
+    """A layer's number, and what layer 0 is where it is not the embedding."""
+    is_odd = layer == 0 and record.architecture.layer_0 != "embedding"
+    return f"0 (behind the {record.architecture.layer_0})" if is_odd else str(layer)
 
 
 def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[float, ...]]:
