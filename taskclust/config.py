@@ -66,6 +66,8 @@ class RegexConfig:
     max_repeats: int = silent(3)  # an unbounded star must be cut somewhere to be sampled
     min_length: int = silent(3)  # single symbols run out after 35 instructions
     max_length: int = silent(40)
+    #: what a metacharacter's quantifier repeats: all its characters, in parentheses, or only the last: (abc)* or abc*
+    quantified: Literal["group", "last"] = silent(added("group"))
 
     BOUNDS: ClassVar[Bounds] = {
         "n_symbols": (1, 62),

@@ -37,6 +37,7 @@ def regex_configs(draw, families=None):
         max_repeats=draw(st.integers(1, 5)),
         min_length=low_length,
         max_length=draw(st.integers(low_length, 60)),
+        quantified=draw(st.sampled_from(["group", "last"])),
     )
 
 
@@ -60,6 +61,7 @@ def data_configs(draw, hard=None):
             min_metacharacters=3,
             max_metacharacters=draw(st.integers(3, 4)),
             families=draw(st.sampled_from(RICH_FAMILIES)),
+            quantified=draw(st.sampled_from(["group", "last"])),
         ),
         n_tasks=n_tasks,
         min_distributions=low,

@@ -46,6 +46,7 @@ WRONG = [
     (RegexConfig, "min_length", 41, {}),
     (RegexConfig, "max_repeats", 0, {}),
     (RegexConfig, "families", (), {}),
+    (RegexConfig, "quantified", "first", {}),
     (DataConfig, "min_distributions", 0, {}),
     (DataConfig, "min_distributions", 7, {}),
     (DataConfig, "n_mappings", 0, {}),

@@ -15,7 +15,7 @@ import torch
 
 from taskclust import plugin, progress
 from taskclust.config import digest
-from taskclust.data import functions, synthetic
+from taskclust.data import functions, regexes, synthetic
 from taskclust.experiments.synthetic import probing
 from taskclust.experiments.synthetic import run as synthetic_run
 from taskclust.models import batches, decoder, precision, training
@@ -65,6 +65,16 @@ def validation_instruction_in_training(patch):
         return dataset
 
     replace_everywhere(patch, original, generate)
+
+
+def group_repeated_for_the_last_symbol(patch):
+    original = regexes.Piece.sample
+    patch.setattr(regexes.Piece, "sample", lambda self, rng: original(replace(self, quantified="group"), rng))
+
+
+def last_symbol_never_left_out(patch):
+    original = regexes.Piece.sample
+    patch.setattr(regexes.Piece, "sample", lambda self, rng: original(replace(self, low=max(1, self.low)), rng))
 
 
 def hard_outputs_unchanged(patch):
@@ -282,6 +292,7 @@ def crash_counted_as_known_failure(patch):
     patch.setattr(plugin, "expected", lambda known, *, strict: pytest.mark.xfail(strict=strict, reason=known.reason))
 
 
+REGEXES = "tests/data/test_regexes.py::test_"
 SYNTHETIC = "tests/data/test_synthetic.py::test_"
 HIDDEN = "tests/probes/test_hidden.py::test_"
 TRAINING = "tests/models/test_training.py::test_"
@@ -304,6 +315,16 @@ FAULTS = [
         "validation instruction in training",
         validation_instruction_in_training,
         COUNTED + "a_data_set_is_counted_by_hand",
+    ),
+    Fault(
+        "group repeated for the last symbol",
+        group_repeated_for_the_last_symbol,
+        REGEXES + "family_samples_its_whole_language_and_nothing_else",
+    ),
+    Fault(
+        "last symbol never left out",
+        last_symbol_never_left_out,
+        REGEXES + "family_samples_its_whole_language_and_nothing_else",
     ),
     Fault(
         "hard outputs unchanged",
