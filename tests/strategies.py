@@ -42,11 +42,12 @@ def regex_configs(draw, families=None):
 
 
 @st.composite
-def data_configs(draw, hard=None):
+def data_configs(draw, hard=None, small_languages=None):
     """A small :class:`DataConfig` that can be satisfied for every seed.
 
     There are more task symbols than tasks, so that no input can run out of outputs, and the families are rich. Every
-    option varies: hard tasks or none (``hard`` fixes it), both replacements, group totals or none.
+    option varies: hard tasks or none (``hard`` fixes it), both replacements, group totals or none, small languages
+    redrawn or kept (``small_languages`` fixes it).
     """
     n_tasks = draw(st.integers(1, 5))
     low = draw(st.integers(1, 2))
@@ -76,6 +77,7 @@ def data_configs(draw, hard=None):
         n_task_symbols=draw(st.integers(n_tasks + n_hard + n_mappings, 25)),
         hard_replacement=draw(st.sampled_from(["distribution", "instruction"])),
         distribution_totals=() if total is None else ((n_tasks, total),),
+        small_languages=small_languages or draw(st.sampled_from(["redraw", "keep"])),
     )
 
 

@@ -61,6 +61,7 @@ WRONG = [
     (DataConfig, "distribution_totals", ((50, 301),), {}),
     (DataConfig, "distribution_totals", ((50, 49),), {}),
     (DataConfig, "hard_replacement", "word", {}),
+    (DataConfig, "small_languages", "drop", {}),
     (ModelConfig, "width", 100, {}),
     (ModelConfig, "width", 0, {}),
     (ModelConfig, "heads", 0, {"width": 64}),

@@ -77,6 +77,25 @@ def last_symbol_never_left_out(patch):
     patch.setattr(regexes.Piece, "sample", lambda self, rng: original(replace(self, low=max(1, self.low)), rng))
 
 
+def small_language_drawn_again(patch):
+    original = synthetic.sample_instructions
+
+    def whole_or_nothing(pattern, n, *args):
+        found = original(pattern, n, *args)
+        return found if len(found) == n else []
+
+    patch.setattr(synthetic, "sample_instructions", whole_or_nothing)
+
+
+def lost_string_kept(patch):
+    original = synthetic.sample_instructions
+    patch.setattr(synthetic, "sample_instructions", lambda *args: original(*args[:-1], set()))
+
+
+def validation_before_training(patch):
+    patch.setattr(synthetic, "_parts", lambda config: (slice(3), slice(3, None), slice(3, 6)))
+
+
 def hard_outputs_unchanged(patch):
     patch.setattr(functions.FunctionSampler, "change_outputs", lambda self, function: function)
 
@@ -325,6 +344,17 @@ FAULTS = [
         "last symbol never left out",
         last_symbol_never_left_out,
         REGEXES + "family_samples_its_whole_language_and_nothing_else",
+    ),
+    Fault(
+        "small language drawn again",
+        small_language_drawn_again,
+        SYNTHETIC + "string_that_another_task_has_is_lost",
+    ),
+    Fault("lost string kept", lost_string_kept, SYNTHETIC + "distribution_whose_strings_are_all_lost_is_empty"),
+    Fault(
+        "validation before training",
+        validation_before_training,
+        SYNTHETIC + "small_language_gives_training_what_it_has_and_validation_what_is_left",
     ),
     Fault(
         "hard outputs unchanged",

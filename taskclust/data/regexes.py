@@ -119,12 +119,13 @@ def sample_pattern(config: RegexConfig, rng: np.random.Generator) -> Pattern:
 
 def sample_instructions(
     pattern: Pattern, n: int, config: RegexConfig, rng: np.random.Generator, taken: set[tuple[int, ...]]
-) -> list[tuple[int, ...]] | None:
+) -> list[tuple[int, ...]]:
     """Draw ``n`` distinct instructions of admissible length that are not ``taken``.
 
     Returns:
-        The instructions, or None when the pattern's language seems too small for them: 30 draws an instruction are
-        tried, after which a language of n strings would be exhausted but for a chance in a million.
+        The instructions in the order drawn, fewer than ``n`` when the pattern's language is too small for them: 30
+        draws per instruction are tried, after which a language of n equally likely strings would be exhausted but for a
+        chance in a million. Strings of other lengths or taken use up draws, too.
     """
     found: dict[tuple[int, ...], None] = {}
     for _ in range(30 * n):
@@ -132,5 +133,5 @@ def sample_instructions(
         if config.min_length <= len(instruction) <= config.max_length and instruction not in taken:
             found[instruction] = None
         if len(found) == n:
-            return list(found)
-    return None
+            break
+    return list(found)

@@ -56,11 +56,10 @@ def test_sampled_instructions_are_new_distinct_of_admissible_length_and_in_the_l
 
     found = sample_instructions(pattern, 4, config, rng, taken)
 
-    if found is not None:
-        assert len(set(found)) == len(found) == 4
-        assert taken.isdisjoint(found)
-        assert all(config.min_length <= len(i) <= config.max_length for i in found)
-        assert all(re.fullmatch(str(pattern), write(i)) for i in found)
+    assert len(set(found)) == len(found) <= 4
+    assert taken.isdisjoint(found)
+    assert all(config.min_length <= len(i) <= config.max_length for i in found)
+    assert all(re.fullmatch(str(pattern), write(i)) for i in found)
 
 
 @st.composite
@@ -137,13 +136,28 @@ def test_pattern_quantifies_what_its_configuration_says():
     assert re.fullmatch(r"([a-z0-9]{3,10}\*){1,3}", str(pattern))
 
 
-def test_pattern_with_too_few_strings_yields_none():
-    config = RegexConfig(min_length=1)
+@pytest.mark.parametrize(
+    ("n", "taken", "found"),
+    [
+        (2, set(), {"ab", "abab"}),
+        (3, set(), {"ab", "abab"}),
+        (2, {(0, 1)}, {"abab"}),
+        (2, {(0, 1), (0, 1, 0, 1)}, set()),
+    ],
+    ids=["enough", "too few", "one taken", "all taken"],
+)
+def test_pattern_yields_its_strings_that_are_not_taken_as_far_as_they_go(n, taken, found):
     pattern = Pattern((piece("star", (0, 1)),))  # "ab", "abab" besides the empty string
 
-    assert len(sample_instructions(pattern, 2, config, np.random.default_rng(0), set())) == 2
-    assert sample_instructions(pattern, 3, config, np.random.default_rng(0), set()) is None
-    assert sample_instructions(pattern, 2, config, np.random.default_rng(0), {(0, 1)}) is None
+    sampled = sample_instructions(pattern, n, RegexConfig(min_length=1), np.random.default_rng(0), taken)
+
+    assert sorted(map(write, sampled)) == sorted(found)
+
+
+def test_pattern_yields_no_more_than_is_asked_for():
+    pattern = Pattern((piece("star", (0, 1)),))
+
+    assert len(sample_instructions(pattern, 1, RegexConfig(min_length=1), np.random.default_rng(0), set())) == 1
 
 
 def test_symbols_are_distinct_and_none_is_special_in_a_regular_expression():
