@@ -66,6 +66,8 @@ class RegexConfig:
     max_repeats: int = silent(3)  # an unbounded star must be cut somewhere to be sampled
     min_length: int = silent(3)  # single symbols run out after 35 instructions
     max_length: int = silent(40)
+    #: what a metacharacter's quantifier repeats: all its characters, in parentheses, or only the last: (abc)* or abc*
+    quantified: Literal["group", "last"] = silent(added("group"))
 
     BOUNDS: ClassVar[Bounds] = {
         "n_symbols": (1, 62),
@@ -117,6 +119,10 @@ class DataConfig:
     #: of Table 3: 6 distributions x (3 hard + 3 originals) x 5 = 180; 21 x 3 x 5 = 315; 150 in all give 7,275.
     #: Empty: every task draws alone.
     distribution_totals: tuple[tuple[int, int], ...] = silent(((5, 6), (5, 15), (40, 129)))
+    #: "redraw": a pattern without n_instructions strings of its own is drawn again, so that every distribution has as
+    #: many, validation instructions among them. "keep": a distribution has the first n_instructions of its pattern for
+    #: training, or fewer; in validation tasks up to n_validation_instructions more are held out
+    small_languages: Literal["redraw", "keep"] = silent(added("redraw"))
 
     BOUNDS: ClassVar[Bounds] = {
         "n_tasks": (1, 10_000),

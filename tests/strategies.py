@@ -37,15 +37,17 @@ def regex_configs(draw, families=None):
         max_repeats=draw(st.integers(1, 5)),
         min_length=low_length,
         max_length=draw(st.integers(low_length, 60)),
+        quantified=draw(st.sampled_from(["group", "last"])),
     )
 
 
 @st.composite
-def data_configs(draw, hard=None):
+def data_configs(draw, hard=None, small_languages=None):
     """A small :class:`DataConfig` that can be satisfied for every seed.
 
     There are more task symbols than tasks, so that no input can run out of outputs, and the families are rich. Every
-    option varies: hard tasks or none (``hard`` fixes it), both replacements, group totals or none.
+    option varies: hard tasks or none (``hard`` fixes it), both replacements, group totals or none, small languages
+    redrawn or kept (``small_languages`` fixes it).
     """
     n_tasks = draw(st.integers(1, 5))
     low = draw(st.integers(1, 2))
@@ -60,6 +62,7 @@ def data_configs(draw, hard=None):
             min_metacharacters=3,
             max_metacharacters=draw(st.integers(3, 4)),
             families=draw(st.sampled_from(RICH_FAMILIES)),
+            quantified=draw(st.sampled_from(["group", "last"])),
         ),
         n_tasks=n_tasks,
         min_distributions=low,
@@ -74,6 +77,7 @@ def data_configs(draw, hard=None):
         n_task_symbols=draw(st.integers(n_tasks + n_hard + n_mappings, 25)),
         hard_replacement=draw(st.sampled_from(["distribution", "instruction"])),
         distribution_totals=() if total is None else ((n_tasks, total),),
+        small_languages=small_languages or draw(st.sampled_from(["redraw", "keep"])),
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from taskclust import plugin, progress
 from taskclust.claims import paired
 from taskclust.config import digest
-from taskclust.data import functions, synthetic
+from taskclust.data import functions, regexes, synthetic
 from taskclust.experiments.synthetic import probing
 from taskclust.experiments.synthetic import run as synthetic_run
 from taskclust.models import batches, decoder, precision, training
@@ -66,6 +66,35 @@ def validation_instruction_in_training(patch):
         return dataset
 
     replace_everywhere(patch, original, generate)
+
+
+def group_repeated_for_the_last_symbol(patch):
+    original = regexes.Piece.sample
+    patch.setattr(regexes.Piece, "sample", lambda self, rng: original(replace(self, quantified="group"), rng))
+
+
+def last_symbol_never_left_out(patch):
+    original = regexes.Piece.sample
+    patch.setattr(regexes.Piece, "sample", lambda self, rng: original(replace(self, low=max(1, self.low)), rng))
+
+
+def small_language_drawn_again(patch):
+    original = synthetic.sample_instructions
+
+    def whole_or_nothing(pattern, n, *args):
+        found = original(pattern, n, *args)
+        return found if len(found) == n else []
+
+    patch.setattr(synthetic, "sample_instructions", whole_or_nothing)
+
+
+def lost_string_kept(patch):
+    original = synthetic.sample_instructions
+    patch.setattr(synthetic, "sample_instructions", lambda *args: original(*args[:-1], set()))
+
+
+def validation_before_training(patch):
+    patch.setattr(synthetic, "_parts", lambda config: (slice(3), slice(3, None), slice(3, 6)))
 
 
 def hard_outputs_unchanged(patch):
@@ -304,6 +333,7 @@ def one_sided_p(patch):
     patch.setattr(paired, "_two_sided", paired.sign_flip)
 
 
+REGEXES = "tests/data/test_regexes.py::test_"
 SYNTHETIC = "tests/data/test_synthetic.py::test_"
 HIDDEN = "tests/probes/test_hidden.py::test_"
 TRAINING = "tests/models/test_training.py::test_"
@@ -327,6 +357,27 @@ FAULTS = [
         "validation instruction in training",
         validation_instruction_in_training,
         COUNTED + "a_data_set_is_counted_by_hand",
+    ),
+    Fault(
+        "group repeated for the last symbol",
+        group_repeated_for_the_last_symbol,
+        REGEXES + "family_samples_its_whole_language_and_nothing_else",
+    ),
+    Fault(
+        "last symbol never left out",
+        last_symbol_never_left_out,
+        REGEXES + "family_samples_its_whole_language_and_nothing_else",
+    ),
+    Fault(
+        "small language drawn again",
+        small_language_drawn_again,
+        SYNTHETIC + "string_that_another_task_has_is_lost",
+    ),
+    Fault("lost string kept", lost_string_kept, SYNTHETIC + "distribution_whose_strings_are_all_lost_is_empty"),
+    Fault(
+        "validation before training",
+        validation_before_training,
+        SYNTHETIC + "small_language_gives_training_what_it_has_and_validation_what_is_left",
     ),
     Fault(
         "hard outputs unchanged",

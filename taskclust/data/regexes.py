@@ -9,6 +9,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -23,23 +24,30 @@ MAX_CLASS_RUN = 5
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One metacharacter applied to ``symbols``, repeated ``low`` to ``high`` times when sampled."""
+    """One metacharacter applied to ``symbols``, repeated ``low`` to ``high`` times when sampled.
+
+    ``quantified`` says what a quantifier repeats: the "group" of all symbols, ``(abc)*``, or the "last", ``abc*``.
+    """
 
     family: str
     symbols: tuple[int, ...]
     low: int
     high: int
+    quantified: Literal["group", "last"] = "group"
 
     def __str__(self) -> str:
-        letters = "".join(SYMBOLS[s] for s in self.symbols)
-        return FAMILIES[self.family].render(letters, self.low, self.high)
+        family, letters = FAMILIES[self.family], "".join(SYMBOLS[s] for s in self.symbols)
+        in_parentheses = family.is_quantifier and self.quantified == "group"
+        return family.render(f"({letters})" if in_parentheses else letters, self.low, self.high)
 
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Draw one string of the piece."""
         times = int(rng.integers(self.low, self.high + 1))
-        if FAMILIES[self.family].whole_group:
-            return self.symbols * times
-        return tuple(self.symbols[i] for i in rng.integers(len(self.symbols), size=times))
+        if not FAMILIES[self.family].is_quantifier:
+            return tuple(self.symbols[i] for i in rng.integers(len(self.symbols), size=times))
+        if self.quantified == "last":
+            return self.symbols[:-1] + self.symbols[-1:] * times
+        return self.symbols * times
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +56,15 @@ class Family:
 
     render: Callable[[str, int, int], str]
     repeats: Callable[[int], tuple[int, int]]
-    whole_group: bool  # repeat the symbols as one group, or draw a symbol anew each time
+    is_quantifier: bool  # repeat given symbols, or draw a symbol again each time
 
 
-#: What a configuration can choose from; ``star``, ``plus`` and ``option`` are the quantified groups.
+#: What a configuration can choose from; a quantifier is rendered after its argument, in parentheses if it is a group.
 FAMILIES: dict[str, Family] = {
-    "star": Family(lambda s, low, high: f"({s})*", lambda n: (0, n), True),
-    "plus": Family(lambda s, low, high: f"({s})+", lambda n: (1, n), True),
-    "option": Family(lambda s, low, high: f"({s})?", lambda n: (0, 1), True),
-    "repeat": Family(lambda s, low, high: f"({s}){{{low},{high}}}", lambda n: (1, n), True),
+    "star": Family(lambda s, low, high: f"{s}*", lambda n: (0, n), True),
+    "plus": Family(lambda s, low, high: f"{s}+", lambda n: (1, n), True),
+    "option": Family(lambda s, low, high: f"{s}?", lambda n: (0, 1), True),
+    "repeat": Family(lambda s, low, high: f"{s}{{{low},{high}}}", lambda n: (1, n), True),
     "class": Family(lambda s, low, high: f"[{s}]{{{low},{high}}}", lambda n: (1, MAX_CLASS_RUN), False),
     "alternation": Family(lambda s, low, high: f"({'|'.join(s)})", lambda n: (1, 1), False),
 }
@@ -105,18 +113,19 @@ def sample_pattern(config: RegexConfig, rng: np.random.Generator) -> Pattern:
         family = config.families[rng.integers(len(config.families))]
         n = int(rng.integers(config.min_characters, config.max_characters + 1))
         symbols = tuple(rng.choice(config.n_symbols, size=n, replace=False).tolist())
-        pieces.append(Piece(family, symbols, *FAMILIES[family].repeats(config.max_repeats)))
+        pieces.append(Piece(family, symbols, *FAMILIES[family].repeats(config.max_repeats), config.quantified))
     return Pattern(tuple(pieces))
 
 
 def sample_instructions(
     pattern: Pattern, n: int, config: RegexConfig, rng: np.random.Generator, taken: set[tuple[int, ...]]
-) -> list[tuple[int, ...]] | None:
+) -> list[tuple[int, ...]]:
     """Draw ``n`` distinct instructions of admissible length that are not ``taken``.
 
     Returns:
-        The instructions, or None when the pattern's language seems too small for them: 30 draws an instruction are
-        tried, after which a language of n strings would be exhausted but for a chance in a million.
+        The instructions in the order drawn, fewer than ``n`` when the pattern's language is too small for them: 30
+        draws per instruction are tried, after which a language of n equally likely strings would be exhausted but for a
+        chance in a million. Strings of other lengths or taken use up draws, too.
     """
     found: dict[tuple[int, ...], None] = {}
     for _ in range(30 * n):
@@ -124,5 +133,5 @@ def sample_instructions(
         if config.min_length <= len(instruction) <= config.max_length and instruction not in taken:
             found[instruction] = None
         if len(found) == n:
-            return list(found)
-    return None
+            break
+    return list(found)

@@ -125,10 +125,11 @@ class Dataset:
 def generate(config: DataConfig, seed: int) -> Dataset:
     """Sample the data set of ``seed``: the same on every machine.
 
-    The first ``n_validation_instructions`` instructions of each distribution of the validation tasks are held out and
-    never trained on. Hard examples copy the next ``n_hard_instructions`` of each distribution of the hard tasks with
-    one symbol replaced; they are trained on. The training subset holds hard examples and exactly the instructions they
-    were made from (without hard tasks: all training instructions of its tasks).
+    ``n_validation_instructions`` instructions of each distribution of the validation tasks are held out and never
+    trained on. Hard examples copy ``n_hard_instructions`` others of each distribution of the hard tasks with one symbol
+    replaced; they are trained on. Of a distribution with too few instructions (``small_languages="keep"``) fewer are
+    held out or copied. The training subset holds hard examples and exactly the instructions they were made from
+    (without hard tasks: all training instructions of its tasks).
 
     Raises:
         ConfigError: the settings cannot be satisfied in a bounded number of tries.
@@ -142,8 +143,7 @@ def generate(config: DataConfig, seed: int) -> Dataset:
         paired = tasks[identity - pairs].function if pairs <= identity < 2 * pairs else None
         function = functions.change_outputs(paired) if paired else functions.sample()
         tasks.append(Task(identity, function, [distributions.sample(identity) for _ in range(n)]))
-    held_out = config.n_validation_instructions
-    imitated = slice(held_out, held_out + config.n_hard_instructions)
+    held_out, trained, imitated = _parts(config)
     hard = [
         Task(
             config.n_tasks + task.identity,
@@ -159,12 +159,20 @@ def generate(config: DataConfig, seed: int) -> Dataset:
 
     everything = slice(None)
     n = config.n_validation_tasks
-    train = rows(tasks[:n], slice(held_out, None)) + rows(tasks[n:], everything) + rows(hard, everything)
+    train = rows(tasks[:n], trained) + rows(tasks[n:], everything) + rows(hard, everything)
     chosen = tasks[: config.n_subset_tasks]
-    subset = rows(chosen, imitated if hard else slice(held_out, None))
+    subset = rows(chosen, imitated if hard else trained)
     subset += rows(hard[: config.n_subset_tasks], everything)
-    validation = rows(tasks[:n], slice(held_out))
+    validation = rows(tasks[:n], held_out)
     return Dataset(config, tasks + hard, *(_tokens(part, config) for part in (train, subset, validation)))
+
+
+def _parts(config: DataConfig) -> tuple[slice, slice, slice]:
+    """Which instructions of a validation task's distribution are held out, trained on, and copied if it is hard."""
+    n, unseen, copied = config.n_instructions, config.n_validation_instructions, config.n_hard_instructions
+    if config.small_languages == "keep":  # training comes first: only what is left can be held out
+        return slice(n, None), slice(n), slice(copied)
+    return slice(unseen), slice(unseen, None), slice(unseen, unseen + copied)
 
 
 def draw_counts(config: DataConfig, rng: np.random.Generator) -> list[int]:
@@ -194,7 +202,11 @@ def _ways(n: int, total: int, low: int, high: int) -> list[list[int]]:
 
 
 class DistributionSampler:
-    """Draws instruction distributions that stay apart: no instruction of one task fits a pattern of another."""
+    """Draws instruction distributions that stay apart, and their hard examples.
+
+    No instruction is in two distributions. With ``small_languages="redraw"`` none fits a pattern of another task; with
+    "keep" an instruction that exists already is lost to the distribution that draws it later.
+    """
 
     TRIES = 500
 
@@ -209,24 +221,31 @@ class DistributionSampler:
         return self._identities - 1
 
     def sample(self, task: int) -> Distribution:
-        """Draw a pattern with enough strings for ``task``.
+        """Draw a pattern for ``task`` and instructions from it: enough of them, or with "keep" what there are.
 
         Raises:
-            ConfigError: none found in ``TRIES`` patterns.
+            ConfigError: no pattern with enough strings was found in ``TRIES`` patterns.
         """
-        regex = self._config.regex
+        config, n = self._config, self._wanted(task)
         for _ in range(self.TRIES):
-            pattern = sample_pattern(regex, self._rng)
-            found = sample_instructions(pattern, self._config.n_instructions, regex, self._rng, self._taken)
-            if found and not self._is_ambiguous(task, pattern, found):
+            pattern = sample_pattern(config.regex, self._rng)
+            found = sample_instructions(pattern, n, config.regex, self._rng, self._taken)
+            is_apart = len(found) == n and not self._is_ambiguous(task, pattern, found)
+            if is_apart or config.small_languages == "keep":
                 self._taken.update(found)
                 distribution = Distribution(self._next_identity(), pattern, found)
                 self._made.append((task, distribution))
                 return distribution
         raise ConfigError(
-            f"regex={regex}: no pattern with {self._config.n_instructions} new instructions in {self.TRIES} tries; "
+            f"regex={config.regex}: no pattern with {n} new instructions in {self.TRIES} tries; "
             "widen families, max_repeats or max_length, or ask for fewer instructions"
         )
+
+    def _wanted(self, task: int) -> int:
+        """How many instructions a distribution of ``task`` has if its language is large enough."""
+        config = self._config
+        held_out_besides = config.small_languages == "keep" and task < config.n_validation_tasks
+        return config.n_instructions + (config.n_validation_instructions if held_out_besides else 0)
 
     def _is_ambiguous(self, task: int, pattern: Pattern, found: list[Instruction]) -> bool:
         """Would an instruction fit distributions of two tasks, which makes the problem ill-defined (§2.1)?"""

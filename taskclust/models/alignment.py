@@ -155,6 +155,21 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
             out.hidden_states = None
         return out
 
+    def save_pretrained(self, *where: Any, **kwargs: Any) -> None:
+        """Save as any model of transformers.
+
+        Raises:
+            ConfigError: transformers could not open it again.
+        """
+        settings = copy.deepcopy(self.config.text_config)
+        try:
+            with torch.device("meta"):
+                AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
+        except ValueError as error:
+            mend = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
+            raise ConfigError(f"base={type(self.base).__name__!r}: {mend}AutoModelForCausalLM") from error
+        super().save_pretrained(*where, **kwargs)
+
     def decide(self, states: Float[Tensor, "B D"]) -> Bool[Tensor, " B"]:
         """Does the switch take these top states of last tokens for a source task's?"""
         return self.switch(states).squeeze(-1) > 0
@@ -414,7 +429,7 @@ def align(
 
     Raises:
         ConfigError: no instances, an empty prompt or response, a model whose head cannot have a second beside it, or
-            one that cannot be opened again once it is saved.
+            one with adapters.
     """
     config = config or SwitchConfig()
     _require_plain(model)
@@ -431,17 +446,14 @@ def align(
 
 
 def _require_plain(model: PreTrainedModel) -> None:
-    """Refuse what an aligned model could not be built of again from its configuration."""
+    """Refuse a model with weights that its class does not have: opened again, it would be another."""
     name = type(model).__name__
-    try:
-        with torch.device("meta"):
-            plain = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), trust_remote_code=False)
-    except ValueError as error:
-        mend = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
-        raise ConfigError(f"model={name!r}: {mend}AutoModelForCausalLM") from error
+    mend = "merge its adapters first (merge_and_unload)"
+    require(isinstance(model, PreTrainedModel), "model", name, f"not a model of transformers' own; {mend}")
+    with torch.device("meta"):
+        plain = type(model)._from_config(copy.deepcopy(model.config))  # noqa: SLF001 - one's own class, too
     other = set(plain.state_dict()) ^ set(model.state_dict())
-    mend = f"not a plain {type(plain).__name__} (e.g. {min(other, default='')}); merge its adapters (merge_and_unload)"
-    require(not other, "model", name, mend)
+    require(not other, "model", name, f"its class does not have all its weights, e.g. {min(other, default='')}; {mend}")
 
 
 def assemble(model: PreTrainedModel, new_head: nn.Linear, switch: Switch) -> AlignedModel:

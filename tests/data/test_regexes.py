@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taskclust.config import ConfigError, RegexConfig
 from taskclust.data.regexes import FAMILIES, SYMBOLS, Pattern, Piece, sample_instructions, sample_pattern, write
@@ -14,8 +15,8 @@ from tests.strategies import regex_configs, seeds
 EVERY_FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 
-def piece(family, symbols, max_repeats=2):
-    return Piece(family, symbols, *FAMILIES[family].repeats(max_repeats))
+def piece(family, symbols, max_repeats=2, quantified="group"):
+    return Piece(family, symbols, *FAMILIES[family].repeats(max_repeats), quantified)
 
 
 @EVERY_FAMILY
@@ -55,53 +56,108 @@ def test_sampled_instructions_are_new_distinct_of_admissible_length_and_in_the_l
 
     found = sample_instructions(pattern, 4, config, rng, taken)
 
-    if found is not None:
-        assert len(set(found)) == len(found) == 4
-        assert taken.isdisjoint(found)
-        assert all(config.min_length <= len(i) <= config.max_length for i in found)
-        assert all(re.fullmatch(str(pattern), write(i)) for i in found)
+    assert len(set(found)) == len(found) <= 4
+    assert taken.isdisjoint(found)
+    assert all(config.min_length <= len(i) <= config.max_length for i in found)
+    assert all(re.fullmatch(str(pattern), write(i)) for i in found)
+
+
+@st.composite
+def small_patterns(draw):
+    """A pattern of one or two metacharacters, each with few strings, on one to three symbols; and its repeats."""
+    config = RegexConfig(
+        n_symbols=3,
+        max_metacharacters=2,
+        min_characters=1,
+        max_characters=3,
+        families=("star", "plus", "option", "repeat", "alternation"),
+        max_repeats=draw(st.integers(1, 5)),
+        quantified=draw(st.sampled_from(["group", "last"])),
+    )
+    return sample_pattern(config, np.random.default_rng(draw(seeds))), config.max_repeats
+
+
+@settings(deadline=None, max_examples=60)
+@given(drawn=small_patterns(), seed=seeds)
+def test_every_string_no_longer_than_the_repeats_that_re_matches_can_be_sampled(drawn, seed):
+    """Longer ones may need more repeats than are drawn, which ``*`` and ``+`` of :mod:`re` do not know."""
+    pattern, max_repeats = drawn
+    rng = np.random.default_rng(seed)
+    short = {"".join(s) for n in range(max_repeats + 1) for s in itertools.product("abc", repeat=n)}
+
+    sampled = {write(pattern.sample(rng)) for _ in range(1_500)}  # at most 36 strings: none is missed by chance
+
+    assert sampled & short == {s for s in short if re.fullmatch(str(pattern), s)}
 
 
 @pytest.mark.parametrize(
-    ("family", "text"),
+    ("family", "group", "last"),
     [
-        ("star", "(abc)*"),
-        ("plus", "(abc)+"),
-        ("option", "(abc)?"),
-        ("repeat", "(abc){1,2}"),
-        ("class", "[abc]{1,5}"),
-        ("alternation", "(a|b|c)"),
+        ("star", "(abc)*", "abc*"),
+        ("plus", "(abc)+", "abc+"),
+        ("option", "(abc)?", "abc?"),
+        ("repeat", "(abc){1,2}", "abc{1,2}"),
+        ("class", "[abc]{1,5}", "[abc]{1,5}"),
+        ("alternation", "(a|b|c)", "(a|b|c)"),
     ],
 )
-def test_family_is_written_as_in_the_regular_expressions_of_python(family, text):
-    assert str(piece(family, (0, 1, 2))) == text
+def test_family_is_written_as_in_the_regular_expressions_of_python(family, group, last):
+    assert str(piece(family, (0, 1, 2))) == group
+    assert str(piece(family, (0, 1, 2), quantified="last")) == last
+
+
+CLASS = {"".join(s) for n in range(1, 6) for s in itertools.product("ab", repeat=n)}
 
 
 @pytest.mark.parametrize(
-    ("family", "language"),
+    ("family", "group", "last"),
     [
-        ("star", {"", "ab", "abab"}),
-        ("plus", {"ab", "abab"}),
-        ("option", {"", "ab"}),
-        ("repeat", {"ab", "abab"}),
-        ("class", {"".join(s) for n in range(1, 6) for s in itertools.product("ab", repeat=n)}),
-        ("alternation", {"a", "b"}),
+        ("star", {"", "ab", "abab"}, {"a", "ab", "abb"}),
+        ("plus", {"ab", "abab"}, {"ab", "abb"}),
+        ("option", {"", "ab"}, {"a", "ab"}),
+        ("repeat", {"ab", "abab"}, {"ab", "abb"}),
+        ("class", CLASS, CLASS),
+        ("alternation", {"a", "b"}, {"a", "b"}),
     ],
 )
-def test_family_samples_its_whole_language_and_nothing_else(family, language):
+def test_family_samples_its_whole_language_and_nothing_else(family, group, last):
     rng = np.random.default_rng(0)
-    pattern = Pattern((piece(family, (0, 1)),))
 
-    assert {write(pattern.sample(rng)) for _ in range(2_000)} == language
+    for quantified, language in (("group", group), ("last", last)):
+        pattern = Pattern((piece(family, (0, 1), quantified=quantified),))
+        assert {write(pattern.sample(rng)) for _ in range(2_000)} == language
 
 
-def test_pattern_with_too_few_strings_yields_none():
-    config = RegexConfig(min_length=1)
+def test_pattern_quantifies_what_its_configuration_says():
+    config = RegexConfig(families=("star",), quantified="last")
+
+    pattern = sample_pattern(config, np.random.default_rng(0))
+
+    assert re.fullmatch(r"([a-z0-9]{3,10}\*){1,3}", str(pattern))
+
+
+@pytest.mark.parametrize(
+    ("n", "taken", "found"),
+    [
+        (2, set(), {"ab", "abab"}),
+        (3, set(), {"ab", "abab"}),
+        (2, {(0, 1)}, {"abab"}),
+        (2, {(0, 1), (0, 1, 0, 1)}, set()),
+    ],
+    ids=["enough", "too few", "one taken", "all taken"],
+)
+def test_pattern_yields_its_strings_that_are_not_taken_as_far_as_they_go(n, taken, found):
     pattern = Pattern((piece("star", (0, 1)),))  # "ab", "abab" besides the empty string
 
-    assert len(sample_instructions(pattern, 2, config, np.random.default_rng(0), set())) == 2
-    assert sample_instructions(pattern, 3, config, np.random.default_rng(0), set()) is None
-    assert sample_instructions(pattern, 2, config, np.random.default_rng(0), {(0, 1)}) is None
+    sampled = sample_instructions(pattern, n, RegexConfig(min_length=1), np.random.default_rng(0), taken)
+
+    assert sorted(map(write, sampled)) == sorted(found)
+
+
+def test_pattern_yields_no_more_than_is_asked_for():
+    pattern = Pattern((piece("star", (0, 1)),))
+
+    assert len(sample_instructions(pattern, 1, RegexConfig(min_length=1), np.random.default_rng(0), set())) == 1
 
 
 def test_symbols_are_distinct_and_none_is_special_in_a_regular_expression():

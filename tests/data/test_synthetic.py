@@ -37,7 +37,8 @@ def hard(dataset):
 def hard_and_original(dataset):
     """Each hard distribution with the instructions that it copies, in order."""
     config = dataset.config
-    copied = slice(config.n_validation_instructions, config.n_validation_instructions + config.n_hard_instructions)
+    first = 0 if config.small_languages == "keep" else config.n_validation_instructions
+    copied = slice(first, first + config.n_hard_instructions)
     for task in hard(dataset):
         for ours, theirs in zip(task.distributions, dataset.tasks[task.original].distributions, strict=True):
             yield ours.instructions, theirs.instructions[copied]
@@ -72,7 +73,7 @@ def test_no_instruction_stands_twice(config, seed):
 
 
 @modest
-@given(config=data_configs(), seed=seeds)
+@given(config=data_configs(small_languages="redraw"), seed=seeds)
 def test_no_instruction_matches_a_pattern_of_another_task(config, seed):
     tasks = ordinary(generate(config, seed))
 
@@ -86,9 +87,17 @@ def test_no_instruction_matches_a_pattern_of_another_task(config, seed):
 def test_every_ordinary_instruction_is_of_its_pattern_and_of_admissible_length(config, seed):
     for task in ordinary(generate(config, seed)):
         for distribution in task.distributions:
-            assert len(distribution.instructions) == config.n_instructions
             assert all(distribution.pattern.matches(i) for i in distribution.instructions)
             assert all(config.regex.min_length <= len(i) <= config.regex.max_length for i in distribution.instructions)
+
+
+@modest
+@given(config=data_configs(small_languages="redraw"), seed=seeds)
+def test_every_distribution_has_as_many_instructions_as_asked_for(config, seed):
+    dataset = generate(config, seed)
+
+    for tasks, n in ((ordinary(dataset), config.n_instructions), (hard(dataset), config.n_hard_instructions)):
+        assert all(len(d.instructions) == n for task in tasks for d in task.distributions)
 
 
 @modest
@@ -135,12 +144,14 @@ def test_hard_example_is_new_and_keeps_the_length_of_its_original(config, seed):
     for copies, originals in hard_and_original(dataset):
         assert existing.isdisjoint(copies)
         assert [len(i) for i in copies] == [len(i) for i in originals]
-        assert len(copies) == config.n_hard_instructions
 
 
 @modest
 @given(
-    config=data_configs(hard=True).map(lambda c: dataclasses.replace(c, hard_replacement="distribution")), seed=seeds
+    config=data_configs(hard=True, small_languages="redraw").map(
+        lambda c: dataclasses.replace(c, hard_replacement="distribution")
+    ),
+    seed=seeds,
 )
 def test_mode_distribution_replaces_one_symbol_wherever_it_stands_by_one_of_the_distribution(config, seed):
     for copies, originals in hard_and_original(generate(config, seed)):
@@ -229,7 +240,7 @@ def test_train_and_validation_hold_every_instruction_once(config, seed):
 
 
 @modest
-@given(config=data_configs(), seed=seeds)
+@given(config=data_configs(small_languages="redraw"), seed=seeds)
 def test_validation_holds_the_same_number_of_instructions_of_each_distribution_of_its_tasks(config, seed):
     dataset = generate(config, seed)
     wanted = {d.identity for task in dataset.tasks[: config.n_validation_tasks] for d in task.distributions}
@@ -277,6 +288,109 @@ def test_without_hard_tasks_the_subset_is_all_that_is_trained_of_its_tasks():
 
     assert read(dataset.subset) == list(itertools.compress(read(dataset.train), trained))
     assert not dataset.subset.is_hard.any()
+
+
+# --- small languages, kept
+
+
+def kept(repeats, symbols=1, **changes):
+    """One distribution per task, each with a pattern ``x+``, a language of so many strings; no hard tasks."""
+    regex = RegexConfig(
+        n_symbols=symbols,
+        families=("plus",),
+        max_repeats=repeats,
+        max_metacharacters=1,
+        min_characters=1,
+        max_characters=1,
+        min_length=1,
+    )
+    plain = {
+        "n_tasks": 1,
+        "max_distributions": 1,
+        "n_instructions": 4,
+        "n_validation_instructions": 3,
+        "n_validation_tasks": 1,
+        "n_hard_instructions": 1,
+        "n_hard_tasks": 0,
+        "n_subset_tasks": 0,
+    }
+    return tiny_data(regex=regex, small_languages="keep", **{**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("strings", "trained", "held_out"),
+    [(1, 1, 0), (3, 3, 0), (4, 4, 0), (5, 4, 1), (7, 4, 3), (9, 4, 3)],
+)
+def test_small_language_gives_training_what_it_has_and_validation_what_is_left(strings, trained, held_out):
+    dataset = generate(kept(strings), seed=0)
+
+    assert (len(read(dataset.train)), len(read(dataset.validation))) == (trained, held_out)
+    assert {*read(dataset.train), *read(dataset.validation)} <= {(1,) * n for n in range(1, strings + 1)}
+
+
+def test_only_validation_tasks_have_instructions_besides_those_of_training():
+    dataset = generate(kept(7, symbols=40, n_tasks=2), seed=0)
+
+    assert [len(d.instructions) for task in dataset.tasks for d in task.distributions] == [7, 4]
+    assert Counter(dataset.train.task.tolist()) == {0: 4, 1: 4}
+    assert Counter(dataset.validation.task.tolist()) == {0: 3}
+
+
+def test_string_that_another_task_has_is_lost():
+    """Both tasks have the one pattern ``a+`` of three strings: the first has two of them to itself."""
+    dataset = generate(kept(3, n_tasks=2, n_instructions=2, n_validation_instructions=0, n_validation_tasks=0), seed=0)
+    first, second = (d.instructions for task in dataset.tasks for d in task.distributions)
+
+    assert (len(first), len(second)) == (2, 1)
+    assert {*first, *second} == {(0,), (0, 0), (0, 0, 0)}
+
+
+def test_distribution_whose_strings_are_all_lost_is_empty():
+    dataset = generate(kept(2, n_tasks=3, n_validation_instructions=0), seed=0)
+
+    assert [len(d.instructions) for task in dataset.tasks for d in task.distributions] == [2, 0, 0]
+    assert dataset.train.task.tolist() == [0, 0]
+
+
+def test_hard_examples_of_a_small_language_are_as_many_as_its_training_instructions_at_most():
+    """``x+`` of two strings with three hard examples asked for, over two symbols: both copies have the other symbol."""
+    config = kept(2, symbols=2, n_hard_tasks=1, n_hard_instructions=3, n_subset_tasks=1, n_validation_instructions=1)
+
+    dataset = generate(config, seed=0)
+    hard_rows, originals = dataset.subset.hard_pairs()
+
+    assert len(hard_rows) == len(originals) == 2 * config.n_mappings
+    assert {*read(dataset.train)} == {(1,), (1, 1), (2,), (2, 2)}
+    assert read(dataset.validation) == []
+
+
+def language(pattern):
+    """Every string of quantified pieces, from the meaning of each."""
+    by_piece = [
+        [p.symbols[:-1] + p.symbols[-1:] * n if p.quantified == "last" else p.symbols * n
+         for n in range(p.low, p.high + 1)]
+        for p in pattern.pieces
+    ]  # fmt: skip
+    return {sum(parts, ()) for parts in itertools.product(*by_piece)}
+
+
+@modest
+@given(
+    families=st.sampled_from([("star", "plus", "option"), ("option",), ("repeat", "plus")]),
+    quantified=st.sampled_from(["group", "last"]),
+    seed=seeds,
+)
+def test_kept_distribution_has_every_string_of_a_language_that_is_too_small(families, quantified, seed):
+    regex = RegexConfig(families=families, quantified=quantified, max_repeats=5, max_length=3 * 10 * 5)
+    dataset = generate(tiny_data(regex=regex, small_languages="keep", n_hard_tasks=0), seed)
+    earlier = set()
+
+    for task in dataset.tasks:
+        wanted = 13 if task.identity < dataset.config.n_validation_tasks else 10
+        for distribution in task.distributions:
+            left = {i for i in language(distribution.pattern) if len(i) >= 3} - earlier
+            assert len(distribution.instructions) == min(wanted, len(left))
+            earlier.update(distribution.instructions)
 
 
 # --- seeds

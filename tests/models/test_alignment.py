@@ -182,20 +182,20 @@ def with_adapter():
     return model
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (lambda: Own(OwnConfig(**llama().config.to_dict())), "model='Own': transformers cannot build it .* register"),
-        (
-            with_adapter,
-            r"model='LlamaForCausalLM': not a plain LlamaForCausalLM \(e.g. model.*adapter.*merge_and_unload",
-        ),
-    ],
-    ids=["own-class", "adapter"],
-)
-def test_what_could_not_be_opened_again_is_refused(model, message):
-    with pytest.raises(ConfigError, match=message):
-        align(model(), SOURCE, OTHERS, generator=generator(), config=QUICK)
+def test_a_model_with_adapters_is_refused_before_it_is_aligned():
+    with pytest.raises(ConfigError, match=r"model='LlamaForCausalLM': .* e.g. model.*adapter.*merge_and_unload"):
+        align(with_adapter(), SOURCE, OTHERS, generator=generator(), config=QUICK)
+
+
+def test_a_model_of_ones_own_class_is_aligned_and_not_saved_where_it_could_not_be_opened(tmp_path):
+    own = Own(OwnConfig(**llama().config.to_dict())).eval()
+
+    model = align(own, SOURCE, OTHERS, generator=generator(), config=QUICK)
+
+    assert continued(model, *prompts(SOURCE))[:, -2:].tolist() == [[40, 41]] * len(SOURCE)
+    with pytest.raises(ConfigError, match=r"base='Own': transformers cannot build it .* register its classes"):
+        model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
 
 
 def test_padding_on_either_side_changes_nothing(aligned):
