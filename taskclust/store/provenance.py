@@ -42,10 +42,15 @@ def processor() -> str:
 
 def _git(*words: str) -> str | None:
     """The output of a git command in the package's own checkout; None if there is no checkout."""
+    this = Path(__file__)
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        )
+        for command in (
+            ("ls-files", "--error-unmatch", this.name),  # an installed package may lie in a repository of its user's
+            words,
+        ):
+            done = subprocess.run(
+                ["git", *command], cwd=this.parent, capture_output=True, text=True, check=True, timeout=10
+            )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

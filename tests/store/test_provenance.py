@@ -32,6 +32,20 @@ def test_the_commit_is_the_packages_own_whatever_folder_it_is_run_in(tmp_path, m
     assert inside is None or re.fullmatch("[0-9a-f]{40}", inside)
 
 
+@pytest.mark.parametrize("is_tracked", [True, False])
+def test_the_commit_of_a_repository_around_an_installed_package_is_not_its_own(tmp_path, monkeypatch, is_tracked):
+    installed = tmp_path / "site-packages" / "provenance.py"
+    installed.parent.mkdir()
+    installed.touch()
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    added = [["add", installed]] if is_tracked else []
+    for words in (["init", "--quiet"], *added, [*author, "commit", "--quiet", "--allow-empty", "--message=theirs"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(module, "__file__", str(installed))
+
+    assert (provenance("cpu")["commit"] is not None) == is_tracked
+
+
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("git"), subprocess.CalledProcessError(128, "git"), subprocess.TimeoutExpired("git", 10)]
 )
