@@ -253,8 +253,9 @@ def report_folder(config: pytest.Config, profile: Profile) -> Path:
     ``<store>/report``, so that it does not replace the profile's full report.
     """
     whole = Path("reports") / profile.name
-    is_part = config.stash[SESSION].is_part or any(".py" in argument for argument in config.args)
-    is_part = is_part or any(config.getoption(name, None) for name in ("lf", "stepwise", "ignore", "ignore_glob"))
+    is_part = config.stash[SESSION].is_part or any(
+        config.getoption(name, None) for name in ("lf", "stepwise", "ignore", "ignore_glob")
+    )
     is_other = overrides(config) or config.getoption("--llm")
     default = config.getoption("--store") / "report" if is_part or is_other else whole
     folder: Path = (config.getoption("--report") or default).resolve()
@@ -359,7 +360,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state = session.config.stash[SESSION]
     chosen = [claim for item in session.items if (claim := claim_of(item))]
     state.chosen = {claim.experiment for claim in chosen}
-    state.is_part = len(chosen) < state.n_collected
+    named = any(session.isinitpath(item.path) for item in session.items if claim_of(item))  # --pyargs has no file names
+    state.is_part = named or len(chosen) < state.n_collected
     parameters = [getattr(item, "callspec", None) for item in session.items if claim_of(item)]
     state.n_cells = sum(isinstance(p.params.get("cell"), Cell) for p in parameters if p is not None)
     paper_items = [item for item in session.items if claim_of(item) and item.get_closest_marker("gpu")]

@@ -63,7 +63,7 @@ class ClaimSession:
     workers: int | None = None
     claims: dict[str, Claim] = field(default_factory=dict)  # all collected claims, by id, run or not
     n_collected: int = 0  # tests of this scale's claims before deselection
-    is_part: bool = False  # some tests were deselected, by -k, -m or --deselect, or a cell ended without a verdict
+    is_part: bool = False  # a file was named, tests were deselected, or a cell ended without a verdict
     n_cells: int = 0  # to be decided
     chosen: set[str] = field(default_factory=set)  # experiments whose records are needed
     records: dict[str, dict[str, list[Any]]] = field(default_factory=dict)  # by experiment and subject

@@ -493,7 +493,6 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
         ({"--set": ["model=gpt2"]}, "store/report"),
         ({"--epochs": 5}, "store/report"),
         ({"--llm": ["a/model"]}, "store/report"),
-        ({"args": ["benchmarks/test_knn_accuracy.py"]}, "store/report"),
     ],
     ids=str,
 )
@@ -502,7 +501,7 @@ def test_a_report_goes_where_it_replaces_no_other(arguments, folder):
     options = {**dict.fromkeys(names), "--set": [], "--llm": [], "--store": Path("store"), **arguments}
     stash = {plugin.SESSION: SimpleNamespace(is_part=arguments.get("is_part", False))}
     get = options.get
-    config = SimpleNamespace(getoption=get, args=arguments.get("args", ["benchmarks"]), stash=stash)
+    config = SimpleNamespace(getoption=get, stash=stash)
 
     assert plugin.report_folder(config, smoke()) == Path(folder).resolve()
 
@@ -526,6 +525,26 @@ def test_a_run_of_some_claims_is_a_part_however_they_were_chosen(run, monkeypatc
     run("--collect-only", "-q")
 
     assert seen == [True, False]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("benchmarks/test_knn_accuracy.py",),
+        ("benchmarks/test_knn_accuracy.py::test_nearest_training_instances_predict_the_output",),
+        ("--pyargs", "benchmarks.test_knn_accuracy"),
+    ],
+    ids=["file", "test", "module"],
+)
+def test_a_claim_that_is_named_is_a_part(monkeypatch, tmp_path, named):
+    seen = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(plugin, "report_folder", lambda config, _: seen.append(config.stash[plugin.SESSION].is_part))
+    monkeypatch.setattr(plugin, "check_folder", lambda _: None)
+
+    pytest.main([*named, "--collect-only", "-q", "-p", "no:cacheprovider", f"--store={tmp_path}"])
+
+    assert seen == [True]
 
 
 def test_a_corrupt_record_is_made_again_and_the_claims_are_judged(run, tmp_path):
