@@ -1,0 +1,3 @@
+"""A repository that judges claims needs this one line."""
+
+pytest_plugins = ["taskclust.plugin"]

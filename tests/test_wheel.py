@@ -1,0 +1,117 @@
+"""The wheel, unpacked where nothing of the checkout is on the path, as a user without the checkout has it."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from taskclust.claims import load_claims
+
+ROOT = Path(__file__).parents[1]
+#: README's command, without the options.
+PAPER = ("-p", "taskclust.plugin", "--pyargs", "taskclust.benchmarks")
+#: Claims that take seconds, by their modules.
+CHEAP = ("taskclust.benchmarks.test_dataset_statistics", "taskclust.benchmarks.test_parameter_counts")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of packages that holds the wheel's files, and nothing else."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
+    subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = folder.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture
+def elsewhere(site, tmp_path):
+    """Run pytest in a folder that has nothing to do with the checkout, with the wheel's package before any other."""
+
+    def run(*arguments, folder=tmp_path):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            cwd=folder,
+            env={**kept, "PYTHONPATH": str(site), "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def sources(folder):
+    """The files of a folder without what Python and numba cache beside them, with the times they were written at."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+def conditions(output):
+    """The claims' tests that ``--collect-only -q`` lists, each by its file's name, its function and its condition."""
+    return sorted(line.rpartition("/")[2] for line in output.splitlines() if "::" in line)
+
+
+def rows(folder):
+    """The table of verdicts of a report."""
+    return list(csv.DictReader((folder / "verdicts.csv").read_text().splitlines()))
+
+
+def test_the_wheel_holds_the_package_and_the_papers_claims_only(site):
+    ours = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
+    claims = {path for path in ours if path.parts[:2] == ("taskclust", "benchmarks")}
+    of_package = {p.relative_to(ROOT) for p in (ROOT / "taskclust").rglob("*.*") if "__pycache__" not in p.parts}
+
+    assert {path.name for path in claims} == {path.name for path in (ROOT / "benchmarks").glob("*.py")}
+    assert {path for path in ours - claims if not path.parts[0].endswith(".dist-info")} == of_package
+    assert Path("taskclust/py.typed") in ours
+
+
+def test_the_wheel_has_the_claims_of_the_checkout(site):
+    assert load_claims(site / "taskclust" / "benchmarks").keys() == load_claims(ROOT / "benchmarks").keys()
+
+
+def test_the_papers_claims_are_collected_as_in_the_checkout(elsewhere, capfd, monkeypatch, tmp_path):
+    only_collect = ("--collect-only", "-q")
+    monkeypatch.chdir(ROOT)
+    capfd.readouterr()
+
+    installed = elsewhere(*PAPER, *only_collect, "--strict-markers")
+    code = pytest.main(["benchmarks", "-p", "no:cacheprovider", "--store", str(tmp_path / "store"), *only_collect])
+
+    assert installed.returncode == code == pytest.ExitCode.OK, installed.stdout + installed.stderr
+    assert conditions(installed.stdout) == conditions(capfd.readouterr().out) != []
+
+
+def test_some_of_the_papers_claims_are_judged_and_reported_in_the_users_folder(elsewhere, site, tmp_path):
+    """Claims named by their modules are some of all, so their report does not replace that of all."""
+    before = sources(site)
+
+    done = elsewhere(*PAPER[:-1], *CHEAP)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    judged = {row["claim"] for row in rows(tmp_path / ".taskclust" / "report") if row["verdict"] == "✔ holds (smoke)"}
+    assert judged == {"dataset-statistics", "parameter-counts"}
+    assert not (tmp_path / "reports").exists()
+    assert sources(site) == before
+
+
+def test_the_example_is_judged_with_its_control(elsewhere, tmp_path):
+    folder = shutil.copytree(ROOT / "examples" / "own_claim", tmp_path / "own_claim")
+
+    done = elsewhere(folder=folder)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = rows(folder / "reports" / "smoke")
+    assert (row["claim"], row["verdict"], row["seeds"]) == ("fits-in-a-gigabyte", "✔ holds (smoke)", "6")
+    assert "null 1.21" in row["deciding check"]
+    assert "fits-in-a-gigabyte" in done.stdout
+    assert "fits-in-a-gigabyte" in (folder / "reports" / "smoke" / "index.html").read_text()
