@@ -1,20 +1,32 @@
 """taskclust: the claims of "Transformer-based Causal Language Models Perform Clustering" as executable tests.
 
-The public map. The claims are the files of ``benchmarks/``. ``taskclust.claims`` decides them; what they read is made
-in ``taskclust.experiments``; ``taskclust.probes`` is the mathematics. What needs torch is imported on first use. The
+The public map: ``__all__`` has every name that README shows. The claims are the files of ``benchmarks/``, which are
+``taskclust.benchmarks`` in the wheel. ``taskclust.claims`` decides them; what they read is made in
+``taskclust.experiments``; ``taskclust.probes`` is the mathematics. What needs torch is imported on first use. The
 letters in arrays' shapes are explained in ``docs/shapes.md``.
 """
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskclust.claims import Always, AtLeast, AtMost, Check, Claim, ConsistentWith, Exceeds, KnownFailure, judge
 from taskclust.config import ConfigError, DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, TrainingConfig
 from taskclust.profiles import llm, paper, smoke
 
+if TYPE_CHECKING:
+    from taskclust.data import generate
+    from taskclust.exchange import read_record
+    from taskclust.experiments.synthetic import statistics
+    from taskclust.experiments.synthetic.probing import probe_checkpoint
+    from taskclust.language import Prompt, probe, read_prompts
+    from taskclust.models import create, open_checkpoint
+    from taskclust.models.alignment import Instance, align
+    from taskclust.report.frames import load_report
+    from taskclust.runner import Runner
+    from taskclust.store import Store
+
 __version__ = "0.1.0"
 
-#: Where the names are that need torch.
+#: Where the names are that are imported on first use. ``statistics`` are those of the main experiment (§3).
 _LATER = {
     "Instance": "taskclust.models.alignment",
     "Prompt": "taskclust.language",
@@ -29,6 +41,7 @@ _LATER = {
     "probe_checkpoint": "taskclust.experiments.synthetic.probing",
     "read_prompts": "taskclust.language",
     "read_record": "taskclust.exchange",
+    "statistics": "taskclust.experiments.synthetic",
 }
 
 __all__ = [
@@ -63,10 +76,11 @@ __all__ = [
     "read_prompts",
     "read_record",
     "smoke",
+    "statistics",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'taskclust' has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    return getattr(__import__(_LATER[name], fromlist=[name]), name)  # as ``from``, which takes submodules, too
