@@ -1,7 +1,7 @@
 """taskclust: the claims of "Transformer-based Causal Language Models Perform Clustering" as executable tests.
 
-The public map: ``__all__`` has every name that README shows. The claims are the files of ``benchmarks/``, which are
-``taskclust.benchmarks`` in the wheel. ``taskclust.claims`` decides them; what they read is made in
+The public map: ``__all__`` has every name that README and the guides show. The claims are the files of ``benchmarks/``,
+which are ``taskclust.benchmarks`` in the wheel. ``taskclust.claims`` decides them; what they read is made in
 ``taskclust.experiments``; ``taskclust.probes`` is the mathematics. What needs torch is imported on first use. The
 letters in arrays' shapes are explained in ``docs/shapes.md``.
 """

@@ -13,7 +13,7 @@ import pytest
 from taskclust.claims import load_claims
 
 ROOT = Path(__file__).parents[1]
-#: README's command, without the options.
+#: The command of docs/running.md, without the options.
 PAPER = ("-p", "taskclust.plugin", "--pyargs", "taskclust.benchmarks")
 #: Claims that take seconds, by their modules.
 CHEAP = ("taskclust.benchmarks.test_dataset_statistics", "taskclust.benchmarks.test_parameter_counts")

@@ -1,11 +1,17 @@
 """Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
 
-``python -m taskclust.report.readme README.md reports/paper-256 reports/smoke`` is what made the tables in the README.
+``python -m taskclust.report.readme docs/results.md reports/paper-256 reports/smoke`` made the tables there. Between
+marks that end in ":short" stands a row a claim: ``python -m taskclust.report.readme README.md reports/paper-256``.
 """
 
+import csv
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from taskclust.formats import number
+from taskclust.report.saved import SavedCell, read_report
 
 
 def insert_verdicts(page: str, name: str, verdicts: str) -> str:
@@ -21,12 +27,50 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
     return marks.sub(lambda _: f"{begin}\n{verdicts.strip()}\n{end}", page)
 
 
+#: The worst first, and their marks.
+_VERDICTS = {"not reproduced": "✘", "inconclusive": "?", "reproduced": "✔"}
+_LONGEST = 26
+
+
+def short_table(folder: Path) -> str:
+    """A report's claims as Markdown, a row each: of its worst condition the verdict, the number and what was asked.
+
+    Raises:
+        ConfigError: the folder does not hold a report.
+    """
+    listed = csv.DictReader((folder / "verdicts.csv").read_text("utf-8").splitlines())
+    places = {row["claim"]: row["where"] for row in listed}
+    cells: dict[str, list[SavedCell]] = {}
+    for cell in read_report(folder).results:
+        cells.setdefault(cell.claim, []).append(cell)
+    rows = [("claim", "in the paper", "verdict", "measured", "asked"), ("---",) * 5]
+    rows += [(claim, place.split(",")[0], *_short(cells.get(claim, []))) for claim, place in places.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
+    """Of the worst condition, and of its worst check: the verdict, the number and what was asked of it."""
+    order = list(_VERDICTS)
+    judged = [cell for cell in cells if cell.verdict in order]
+    if not judged:
+        return "not run", "", ""
+    worst = min(judged, key=lambda cell: order.index(cell.verdict))
+    check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
+    name = check.name.split(",")[0]
+    name = name if len(name) <= _LONGEST else f"{name[:_LONGEST].rsplit(' ', 1)[0]} …"
+    asked = check.criterion.replace("consistent with", "about").split(",")[0]
+    return f"{_VERDICTS[worst.verdict]} {worst.verdict}", f"{name} {number(check.mean)}", asked
+
+
 def main(page: str, *reports: str) -> None:
     """Rewrite ``page`` with the verdicts of the reports' folders."""
     path = Path(page)
     text = path.read_text("utf-8")
     for folder in map(Path, reports):
-        text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text("utf-8"))
+        if f"<!-- {folder.name}:short:begin -->" in text:
+            text = insert_verdicts(text, f"{folder.name}:short", short_table(folder))
+        else:
+            text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text("utf-8"))
     path.write_text(text, encoding="utf-8")
 
 

@@ -1,8 +1,11 @@
 """The verdicts' places in a Markdown file."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from taskclust.report.readme import insert_verdicts, main
+from taskclust.report.readme import insert_verdicts, main, short_table
 
 PAGE = "# Title\n\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\n\n<!-- paper-256:begin --><!-- paper-256:end -->\n"
 
@@ -72,3 +75,59 @@ def test_a_file_without_marks_is_left_alone(tmp_path, reports):
         main(str(tmp_path / "README.md"), *reports)
 
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def cell(claim, verdict, *checks):
+    found = [
+        {"name": name, "values": [mean], "mean": mean, "low": None, "high": None, "criterion": asked, "verdict": said}
+        for name, mean, asked, said in checks
+    ]
+    return {"claim": claim, "cell": "a cell", "scale": "paper", "seeds": [0], "checks": found, "verdict": verdict}
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """A report of two claims, of which one has two conditions, and one that was not run."""
+    folder = tmp_path / "paper-256"
+    folder.mkdir()
+    cells = [
+        cell("emergence", "reproduced", ("rise", 0.25, "> 0.05", "reproduced")),
+        cell(
+            "emergence",
+            "not reproduced",
+            ("rise", 0.25, "> 0.05", "reproduced"),
+            ("pairs of one task that share a cluster, less pairs of two", 0.4, "≥ 0.8", "not reproduced"),
+        ),
+        cell("drops", "inconclusive", ("drop", 0.047, "consistent with 0.21, runs within ± 0.1", "inconclusive")),
+    ]
+    document = {"profile": "paper", "command": "pytest", "provenance": {}, "results": cells}
+    (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+    rows = ["claim,where", 'emergence,"§3.2, Figure 2"', "drops,§4.2", "models,§3.4"]
+    (folder / "verdicts.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_a_claim_has_a_row_of_its_worst_condition(judged):
+    assert short_table(judged).splitlines()[2:] == [
+        "| emergence | §3.2 | ✘ not reproduced | pairs of one task that … 0.4 | ≥ 0.8 |",
+        "| drops | §4.2 | ? inconclusive | drop 0.047 | about 0.21 |",
+        "| models | §3.4 | not run |  |  |",
+    ]
+
+
+def test_the_short_table_stands_where_its_marks_are(judged, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("# Title\n\n<!-- paper-256:short:begin -->\nold\n<!-- paper-256:short:end -->\n", encoding="utf-8")
+
+    main(str(page), str(judged))
+
+    text = page.read_text("utf-8")
+    assert short_table(judged) in text
+    assert "old" not in text
+
+
+def test_the_short_table_in_readme_is_that_of_its_report():
+    root = Path(__file__).parents[2]
+    text = (root / "README.md").read_text("utf-8")
+
+    assert insert_verdicts(text, "paper-256:short", short_table(root / "reports" / "paper-256")) == text
