@@ -19,7 +19,7 @@ from tests.report.test_page import Page
 from tests.report.test_saved import COMMITTED
 from tests.report.test_tables import CLAIMS
 
-CLAIM = CLAIMS["knn-accuracy"]
+JUDGED = CLAIMS["knn-accuracy"]
 BASE = {seed: 0.5 + seed / 100 for seed in SEEDS}
 #: Seeds in another order; every seed gains 0.25 + seed / 50.
 BETTER = {seed: BASE[seed] + 0.25 + seed / 50 for seed in reversed(SEEDS)}
@@ -27,8 +27,8 @@ BETTER = {seed: BASE[seed] + 0.25 + seed / 50 for seed in reversed(SEEDS)}
 
 def write(folder, values, *, bound=0.7, cells=("validation",), **settings):
     """A report of one check, whose statistic has these values by seed, in each condition."""
-    late = replace(CLAIM.cells["validation"][1], statistic=lambda r: values[r.config.seed], paper=AtLeast(bound))
-    claim = replace(CLAIM, cells={cell: [late] for cell in cells})
+    late = replace(JUDGED.cells["validation"][1], statistic=lambda r: values[r.config.seed], paper=AtLeast(bound))
+    claim = replace(JUDGED, cells={cell: [late] for cell in cells})
     made = [judge(claim, cell, [perfect_record(seed) for seed in values], "paper") for cell in cells]
     write_report(folder, "paper", made, {claim.id: claim}, {}, **{"command": "pytest benchmarks", **settings})
     return folder

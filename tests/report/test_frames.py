@@ -13,7 +13,7 @@ from taskclust.report import write_report
 from tests.records import SEEDS, perfect_record
 from tests.report.test_tables import CLAIMS, results
 
-CLAIM = CLAIMS["knn-accuracy"]
+JUDGED = CLAIMS["knn-accuracy"]
 
 
 def written(folder, made):
@@ -55,8 +55,8 @@ def test_means_of_the_values_are_the_checks_means(folder):
 
 def test_what_is_no_number_is_nan_and_names_stay_names(tmp_path):
     pytest.importorskip("pandas")
-    check = replace(CLAIM.cells["validation"][0], statistic=lambda record: np.nan, null_name="None", reason="")
-    claim = replace(CLAIM, cells={"1": [check]})
+    check = replace(JUDGED.cells["validation"][0], statistic=lambda record: np.nan, null_name="None", reason="")
+    claim = replace(JUDGED, cells={"1": [check]})
 
     report = taskclust.load_report(written(tmp_path / "report", [judge(claim, "1", [perfect_record(0)], "paper")]))
 
