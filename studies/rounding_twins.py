@@ -52,6 +52,8 @@ MACHINES: dict[str, dict[str, str]] = {
 }
 #: Relative size of a move: about ten times the spacing of float32 numbers.
 MOVE = 1e-6
+#: Below this twins are alike, and what is left is of the sum over seeds.
+NO_ERROR = 1e-12
 KINDS = ("synthetic", "pretraining", "alignment")
 CLAIMS = Path(__file__).parents[1] / "benchmarks"
 FOLDER = Path(".taskclust/twins")
@@ -254,7 +256,7 @@ def check_rows(found: Mapping[str, np.ndarray], red: Mapping[str, np.ndarray]) -
 def _distance(check: Check, mean: float, error: float) -> float | None:
     """From the mean to the number that it must pass, in errors of twins; None where there is no one number."""
     criterion = check.smoke
-    if error == 0 or not isinstance(criterion, AtLeast | AtMost | Exceeds):
+    if error < NO_ERROR or not isinstance(criterion, AtLeast | AtMost | Exceeds):
         return None
     bound = criterion.margin if isinstance(criterion, Exceeds) else criterion.bound
     return (bound - mean if isinstance(criterion, AtMost) else mean - bound) / error
