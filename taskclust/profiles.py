@@ -151,13 +151,15 @@ class _Value:
 
 
 def _varied(config: Any, tree: Mapping[str, Any], prefix: str) -> Any:
-    known = [f.name for f in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
+    known = {f.name: f.type for f in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else {}
     new = {}
     for name, part in tree.items():
         path, value = (part.path, part.value) if isinstance(part, _Value) else (f"{prefix}{name}", "...")
         require(name in known, path, value, f"there is no {name!r}; use {', '.join(known) or 'what is before its dot'}")
         old = getattr(config, name)
-        new[name] = _of_kind(old, part) if isinstance(part, _Value) else _varied(old, part, f"{prefix}{name}.")
+        new[name] = (
+            _of_kind(known[name], old, part) if isinstance(part, _Value) else _varied(old, part, f"{prefix}{name}.")
+        )
     try:
         return replace(config, **new)
     except TypeError as error:  # of what a tuple holds
@@ -166,13 +168,12 @@ def _varied(config: Any, tree: Mapping[str, Any], prefix: str) -> Any:
         ) from error
 
 
-def _of_kind(old: Any, part: _Value) -> Any:
-    """The value, a whole number as a float where the field has one."""
-    value = float(part.value) if isinstance(old, float) and type(part.value) is int else part.value
-    are_numbers = {type(value), type(old)} == {int, float}  # of which the field says what it takes
-    is_alike = type(value) is type(old) or are_numbers
-    require(is_alike, part.path, value, f"use a value of type {type(old).__name__}, as {old!r}")
-    return value
+def _of_kind(kind: Any, old: Any, part: _Value) -> Any:
+    """The value, a whole number as a float where the field takes one."""
+    is_float = kind is float and type(part.value) in (int, float)
+    is_alike = is_float or type(part.value) is type(old)
+    require(is_alike, part.path, part.value, f"use a value of type {type(old).__name__}, as {old!r}")
+    return float(part.value) if is_float else part.value
 
 
 def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:

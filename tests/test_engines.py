@@ -136,8 +136,9 @@ def test_a_killed_run_leaves_no_process_at_work(initializer, stays):
 
 
 SEVERAL = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from dataclasses import replace
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
 from taskclust import engines
 from taskclust.runner import Runner
 from taskclust.store import Store
@@ -163,13 +164,16 @@ def test_a_run_that_is_interrupted_ends_and_begins_no_other_seed(tmp_path, to_al
     main = subprocess.Popen(
         [sys.executable, script, store], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
     )
-    until = time.monotonic() + 60
-    while len(list(store.glob("began-*"))) < 2 and time.monotonic() < until:
-        time.sleep(0.05)
+    try:
+        until = time.monotonic() + 60
+        while len(list(store.glob("began-*"))) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        os.killpg(main.pid, signal.SIGINT) if to_all else main.send_signal(signal.SIGINT)
 
-    os.killpg(main.pid, signal.SIGINT) if to_all else main.send_signal(signal.SIGINT)
-
-    assert main.wait(20) != 0
+        assert main.wait(30) != 0
+    finally:
+        main.kill()
+        main.wait()
     assert {path.name for path in store.glob("began-*")} == {"began-0", "began-1"}
 
 
