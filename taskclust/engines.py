@@ -6,6 +6,7 @@ step of each in turn.
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -68,6 +69,9 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
     """Set up a worker process: its runner, drawing on its own line of the terminal."""
     end_with_parent()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the main process ends this one; interrupted, it would begin another run
     tqdm.set_lock(lock)
     with counter.get_lock():
         _process["runner"] = replace(runner, line=counter.value)
