@@ -79,16 +79,14 @@ def test_the_wheel_has_the_claims_of_the_checkout(site):
     assert load_claims(site / "taskclust" / "benchmarks").keys() == load_claims(ROOT / "benchmarks").keys()
 
 
-def test_the_papers_claims_are_collected_as_in_the_checkout(elsewhere, capfd, monkeypatch, tmp_path):
-    only_collect = ("--collect-only", "-q")
-    monkeypatch.chdir(ROOT)
-    capfd.readouterr()
+def test_the_papers_claims_are_collected_as_in_the_checkout(elsewhere, tmp_path):
+    only_collect = ("--collect-only", "-q", "--store", str(tmp_path / "store"))
 
     installed = elsewhere(*PAPER, *only_collect, "--strict-markers")
-    code = pytest.main(["benchmarks", "-p", "no:cacheprovider", "--store", str(tmp_path / "store"), *only_collect])
+    here = elsewhere("benchmarks", *only_collect, folder=ROOT)
 
-    assert installed.returncode == code == pytest.ExitCode.OK, installed.stdout + installed.stderr
-    assert conditions(installed.stdout) == conditions(capfd.readouterr().out) != []
+    assert installed.returncode == here.returncode == pytest.ExitCode.OK, installed.stdout + here.stdout
+    assert conditions(installed.stdout) == conditions(here.stdout) != []
 
 
 def test_some_of_the_papers_claims_are_judged_and_reported_in_the_users_folder(elsewhere, site, tmp_path):
