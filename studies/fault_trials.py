@@ -27,41 +27,18 @@ import torch
 from safetensors import SafetensorError
 
 from taskclust import runner as running
-from taskclust.config import (
-    ConfigError,
-    DataConfig,
-    ExperimentConfig,
-    ModelConfig,
-    ProbeConfig,
-    RegexConfig,
-    TrainingConfig,
-)
+from taskclust.config import ConfigError
 from taskclust.formats import markdown
 from taskclust.runner import Runner
-from taskclust.store import Store, StoreError, encode
+from taskclust.store import Store, StoreError
+from tests.experiments.small import CONFIG as SMALL
+from tests.experiments.small import measured, training
 
 #: A run of seconds that keeps checkpoints, its best epoch and its last.
-CONFIG = ExperimentConfig(
-    data=DataConfig(
-        regex=RegexConfig(n_symbols=12, max_characters=4, max_length=20),
-        n_tasks=4,
-        n_mappings=3,
-        n_validation_tasks=3,
-        n_subset_tasks=2,
-        n_hard_tasks=2,
-        n_task_symbols=6,
-        distribution_totals=((2, 3), (2, 3)),
-    ),
-    model=ModelConfig(width=16, feed_forward=32, layers=2, heads=4, weight_std=0.3),
-    training=TrainingConfig(
-        epochs=3,
-        schedule_epochs=3,
-        learning_rate=1e-2,
-        batch_instructions=8,
-        checkpoints=(0, 2),
-        precision="float32",
-    ),
-    probe=ProbeConfig(perplexity=5.0, iterations=5, tsne_restarts=1, kmeans_restarts=2, neighbors=5),
+CONFIG = replace(
+    SMALL,
+    training=training(3, checkpoints=(0, 2)),
+    probe=replace(SMALL.probe, iterations=5, tsne_restarts=1, kmeans_restarts=2),
     seed=4,
 )
 #: What a full, a broken and a forbidden disk say.
@@ -152,9 +129,8 @@ def computed(root: Path) -> str:
         warnings.simplefilter("ignore")  # that what was damaged is made again
         record = runner.record("synthetic", CONFIG)
         trained = runner.trajectory(CONFIG)
-    said = encode(replace(record, seconds={}, provenance={}, training_provenance=None))
     weights = [path.read_bytes() for path in sorted(trained.rglob("*.safetensors"))]
-    return hashlib.sha256(b"".join([said, *weights])).hexdigest()
+    return hashlib.sha256(b"".join([measured(record), *weights])).hexdigest()
 
 
 def changes(root: Path) -> str:

@@ -246,19 +246,13 @@ def done(rows: Path) -> set[tuple[str, int]]:
 
 
 def read(rows: Path) -> list[Changes]:
-    """The rows of a file, none where there is none; a last one that was not written whole is cut off the file.
+    """The rows of a file, none where there is none, without a last one that is not written whole.
 
     Raises:
         ConfigError: a line that is no row.
     """
-    if not rows.exists():
-        return []
-    text = rows.read_text("utf-8")
-    whole, newline, rest = text.rpartition("\n")
-    if rest:
-        rows.write_text(whole + newline, encoding="utf-8")
     found = []
-    for number, line in enumerate(whole.splitlines(), 1):
+    for number, line in enumerate(_ended(rows).splitlines(), 1):
         try:
             row = json.loads(line)
             row["key"], row["seed"], row["failure"]
@@ -266,6 +260,18 @@ def read(rows: Path) -> list[Changes]:
             raise ConfigError(f"rows={str(rows)!r}: line {number} is no row of the search; take it out") from error
         found.append(row)
     return found
+
+
+def _ended(rows: Path) -> str:
+    """The file's lines that end."""
+    text = rows.read_text("utf-8") if rows.exists() else ""
+    return text[: text.rfind("\n") + 1]
+
+
+def cut_torn_row(rows: Path) -> None:
+    """Cut off what a killed search left of a row; only for whoever holds the file's lock, or a row at work is cut."""
+    if rows.exists():
+        rows.write_text(_ended(rows), encoding="utf-8")
 
 
 def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Changes:
@@ -377,17 +383,14 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=ROWS)
     options = parser.parse_args()
     try:
-        with FileLock(lock_of(_made(options.rows)), timeout=0):
+        options.rows.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock_of(options.rows), timeout=0):
+            cut_torn_row(options.rows)
             _walk(options)
     except Timeout:
         parser.exit(1, f"rows={str(options.rows)!r}: another search writes to it; give this one --rows of its own\n")
     except (ConfigError, OSError) as error:
         parser.exit(1, f"{error}\n")
-
-
-def _made(rows: Path) -> Path:
-    rows.parent.mkdir(parents=True, exist_ok=True)
-    return rows
 
 
 def _walk(options: argparse.Namespace) -> None:

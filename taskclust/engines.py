@@ -69,9 +69,7 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
     """Set up a worker process: its runner, drawing on its own line of the terminal."""
     end_with_parent()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the main process ends this one; interrupted, it would begin another run
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupted, it would begin another run; the main process ends it
     tqdm.set_lock(lock)
     with counter.get_lock():
         _process["runner"] = replace(runner, line=counter.value)

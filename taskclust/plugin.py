@@ -442,7 +442,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.OK
     if state is not None and state.results:
         state.is_part = state.is_part or len(state.results) < state.n_cells
-        if not state.write_report(report_folder(session.config, state.profile)):
+        state.write_report(report_folder(session.config, state.profile))
+        if state.unwritten:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 

@@ -138,8 +138,8 @@ class ClaimSession:
         """All records obtained, by experiment; those of several subjects follow one another."""
         return {name: [r for records in found.values() for r in records] for name, found in self.records.items()}
 
-    def write_report(self, folder: Path) -> bool:
-        """Write the report of every verdict reached so far to ``folder``; False, and why, if that cannot be done."""
+    def write_report(self, folder: Path) -> None:
+        """Write the report of every verdict reached so far to ``folder``, or say in ``unwritten`` why it cannot be."""
         try:
             write_report(
                 folder,
@@ -152,7 +152,6 @@ class ClaimSession:
             )
         except (ConfigError, OSError) as error:
             self.unwritten = f"report={str(folder)!r}: not written ({error}); the records are kept, run again"
-        return not self.unwritten
 
     def title(self) -> str:
         """The title of the table of verdicts: the scale, and the options that change what is measured."""

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from taskclust.claims.criteria import Verdict
 from taskclust.formats import number
 from taskclust.report.saved import SavedCell, read_report
+from taskclust.report.tables import verdict_word
 
 
 def insert_verdicts(page: str, name: str, verdicts: str) -> str:
@@ -27,13 +29,12 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
     return marks.sub(lambda _: f"{begin}\n{verdicts.strip()}\n{end}", page)
 
 
-#: The worst first, and their marks.
-_VERDICTS = {"not reproduced": "✘", "inconclusive": "?", "reproduced": "✔"}
+_WORST_FIRST: tuple[Verdict, ...] = ("not reproduced", "inconclusive", "reproduced")
 _LONGEST = 26
 
 
 def short_table(folder: Path) -> str:
-    """A report's claims as Markdown, a row each: of its worst condition the verdict, the number and what was asked.
+    """The claims of a report at the paper's scale as Markdown, a row each: what its worst condition is judged by.
 
     Raises:
         ConfigError: the folder does not hold a report.
@@ -50,16 +51,15 @@ def short_table(folder: Path) -> str:
 
 def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
     """Of the worst condition, and of its worst check: the verdict, the number and what was asked of it."""
-    order = list(_VERDICTS)
-    judged = [cell for cell in cells if cell.verdict in order]
-    if not judged:
+    found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == verdict)
+    verdict, worst = next(found, (None, None))
+    if verdict is None or worst is None:
         return "not run", "", ""
-    worst = min(judged, key=lambda cell: order.index(cell.verdict))
-    check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
+    check = next((one for one in worst.checks if one.verdict == verdict), worst.checks[0])
     name = check.name.split(",")[0]
     name = name if len(name) <= _LONGEST else f"{name[:_LONGEST].rsplit(' ', 1)[0]} …"
     asked = check.criterion.replace("consistent with", "about").split(",")[0]
-    return f"{_VERDICTS[worst.verdict]} {worst.verdict}", f"{name} {number(check.mean)}", asked
+    return verdict_word(verdict, "paper"), f"{name} {number(check.mean)}", asked
 
 
 def main(page: str, *reports: str) -> None:

@@ -208,13 +208,18 @@ def test_a_fault_in_one_run_costs_the_others_nothing(tiny, tmp_path, monkeypatch
     assert "model.norm=before seed 100: OSError: disk full" in capsys.readouterr().out
 
 
-def test_a_row_that_was_not_written_whole_is_cut_off_and_run_again(tmp_path):
+def test_a_row_that_is_not_written_whole_is_left_to_whoever_writes_it_and_cut_off_by_the_next_search(tmp_path):
     rows = tmp_path / "runs.jsonl"
     whole = json.dumps({"setting": "start", "failure": "why", "key": "a", "seed": 100}) + "\n"
-    rows.write_text(whole + whole.replace("100", "101")[:20])
+    torn = whole + whole.replace("100", "101")[:20]
+    rows.write_text(torn)
 
     assert search.done(rows) == {("a", 100)}
+    assert rows.read_text() == torn
+    search.cut_torn_row(rows)
     assert rows.read_text() == whole
+    search.cut_torn_row(tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").exists()
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"key": "a"}'])
@@ -249,7 +254,10 @@ def test_two_searches_of_one_file_are_refused(tmp_path, monkeypatch, capsys):
     rows = tmp_path / "runs.jsonl"
     monkeypatch.setattr(sys, "argv", ["search", "--store", str(tmp_path), "--rows", str(rows)])
 
+    rows.write_text('{"key": ')
+
     with FileLock(search.lock_of(rows)), pytest.raises(SystemExit, match="1"):
         search.main()
 
     assert "another search writes to it" in capsys.readouterr().err
+    assert rows.read_text() == '{"key": ', "which the other one is writing"
