@@ -562,6 +562,7 @@ LLAMA_ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "
 
 def write_gguf(path, model, **more):
     """A tiny Llama as llama.cpp's converter writes it, and more tensors; weights of the attention are not permuted."""
+    pytest.importorskip("accelerate", reason="transformers reads no GGUF file without it")
     gguf, config = pytest.importorskip("gguf"), model.config
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(config.max_position_embeddings)
