@@ -181,6 +181,26 @@ def as_json(value: Any) -> Any:
     return value
 
 
+def write_summed(path: Path, content: bytes) -> None:
+    """Write a file at once, behind a line with the sum of its name and content; :func:`read_summed` gives it back."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(_sum_in(path, content) + b"\n" + content)
+    _flush(new)
+    new.replace(path)
+
+
+def read_summed(path: Path) -> bytes | None:
+    """What :func:`write_summed` wrote there; None if there is no such file, or it changed or was renamed since."""
+    if not path.exists():
+        return None
+    total, _, content = path.read_bytes().partition(b"\n")
+    return content if total == _sum_in(path, content) else None
+
+
+def _sum_in(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\n" + content).hexdigest().encode()
+
+
 def seal(folder: Path, kind: str = "", key: str = "") -> None:
     """Flush all files of the folder to disk, then write and flush a manifest with their sums."""
     files = _files(folder)

@@ -32,7 +32,7 @@ from taskclust.probes.prompts import Labels, bag_of_tokens, probe_layer, score_l
 from taskclust.probes.scores import LayerClusters, LayerScores
 from taskclust.runner import Runner
 from taskclust.store.codec import decode, encode
-from taskclust.store.folders import Store
+from taskclust.store.folders import Store, read_summed, write_summed
 from taskclust.store.provenance import provenance
 
 #: Increased by hand when the code computes something else; part of every key.
@@ -160,14 +160,15 @@ def probe_prompts(
 def _probed(
     path: Path | None, states: Float[Tensor, "N D"], labels: dict[str, Labels], probe: ProbeConfig, *, seed: int
 ) -> LayerClusters:
-    """One layer's clusters, read from ``path`` if an earlier run has written them there."""
+    """One layer's clusters, read from ``path`` if an earlier run has written them there and they are unchanged."""
     if path is None:
         return probe_layer(states, labels, probe, seed=seed)
-    if not path.exists():
+    kept = read_summed(path)
+    if kept is None:
+        kept = encode(probe_layer(states, labels, probe, seed=seed))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".new").write_bytes(encode(probe_layer(states, labels, probe, seed=seed)))
-        path.with_suffix(".new").replace(path)
-    return decode(path.read_bytes(), LayerClusters)
+        write_summed(path, kept)
+    return decode(kept, LayerClusters)
 
 
 def locate(source: str, store: Store) -> tuple[str, str]:

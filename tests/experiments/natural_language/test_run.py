@@ -182,6 +182,33 @@ def test_a_stopped_run_goes_on_from_the_layers_it_has(monkeypatch, tmp_path):
     assert encode(resumed.bag) == encode(whole.bag)
 
 
+@pytest.mark.parametrize("spoil", ["digit", "truncated", "empty", "zeros", "another layer's", "without a sum"])
+def test_a_kept_layer_that_changed_is_probed_again(monkeypatch, tmp_path, spoil):
+    language, kept, probed = LanguageModel(gpt2(), small_tokenizer()), tmp_path / "kept", []
+    whole = R.probe_prompts(language, PROMPTS, QUICK, keep=kept)
+    file, content = kept / "model-layer-1.json", (kept / "model-layer-1.json").read_bytes()
+    at = content.index(b"0.") + 2
+    file.write_bytes(
+        {
+            "digit": content[:at] + bytes([48 + (content[at] - 48 + 5) % 10]) + content[at + 1 :],
+            "truncated": content[: len(content) // 2],
+            "empty": b"",
+            "zeros": bytes(len(content)),
+            "another layer's": (kept / "model-layer-0.json").read_bytes(),
+            "without a sum": content.partition(b"\n")[2],
+        }[spoil]
+    )
+    monkeypatch.setattr(
+        R, "probe_layer", lambda *args, **kwargs: probed.append(kwargs["seed"]) or probe_layer(*args, **kwargs)
+    )
+
+    again = R.probe_prompts(language, PROMPTS, QUICK, keep=kept)
+
+    assert probed == [1]
+    assert encode(again.model) == encode(whole.model)
+    assert file.read_bytes() == content
+
+
 def test_two_tasks_may_have_distributions_of_one_name():
     shared = [replace(p, distribution=p.distribution.split()[1]) for p in PROMPTS]
 
