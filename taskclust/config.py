@@ -95,6 +95,7 @@ class RegexConfig:
         )
         require(self.max_repeats >= 1, "max_repeats", self.max_repeats, "use 1 or more")
         require(len(self.families) > 0, "families", self.families, "name at least one family")
+        require(len(set(self.families)) == len(self.families), "families", self.families, "name each once")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +308,8 @@ class ModelConfig:
         for name, allowed in (("norm", ("before", "after")), ("positions", ("learned", "sinusoidal"))):
             require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
         places = ("embedding", "attention", "branch")
-        require(set(self.dropout_at) <= set(places), "dropout_at", self.dropout_at, f"use some of {', '.join(places)}")
+        is_known = set(self.dropout_at) <= set(places) and len(set(self.dropout_at)) == len(self.dropout_at)
+        require(is_known, "dropout_at", self.dropout_at, f"use some of {', '.join(places)}, each once")
 
     @classmethod
     def of_width(cls, width: int, **changes: Any) -> "ModelConfig":

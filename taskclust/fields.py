@@ -4,7 +4,7 @@ Nothing here imports more than the standard library.
 """
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -21,7 +21,13 @@ class ConfigError(ValueError):
 def require(holds: bool, name: str, value: object, mend: str) -> None:
     """Raise :class:`ConfigError` about field ``name`` unless ``holds``."""
     if not holds:
-        raise ConfigError(f"{name}={value!r}: {mend}")
+        raise ConfigError(f"{name}={shortened(value)}: {mend}")
+
+
+def shortened(value: object) -> str:
+    """How a value is written, and no more than its beginning where that is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 _NEUTRAL = "neutral"
@@ -96,7 +102,8 @@ def check_fields(config: Any, bounds: Bounds) -> None:
 def _is_of(value: Any, kind: Any) -> bool:
     parts = get_args(kind)
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max  # of a whole number that large math.isfinite raises
     if get_origin(kind) is Literal:
         return any(value == allowed and type(value) is type(allowed) for allowed in parts)
     if get_origin(kind) is tuple:

@@ -22,6 +22,7 @@ import torch
 from taskclust import experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import ConfigError, require
+from taskclust.fields import shortened
 from taskclust.formats import aligned_columns
 from taskclust.profiles import Profile
 from taskclust.report import check_folder
@@ -103,7 +104,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         pytest.UsageError: the text lists no seed, a negative seed, or a seed twice.
     """
     try:
-        seeds = tuple(int(part) for part in text.split(",") if part.strip())
+        seeds = tuple(int(part) for part in text.removesuffix(",").split(","))
     except ValueError:
         seeds = ()
     if "," not in text and seeds:
@@ -111,7 +112,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(seeds) > MOST_SEEDS:
         raise pytest.UsageError(f"--seeds={text[:20]}: use at most {MOST_SEEDS:,}")
     if not seeds or min(seeds) < 0 or max(seeds) > MOST_SEED or len(set(seeds)) < len(seeds):
-        raise pytest.UsageError(f"--seeds={text!r}: give a count, e.g. 5 or 1, or distinct seeds, e.g. 0,3,7 or 3,")
+        raise pytest.UsageError(
+            f"--seeds={shortened(text)}: give a count, e.g. 5 or 1, or distinct seeds, e.g. 0,3,7 or 3,"
+        )
     return seeds
 
 
@@ -231,7 +234,8 @@ def pytest_configure(config: pytest.Config) -> None:
         replay=config.getoption("--replay"),
         show_progress=sys.stderr.isatty() and "CI" not in os.environ,
     )
-    command = shlex.join(["pytest", *config.invocation_params.args])
+    typed = shlex.join(["pytest", *config.invocation_params.args])
+    command = typed.encode("utf-8", "backslashreplace").decode()  # a path may have bytes that are no UTF-8
     if not any("perf" in argument for argument in config.args):
         config.option.benchmark_quiet = True  # verdicts are the output; times go only to --benchmark-json
     config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers)
@@ -418,7 +422,11 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, C
             with shows:
                 records = benchmark.pedantic(session.obtain, args=(cell,), rounds=1, iterations=1, warmup_rounds=0)
         except Unobtainable as error:
-            pytest.fail(str(error), pytrace=False)
+            lacks = str(error)
+        else:
+            lacks = ""
+        if lacks:  # not where it is caught: pytest would print what it came of, too
+            pytest.fail(lacks, pytrace=False)
         result = session.decide(cell, records)
         if cell.subject and all(check.verdict is None for check in result.checks):
             pytest.skip(f"{result.cell}: of this subject nothing is asserted")

@@ -5,6 +5,7 @@ An experiment's configuration at each scale is in its own folder: functions ``sm
 
 import ast
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -173,7 +174,7 @@ def _of_kind(kind: Any, old: Any, part: _Value) -> Any:
     is_float = kind is float and type(part.value) in (int, float)
     is_alike = is_float or type(part.value) is type(old)
     require(is_alike, part.path, part.value, f"use a value of type {type(old).__name__}, as {old!r}")
-    return float(part.value) if is_float else part.value
+    return float(part.value) if is_float and abs(part.value) <= sys.float_info.max else part.value
 
 
 def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
@@ -214,5 +215,5 @@ def changed(experiment: Any, settings: Sequence[str]) -> Any:
 def _read(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # whatever it says of what is no literal
         return text

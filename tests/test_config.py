@@ -46,6 +46,7 @@ WRONG = [
     (RegexConfig, "min_length", 41, {}),
     (RegexConfig, "max_repeats", 0, {}),
     (RegexConfig, "families", (), {}),
+    (RegexConfig, "families", ("star", "star"), {}),
     (RegexConfig, "quantified", "first", {}),
     (DataConfig, "min_distributions", 0, {}),
     (DataConfig, "min_distributions", 7, {}),
@@ -73,6 +74,7 @@ WRONG = [
     (ModelConfig, "norm", "between", {}),
     (ModelConfig, "positions", "rotary", {}),
     (ModelConfig, "dropout_at", ("head",), {}),
+    (ModelConfig, "dropout_at", ("branch", "branch"), {}),
     (TrainingConfig, "epochs", 0, {}),
     (TrainingConfig, "schedule_epochs", 199, {}),
     (TrainingConfig, "learning_rate", 0.0, {}),
@@ -109,7 +111,7 @@ NUMBERS = [(kind, f.name, f.type) for kind in KINDS for f in dataclasses.fields(
 @pytest.mark.parametrize(("kind", "name", "of"), NUMBERS, ids=[f"{k.__name__}-{n}" for k, n, _ in NUMBERS])
 def test_every_number_has_a_lower_and_an_upper_bound_and_is_a_number(kind, name, of):
     low, high = kind.BOUNDS[name]
-    for value in (low - 1, 2 * high + 1, math.inf, -math.inf, math.nan, None, "3", True, [3], 3j):
+    for value in (low - 1, 2 * high + 1, 10**400, math.inf, -math.inf, math.nan, None, "3", True, [3], 3j):
         with pytest.raises(ConfigError, match=rf"^{name}="):
             kind(**{name: value})
     if of is int:

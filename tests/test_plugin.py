@@ -112,7 +112,7 @@ def test_threads_that_cannot_be_are_refused(run, threads):
     assert f"--threads={threads}: use 1 to 1,024" in output
 
 
-@pytest.mark.parametrize("text", ["", ",", "0", "-1", "abc", "1.5", "0,0", "1,-2", "0,x", "1;2"])
+@pytest.mark.parametrize("text", ["", ",", "0", "-1", "abc", "1.5", "0,0", "1,-2", "0,x", "1;2", "0,1,,2"])
 def test_other_seeds_are_refused_with_an_example(text):
     with pytest.raises(pytest.UsageError, match=r"^--seeds='.*': give a count, .*or distinct seeds, e\.g\. 0,3,7"):
         plugin.parse_seeds(text)
@@ -410,6 +410,15 @@ def test_language_models_are_judged_apart_from_all_else(run, model_folder, tmp_p
     assert "LLaMa-2-7B-Instruct (paper)" in output
 
 
+def test_a_path_that_is_no_text_is_written_as_it_can_be(run, tmp_path):
+    report, store = tmp_path / "report", tmp_path / "a\udcff"
+
+    code, output = run("-k", "parameter", "--report", str(report), "--store", str(store))
+
+    assert code == pytest.ExitCode.OK
+    assert "\\udcff" in (report / "tables.md").read_text("utf-8")
+
+
 def test_a_language_model_that_cannot_be_opened_leaves_the_others_alone(run, model_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     models = ["--llm", "nobody/nothing", "--llm", str(model_folder)]
@@ -418,6 +427,8 @@ def test_a_language_model_that_cannot_be_opened_leaves_the_others_alone(run, mod
 
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "llm='nobody/nothing': not found here, nor on the hub or in its cache" in output
+    assert "another exception" not in output
+    assert "direct cause" not in output
     assert "Traceback" not in output
     assert (tmp_path / "report" / "figures" / "language-layers-tiny.png").exists()
 

@@ -220,6 +220,8 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ),
         ("training=5", "training=5: use a value of type TrainingConfig"),
         ("training.learning_rate=-1", "learning_rate=-1.0: use 1e-38 to 1e+30"),
+        ("training.learning_rate=1" + "0" * 400, "learning_rate=1" + "0" * 196 + "...: use a finite number"),
+        pytest.param("model.norm=" + "-" * 5_000 + "1", "norm='---", id="deeper than Python reads"),
         ("seed=3", "set='seed=3': use --seeds"),
         ("model.width=64", "set='model.width=64': use --width"),
     ],
