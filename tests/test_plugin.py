@@ -413,7 +413,7 @@ def test_language_models_are_judged_apart_from_all_else(run, model_folder, tmp_p
 def test_a_path_that_is_no_text_is_written_as_it_can_be(run, tmp_path):
     report, store = tmp_path / "report", tmp_path / "a\udcff"
 
-    code, output = run("-k", "parameter", "--report", str(report), "--store", str(store))
+    code, _output = run("-k", "parameter", "--report", str(report), "--store", str(store))
 
     assert code == pytest.ExitCode.OK
     assert "\\udcff" in (report / "tables.md").read_text("utf-8")

@@ -208,7 +208,11 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
     is_decoder = not model.config.is_encoder_decoder
     require(is_decoder, "llm", source, "it has an encoder beside its decoder; name a causal language model")
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
-    top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
+    try:
+        top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
+    except Exception as error:  # whatever a class of its own makes of plain tokens
+        mend = "name a causal language model that reads tokens alone"
+        raise ConfigError(f"llm={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
     require(bool(torch.isfinite(top).all()), "llm", source, "its states are not finite; were its weights loaded whole?")
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
@@ -297,7 +301,7 @@ def read_checked(
         batch_tokens = 1 if way == "one by one" else None
         try:
             states = last_states(model, tokens, groups, batch_tokens)
-        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever a class makes of a past that it does not have
             if groups is None:
                 raise
             warnings.warn(f"instructions cannot be read apart ({first_line(error)}): read whole", stacklevel=2)

