@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from taskclust.config import LanguageConfig, ProbeConfig
+from taskclust.config import LanguageConfig, ProbeConfig, require
 from taskclust.data.natural import Prompt, natural_tasks, prompts, read_pairs, read_prompts
 from taskclust.drawing import png
 from taskclust.experiments.natural_language.figures import over_layers, picture
@@ -64,6 +65,7 @@ def probe(
     untrained: int = 3,
     seed: int = 0,
     name: str = "model",
+    threads: int | None = None,
     show_progress: bool = True,
 ) -> LanguageProbe:
     """Cluster the states of labelled prompts at every layer, beside untrained models and a bag of tokens.
@@ -80,18 +82,22 @@ def probe(
         untrained: how many models of its architecture with randomly drawn weights to read at every layer beside it.
         seed: of everything drawn.
         name: how to call the model in figures.
+        threads: how many to use on the CPU, by default as many as torch does. Their number changes rounding.
         show_progress: draw progress bars where there is a terminal.
 
     Raises:
-        ConfigError: a model that looks ahead, a prompt longer than its context, prompts of one task only, as many
-            prompts as t-SNE's perplexity or fewer.
+        ConfigError: no thread, a model that looks ahead, a prompt longer than its context, prompts of one task only, or
+            as many prompts as t-SNE's perplexity or fewer.
     """
     few = ProbeConfig() if len(prompts) <= EXACT_POINTS else LanguageConfig().probe
     config = LanguageConfig(probe=probe or few, resamples=resamples, untrained=untrained, seed=seed)
-    was_training = model.training
+    before, was_training = torch.get_num_threads(), model.training
+    require(threads is None or threads >= 1, "threads", threads, "use 1 or more")
     try:
+        torch.set_num_threads(threads or before)
         require_causal(model.eval(), name)
         record = probe_prompts(LanguageModel(model, tokenizer), prompts, config, name=name, show_progress=show_progress)
     finally:
         model.train(was_training)
+        torch.set_num_threads(before)
     return LanguageProbe(record)

@@ -11,7 +11,7 @@ from taskclust.language import Prompt, probe
 from taskclust.store import decode, encode
 from tests.helpers import small_tokenizer
 
-QUICK = {"probe": ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1), "resamples": 5}
+QUICK = {"probe": ProbeConfig(perplexity=3.0, iterations=20, tsne_restarts=1, kmeans_restarts=1), "resamples": 5}
 PROMPTS = [
     Prompt(f"name {letter} {verb}", word, word, task, f"{task} {letter in 'ab'}")
     for task, verb in (("sing", "k"), ("dance", "l"))
@@ -78,6 +78,23 @@ def test_the_model_is_left_as_it_was():
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_few_prompts_for_the_perplexity_are_told():
+    with pytest.warns(UserWarning, match=r"^prompts=12: few for t-SNE of perplexity 10; .*perplexity=2\)$"):
+        probe(model_of(), small_tokenizer(), PROMPTS, probe=ProbeConfig(iterations=5, tsne_restarts=1), resamples=2)
+
+
+def test_threads_are_set_while_it_runs_and_not_after(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(language, "probe_prompts", lambda *_args, **_: seen.append(torch.get_num_threads()))
+
+    probe(model_of(), small_tokenizer(), PROMPTS, threads=before + 1, **QUICK)
+
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+    with pytest.raises(ConfigError, match=r"^threads=0: use 1 or more"):
+        probe(model_of(), small_tokenizer(), PROMPTS, threads=0, **QUICK)
+
+
 def test_an_encoder_is_refused():
     config = tf.BertConfig(
         vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16

@@ -49,11 +49,14 @@ def probe_layer(
     clusters: dict[str, dict[str, Int[np.ndarray, "start point"]]] = {}
     for space, points in (("raw", states[None]), ("tsne", embedding.points[0])):
         clusters[space] = {}
+        by_number: dict[int, Int[np.ndarray, "start point"]] = {}  # labels of equally many classes have one clustering
         for label, classes in identities.items():
             n_classes = len(np.unique(classes))
             if label == "task" or 2 * n_classes <= len(classes):
-                kept = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)
-                clusters[space][label] = kept.labels.cpu().numpy()
+                if n_classes not in by_number:
+                    kept = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)
+                    by_number[n_classes] = kept.labels.cpu().numpy()
+                clusters[space][label] = by_number[n_classes]
     f1 = [matched_f1_score(contingency(identities["task"], row)) for row in clusters["tsne"]["task"]]
     return LayerClusters(
         clusters=clusters,

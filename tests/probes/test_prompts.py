@@ -109,6 +109,18 @@ def test_the_settings_of_the_probe_reach_tsne_and_kmeans(monkeypatch):
     assert np.shape(found.embedding) == (len(TASK), 3)
 
 
+def test_labels_of_equally_many_classes_have_one_clustering(monkeypatch):
+    """k-means knows their number alone; a second search would only find another of its optima."""
+    asked, kmeans = [], P.kmeans
+    monkeypatch.setattr(P, "kmeans", lambda *args, **kwargs: asked.append(args[1]) or kmeans(*args, **kwargs))
+
+    found = P.probe_layer(coded((TASK, 3.0)), {"task": TASK, "other": TASK[::-1].copy()}, PROBE, seed=0)
+
+    assert asked == [len(set(TASK.tolist()))] * 2  # of the states, then after t-SNE
+    for space in SPACES:
+        assert np.array_equal(found.clusters[space]["task"], found.clusters[space]["other"])
+
+
 def test_the_states_and_every_start_are_clustered_each_on_its_own(planted_starts):
     starts = PERFECT, MIDDLING, CROSSED
     planted_starts(*(coded((labels, 3.0), seed=n) for n, labels in enumerate(starts)))

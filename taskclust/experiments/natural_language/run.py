@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,7 @@ def probe_prompts(
     """
     started = time.monotonic()
     labels = identities(prompts)
+    _warn_of_few(len(prompts), config.probe.perplexity)
     instructions = [prompt.instruction for prompt in prompts]
     tokens = tokenize(language, [prompt.text for prompt in prompts])
     seconds = {}
@@ -155,6 +157,13 @@ def probe_prompts(
         seconds={**seconds, "all": time.monotonic() - started},
         provenance=provenance(str(language.model.device)),
     )
+
+
+def _warn_of_few(n_prompts: int, perplexity: float) -> None:
+    """t-SNE looks at three times as many neighbors as its perplexity: of fewer prompts each is every other's."""
+    if n_prompts <= 3 * perplexity:
+        mend = f"give more, or probe=ProbeConfig(perplexity={max(2, n_prompts // 6)})"
+        warnings.warn(f"prompts={n_prompts}: few for t-SNE of perplexity {perplexity:g}; {mend}", stacklevel=3)
 
 
 def _probed(

@@ -24,7 +24,7 @@ QUICK = LanguageConfig(
     n_expressions=2,
     n_pairs=3,
     untrained=2,
-    probe=ProbeConfig(iterations=20, tsne_restarts=1, kmeans_restarts=1),
+    probe=ProbeConfig(perplexity=3.0, iterations=20, tsne_restarts=1, kmeans_restarts=1),
     resamples=5,
 )
 PROMPTS = [
