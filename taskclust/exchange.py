@@ -50,12 +50,11 @@ def load(store: Store, folder: Path) -> list[Path]:
     A record that the store already has is not replaced.
 
     Raises:
-        ConfigError: the folder holds no record, or a file's name does not match its content.
+        ConfigError: the folder holds no record, or a JSON file that is not named as one is, or whose name does not
+            match its content.
         RecordError: a file does not hold a record of its kind.
     """
-    found = [(file, match) for file in sorted(folder.glob("*")) if (match := _NAME.fullmatch(file.name))]
-    kinds = {file: _FORMER.get(match[1], match[1]) for file, match in found}
-    named = [(file, kinds[file], match[2]) for file, match in found if kinds[file] in experiments.names()]
+    named = [(file, *_named(file)) for file in sorted(folder.glob("*.json*")) if not file.name.startswith(".")]
     require(bool(named), "folder", str(folder), "it holds no record; write some with save")
     runner = Runner(store)
     wanted: dict[tuple[str, str], tuple[Path, bytes]] = {}
@@ -77,17 +76,15 @@ def _writer(content: bytes) -> Callable[[Path], None]:
 def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]:
     """The key and the record of a file.
 
-    The key is computed again from the record, so that a renamed file is not taken for another run's record. A language
-    model's key depends on weights that are not in the record, so it is read from the file's name.
+    The key is computed again from the record, so that a renamed file is not taken for another run's record. It is read
+    from the file's name where an older record of a language model does not say of which weights it is.
 
     Raises:
         ConfigError: the key in the file's name is not the record's.
         RecordError: the file does not hold a record of its kind.
     """
-    record, form = _read(file, kind), experiments.part(kind, "record")
-    if not hasattr(form, "answers"):
-        return key, record
-    own = experiments.part(kind, "run").key(form.answers(record), runner)
+    record, form, run = _read(file, kind), experiments.part(kind, "record"), experiments.part(kind, "run")
+    own = run.key(form.answers(record), runner) if hasattr(form, "answers") else run.recorded_key(record) or key
     is_former = file.suffix == ".json"  # keys were computed in another way then
     require(own == key or is_former, "file", str(file), f"its record has the key {own}; was it renamed or changed?")
     return own, record
@@ -100,10 +97,19 @@ def read_record(file: Path) -> Any:
         ConfigError: the file is not named like a record.
         RecordError: the file does not hold a record of its kind.
     """
+    return _read(file, _named(file)[0])
+
+
+def _named(file: Path) -> tuple[str, str]:
+    """The kind and the key in a record's file name.
+
+    Raises:
+        ConfigError: the file is not named like a record.
+    """
     match = _NAME.fullmatch(file.name)
-    kind = match and _FORMER.get(match[1], match[1])
-    require(kind in experiments.names(), "file", str(file), "it is not named as a record is; see save")
-    return _read(file, str(kind))
+    kind, key = (_FORMER.get(match[1], match[1]), match[2]) if match else ("", "")
+    require(kind in experiments.names(), "file", str(file), "it is not named as a record is, see save; move it away")
+    return kind, key
 
 
 def _read(file: Path, kind: str) -> Any:

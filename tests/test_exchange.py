@@ -10,6 +10,8 @@ import pytest
 from taskclust import experiments
 from taskclust.config import ConfigError
 from taskclust.exchange import load, main, read_record, save
+from taskclust.experiments.natural_language import run as natural_language
+from taskclust.experiments.natural_language.record import Origin
 from taskclust.runner import Runner
 from taskclust.store import RecordError, Store, encode
 from tests.experiments.made import FORMER, RECORDS, alignment_record, pretraining_record, synthetic_record
@@ -154,7 +156,30 @@ def test_a_file_whose_settings_were_changed_is_refused(files, tmp_path, path):
         load(Store(tmp_path / "other"), tmp_path / "out")
 
 
-def test_a_language_models_key_is_taken_from_the_name(files, tmp_path):
+@pytest.mark.parametrize("change", ["none", "name", "seed", "weights", "device"])
+def test_a_language_models_record_says_of_which_weights_it_is(tmp_path, change):
+    origin = Origin(content="weights", device="cpu")
+    record = replace(RECORDS["natural_language"], origin=origin)
+    key = natural_language.recorded_key(record)
+    changed = {
+        "seed": replace(record, config=replace(record.config, seed=7)),
+        "weights": replace(record, origin=replace(origin, content="others")),
+        "device": replace(record, origin=replace(origin, device="cuda")),
+    }.get(change, record)
+    name = f"natural_language-bundled-seed-0-{'a' * 20 if change == 'name' else key}.json.xz"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(lzma.compress(encode(changed)))
+    other = Store(tmp_path / "other")
+
+    if change == "none":
+        load(other, tmp_path / "in")
+        assert content(other, "natural_language", key) == encode(record)
+    else:
+        with pytest.raises(ConfigError, match=r"its record has the key [0-9a-f]{20}; was it renamed or changed"):
+            load(other, tmp_path / "in")
+
+
+def test_an_older_language_models_key_is_taken_from_the_name(files, tmp_path):
     renamed(files["natural_language"], key="a" * 20)
     other = Store(tmp_path / "other")
 
@@ -185,11 +210,23 @@ def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spo
 
 
 def test_a_folder_without_records_is_refused(store, tmp_path):
-    (tmp_path / "notes.json").write_text("{}")
-    (tmp_path / f"dataset-width-768-seed-0-{WEIGHTS}.json").write_text("{}")  # a kind that is no experiment's
+    (tmp_path / "notes.md").write_text("what they are")
 
     with pytest.raises(ConfigError, match="it holds no record"):
         load(store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.json", f"dataset-width-768-seed-0-{WEIGHTS}.json", "synthetic-width-768-seed-0.json.xz", "a.json.xz.new"],
+    ids=["notes", "a kind that is no experiment's", "without a key", "half-written"],
+)
+@pytest.mark.usefixtures("files")
+def test_a_file_that_would_be_left_out_is_refused(tmp_path, name):
+    (tmp_path / "out" / name).write_text("{}")
+
+    with pytest.raises(ConfigError, match=f"{name}.*it is not named as a record is"):
+        load(Store(tmp_path / "other"), tmp_path / "out")
 
 
 def test_a_file_that_is_not_named_as_a_record_is_not_read(tmp_path):

@@ -12,7 +12,8 @@ need no torch.
   ``title(config)``: what a dry run says.
 - ``record``: ``answers(record)``, the configuration whose key it has. ``Record`` has ``config.seed``, ``failure``,
   ``seconds`` and ``provenance``.
-- ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``. ``label(config)`` names a subject, and
+- ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``; ``recorded_key(record)`` where a key is of more
+  than the configuration and a record has no ``answers``. ``label(config)`` names a subject, and
   ``serve(record, config)`` gives a stored record as it is asked for.
 - ``tables(records)``, ``figures(records)``: by title and by file name. ``ON_TERMINAL``: tables close a run, too.
 """

@@ -38,6 +38,14 @@ class Architecture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a record's key is made of beside its configuration."""
+
+    content: str  # a hash of the model's weights and settings
+    device: str  # "cpu" or "cuda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """The record of one model."""
 
@@ -54,6 +62,7 @@ class Record:
     architecture: Architecture
     seconds: dict[str, float]
     provenance: Provenance
+    origin: Origin | None = None  # None of a model that the caller gave, and in records from before it was kept
     failure: str | None = None
     schema: int = SCHEMA
 

@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 from taskclust.config import ConfigError, LanguageConfig, ProbeConfig, digest
 from taskclust.data.natural import Prompt, identities, natural_tasks
 from taskclust.data.natural import prompts as instances
-from taskclust.experiments.natural_language.record import Architecture, Reading, Record
+from taskclust.experiments.natural_language.record import Architecture, Origin, Reading, Record
 from taskclust.models.language import (
     WAYS,
     LanguageModel,
@@ -46,8 +46,16 @@ def key(config: LanguageConfig, runner: Runner) -> str:
     Raises:
         ConfigError: the model is not found.
     """
-    held = locate(config.source, runner.store)[1]
-    return digest(VERSION, held, runner.device, replace(config, source=""), *natural_tasks())
+    return _key(config, Origin(content=locate(config.source, runner.store)[1], device=runner.device))
+
+
+def recorded_key(record: Record) -> str | None:
+    """The key that a record has by its own account; None if it does not tell its origin."""
+    return None if record.origin is None else _key(record.config, record.origin)
+
+
+def _key(config: LanguageConfig, origin: Origin) -> str:
+    return digest(VERSION, origin.content, origin.device, replace(config, source=""), *natural_tasks())
 
 
 def run(config: LanguageConfig, runner: Runner, unfinished: Path) -> Record:
@@ -56,9 +64,11 @@ def run(config: LanguageConfig, runner: Runner, unfinished: Path) -> Record:
     Raises:
         ConfigError: the model cannot be opened or read.
     """
-    language = open_language_model(locate(config.source, runner.store)[0], runner.device)
+    source, content = locate(config.source, runner.store)
+    language = open_language_model(source, runner.device)
     prompts = instances(natural_tasks(), config.n_expressions, config.n_pairs)
-    return probe_prompts(language, prompts, config, keep=unfinished, show_progress=runner.show_progress)
+    record = probe_prompts(language, prompts, config, keep=unfinished, show_progress=runner.show_progress)
+    return replace(record, origin=Origin(content=content, device=runner.device))
 
 
 def serve(record: Record, config: LanguageConfig) -> Record:

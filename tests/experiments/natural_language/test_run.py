@@ -209,6 +209,15 @@ def test_a_kept_layer_that_changed_is_probed_again(monkeypatch, tmp_path, spoil)
     assert file.read_bytes() == content
 
 
+def test_a_record_knows_its_own_key(runner, folder):
+    config = replace(QUICK, source=str(folder), n_expressions=2, n_pairs=2)
+
+    record = runner.record("natural_language", config)
+
+    assert R.recorded_key(record) == R.key(config, runner)
+    assert R.recorded_key(R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)) is None
+
+
 def test_two_tasks_may_have_distributions_of_one_name():
     shared = [replace(p, distribution=p.distribution.split()[1]) for p in PROMPTS]
 
