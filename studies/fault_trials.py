@@ -182,35 +182,52 @@ def _flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def forked(work: Callable[..., str], *arguments: Any, **named: Any) -> tuple[str, str]:
-    """How a process of its own ended, and what the work gave.
+class Child(NamedTuple):
+    """A forked process, and the pipe in which it says how it ended."""
+
+    process: int
+    pipe: int
+
+
+def begun(work: Callable[..., str], *arguments: Any, **named: Any) -> Child:
+    """A process of its own that does the work."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(write)
+        return Child(child, read)
+    word, text = "raised", ""
+    try:
+        word, text = "done", work(*arguments, **named)
+    except (ConfigError, StoreError, OSError) as error:  # a session says these in a line
+        word, text = "refused", str(error)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+        text = f"{type(error).__name__}: {error}"
+    finally:
+        os.write(write, json.dumps([word, text]).encode())
+        os._exit(0)
+
+
+def ended(child: Child) -> tuple[str, str]:
+    """How a process ended, and what the work gave.
 
     It ends "done", "refused" (an error that a session says in a line), "raised" (any other), "killed" or "stuck".
     """
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        word, text = "raised", ""
-        try:
-            word, text = "done", work(*arguments, **named)
-        except (ConfigError, StoreError, OSError) as error:  # a session says these in a line
-            word, text = "refused", str(error)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is what is looked for
-            text = f"{type(error).__name__}: {error}"
-        finally:
-            os.write(write, json.dumps([word, text]).encode())
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
+    with os.fdopen(child.pipe, "rb") as pipe:
         is_ready = bool(select.select([pipe], [], [], PATIENCE)[0])
         if not is_ready:
-            os.kill(child, signal.SIGKILL)
+            os.kill(child.process, signal.SIGKILL)
         said = pipe.read()
-    os.waitpid(child, 0)
+    os.waitpid(child.process, 0)
     if not said:
         return ("killed" if is_ready else "stuck"), ""
     word, text = json.loads(said)
     return word, text
+
+
+def forked(work: Callable[..., str], *arguments: Any, **named: Any) -> tuple[str, str]:
+    """As :func:`ended`, of work that nothing else runs beside."""
+    return ended(begun(work, *arguments, **named))
 
 
 def again(root: Path, expected: str) -> Outcome:
@@ -222,6 +239,23 @@ def again(root: Path, expected: str) -> Outcome:
         print(f"{root}: {word}: {text}", file=sys.stderr)  # noqa: T201 - its log
         return "unforeseen"
     return "equal" if text == expected else "wrong"
+
+
+def raced(root: Path, expected: str, kill_at: int) -> Outcome:
+    """What several processes make of one empty store at once, and then one more.
+
+    The first of three is killed at a change, if it is its turn to make it; the others have to have the record.
+    """
+    children = [begun(killed, root, kill_at, in_the_middle=False), begun(computed, root), begun(computed, root)]
+    (third, other), (first, one), (second, two) = map(ended, children)
+    if "stuck" in (first, second, third):
+        return "stuck"
+    if (first, second) != ("done", "done") or third not in ("done", "killed"):
+        print(f"{root}: {first} {one}; {second} {two}; {third} {other}", file=sys.stderr)  # noqa: T201 - its log
+        return "unforeseen"
+    if {one, two} != {expected} or other not in ("", expected) or any((root / "unfinished").iterdir()):
+        return "wrong"
+    return again(root, expected)
 
 
 def trials(every: int, scratch: Path) -> list[Trials]:
@@ -265,6 +299,11 @@ def trials(every: int, scratch: Path) -> list[Trials]:
             damage(root / file)
             outcomes.append(again(root, expected))
         found.append(Trials(fault, outcomes, 0))
+    outcomes = []
+    for at in range(1, n_changes + 1, 3 * every):
+        shutil.rmtree(root, ignore_errors=True)
+        outcomes.append(raced(root, expected, at))
+    found.append(Trials("three processes at once, the first killed", outcomes, 0))
     return found
 
 
@@ -289,7 +328,8 @@ PAGE = """# What becomes of a run whose process or disk fails?
 Made by `python -m studies.fault_trials docs/faults.md`. A run of seconds (two layers, three epochs, two checkpoints,
 its state kept after every epoch) is killed at each change it makes to the file system, or its disk fails there; or a
 file of its store is damaged. It is then done again, and must give the record and the weights of a run without a fault,
-to the bit. An error is one that a session says in a line, with the path.
+to the bit. An error is one that a session says in a line, with the path. Of three processes that want one record at
+once, the first is killed at a change, if it is the one at work; the others must have it nevertheless.
 """
 
 if __name__ == "__main__":

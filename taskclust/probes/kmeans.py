@@ -13,6 +13,9 @@ from torch import Tensor
 
 from taskclust.config import ConfigError
 
+#: From so many points times clusters on, points are added one by one on a CPU.
+MANY_INDICATORS = 200_000
+
 
 class Clustering(NamedTuple):
     """The kept clustering of each problem, and the inertia of every restart to show the spread."""
@@ -106,14 +109,32 @@ def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.
     return torch.stack(chosen, dim=-1)
 
 
+def _sums(
+    points: Float[Tensor, "B N D"], labels: Int[Tensor, "B S N"], n_clusters: int
+) -> tuple[Float[Tensor, "B SK D"], Float[Tensor, "B S K"]]:
+    """Each cluster's sum and its number of points.
+
+    A product with the clusters' indicators is quick where there are few of them, and on a GPU, which adds in any order.
+    """
+    B, S, N = labels.shape
+    if points.is_cuda or N * n_clusters < MANY_INDICATORS:
+        members = points.new_zeros(B, S, n_clusters, N).scatter_(2, labels[:, :, None], 1.0)
+        return members.flatten(1, 2) @ points, members.sum(-1)
+    sums = points.new_zeros(B, S, n_clusters, points.shape[-1])
+    counts = points.new_zeros(B, S, n_clusters)
+    for b in range(B):
+        for s in range(S):
+            sums[b, s].index_add_(0, labels[b, s], points[b])
+            counts[b, s] = torch.bincount(labels[b, s], minlength=n_clusters)
+    return sums.flatten(1, 2), counts
+
+
 def _means(
     points: Float[Tensor, "B N D"], labels: Int[Tensor, "B S N"], nearest: Float[Tensor, "B S N"], n_clusters: int
 ) -> Float[Tensor, "B SK D"]:
     """Each cluster's mean; an empty cluster moves to one of the points farthest from their centers."""
-    B, S, N = labels.shape
-    members = points.new_zeros(B, S, n_clusters, N).scatter_(2, labels[:, :, None], 1.0)
-    counts = members.sum(-1)  # (B, S, K)
-    centers = members.flatten(1, 2) @ points / counts.clamp(min=1).flatten(1)[..., None]
+    sums, counts = _sums(points, labels, n_clusters)
+    centers = sums / counts.clamp(min=1).flatten(1)[..., None]
     empty = counts == 0
     if empty.any():
         far = nearest.topk(n_clusters, dim=-1).indices  # (B, S, K): a different point for each empty cluster

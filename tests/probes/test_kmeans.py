@@ -299,3 +299,19 @@ def test_center_without_points_moves_to_a_far_point(monkeypatch):
     found = kmeans(points, 4, generator=generator()).labels[0].numpy()
 
     assert len(np.unique(found)) == 4
+
+
+def test_means_of_many_points_are_those_of_few(monkeypatch):
+    """Added one by one, or as a product with the clusters' indicators; one cluster is empty."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(2, 300, 5, generator=generator)
+    labels = torch.randint(0, 7, (2, 3, 300), generator=generator)
+    labels[labels == 4] = 2
+
+    product = module._sums(points, labels, 7)
+    monkeypatch.setattr(module, "MANY_INDICATORS", 0)
+    added = module._sums(points, labels, 7)
+
+    assert_close(added[0], product[0], rtol=1e-4, atol=1e-5)
+    assert torch.equal(added[1], product[1])
+    assert (added[1][:, :, 4] == 0).all()

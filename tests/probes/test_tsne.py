@@ -1,10 +1,12 @@
 """scikit-learn's exact TSNE is the oracle: affinities, start, force and schedule are its own, step by step."""
 
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
+from llvmlite.binding import get_host_cpu_features
 from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 from sklearn.decomposition import PCA
@@ -12,6 +14,7 @@ from sklearn.manifold import TSNE, _t_sne, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from taskclust.config import ConfigError
+from taskclust.probes import forces
 from taskclust.probes import tsne as module
 from taskclust.probes.forces import neighbor_descent
 from taskclust.probes.tsne import joint_probabilities, nearest_probabilities, pca_start, tsne
@@ -578,3 +581,14 @@ def test_many_points_in_more_components_or_by_other_tails_are_refused(monkeypatc
 
     with pytest.raises(ConfigError, match=f"components={components}, degrees_of_freedom={dof:g}: more than 10 points"):
         tsne(clouds(1), generator=generator(), components=components, degrees_of_freedom=dof)
+
+
+@pytest.mark.skipif(
+    "NUMBA_CPU_NAME" in os.environ or not get_host_cpu_features().get("avx512f"), reason="no registers of sixteen"
+)
+def test_sixteen_points_are_taken_at_once_where_the_processor_can():
+    points, mass = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32), np.zeros(64, np.float32)
+
+    forces._repel(*points, 0, 64, True, np.zeros_like(points), mass)
+
+    assert all("zmm" in text for text in forces._repel.inspect_asm().values())
