@@ -1,17 +1,13 @@
-"""Compare reports: ``python -m taskclust.compare reports/paper-256 reports/paper-256-gpt2 [--html FILE]``.
+"""Compare reports on the terminal: ``taskclust compare reports/paper-256 reports/paper-256-gpt2 [--html FILE]``.
 
 Prints, for every report against the first, the verdicts that differ, each check's statistic side by side with the
-difference paired by seed, and the settings that differ. ``--html FILE`` writes the same as one page.
+difference paired by seed, and the settings that differ. A page has the same.
 """
 
-import argparse
-import os
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from taskclust.config import ConfigError
 from taskclust.formats import Rows, aligned_columns
 from taskclust.report.comparison import Comparison, check_page, compare, write_page
 
@@ -30,24 +26,15 @@ def _table(rows: Rows) -> str:
     return aligned_columns([{name: wrap(value) for name, value in row.items()} for row in rows]) or "none"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("reports", type=Path, nargs="*", metavar="REPORT", help="a report's folder; two or more")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write one page, too")
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        if options.html:
-            check_page(options.html)
-        comparisons = compare(options.reports)
-        if options.html:
-            write_page(options.html, comparisons)
-        print(*map(as_text, comparisons), sep="\n\n\n", flush=True)  # noqa: T201 - the result
-    except ConfigError as error:
-        raise SystemExit(str(error)) from error
-    except BrokenPipeError:  # the reader, e.g. head, has enough; without this, Python's flush at exit fails again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def print_comparisons(reports: Sequence[Path], html: Path | None = None) -> None:
+    """Print what differs between two or more reports, and write the same as one page, ``html``.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        ConfigError: a folder is no report, or the page would replace another file; nothing is printed then.
+    """
+    if html is not None:
+        check_page(html)
+    comparisons = compare(reports)
+    if html is not None:
+        write_page(html, comparisons)
+    print(*map(as_text, comparisons), sep="\n\n\n", flush=True)  # noqa: T201 - the result

@@ -19,6 +19,7 @@ from taskclust.fields import is_neutral as is_neutral
 from taskclust.fields import is_silent as is_silent
 from taskclust.fields import neutral as neutral
 from taskclust.fields import require as require
+from taskclust.fields import shortened as shortened
 from taskclust.fields import silent as silent
 
 LAYERS = 6  # Table 5

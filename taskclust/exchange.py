@@ -1,21 +1,21 @@
 """Carry records between machines as single files, to commit beside a report and to go on from elsewhere.
 
-``python -m taskclust.exchange save .taskclust reports/records`` writes every record of the store to a file of the
-folder; ``... load .taskclust reports/records`` puts the folder's into the store, where a run finds them as its own.
+``taskclust records save .taskclust reports/records`` writes every record of the store to a file of the folder;
+``... load .taskclust reports/records`` puts the folder's into the store, where a run finds them as its own.
 Files are JSON, compressed, the same bytes for the same record. Checkpoints stay behind.
 """
 
-import argparse
 import lzma
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from taskclust import experiments
-from taskclust.config import ConfigError, require
-from taskclust.runner import Runner
-from taskclust.store import RecordError, Store, StoreError, decode, encode
+from taskclust.config import require
+from taskclust.runner import TRAJECTORY, Runner
+from taskclust.store import CorruptRecordWarning, RecordError, Store, decode, encode
 
 _NAME = re.compile(r"([a-z0-9_]+)-.*-([0-9a-f]{20})\.json(\.xz)?")
 #: What kinds of record were called in files written before version 0.2.
@@ -127,19 +127,35 @@ def _label(record: Any) -> str:
     return f"{model}-seed-{config.seed}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line: save the store's records to a folder, or load a folder's records into the store."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("save", "load"))
-    parser.add_argument("store", type=Path)
-    parser.add_argument("folder", type=Path)
-    options = parser.parse_args(arguments)
-    try:
-        for path in {"save": save, "load": load}[options.verb](Store(options.store), options.folder):
-            print(path)  # noqa: T201
-    except (ConfigError, RecordError, StoreError) as error:
-        raise SystemExit(str(error)) from error
+def listed(store: Store) -> list[dict[str, str]]:
+    """A row a record: what it is of, how it ended, and when and with what it was made. Nothing is checked or moved."""
+    rows = []
+    for kind in experiments.names():
+        for folder in sorted((store.root / kind).glob("[!.]*")):
+            record = _read(folder / "record.json", kind)
+            made = record.provenance
+            rows.append({
+                "kind": kind,
+                "of": _label(record),
+                "key": folder.name,
+                "failure": record.failure or "",
+                "made": str(made.get("time") or ""),
+                "commit": str(made.get("commit") or "")[:7],
+                "torch": str(made.get("torch") or ""),
+                "threads": str(made.get("threads") or ""),
+            })  # fmt: skip
+    return rows
 
 
-if __name__ == "__main__":
-    main()
+def checked(store: Store) -> tuple[int, list[str]]:
+    """How many records are whole, and what is wrong with each other one, which is moved to "quarantine"."""
+    whole, spoiled = 0, []
+    kinds = sorted(set(experiments.names()) | {TRAJECTORY, "weights"})
+    for kind in kinds:
+        for folder in sorted((store.root / kind).glob("[!.]*")):
+            with store.lock(kind, folder.name), warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always", CorruptRecordWarning)
+                store.find(kind, folder.name)
+            whole += not found
+            spoiled += [str(one.message) for one in found]
+    return whole, spoiled

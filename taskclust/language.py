@@ -25,6 +25,7 @@ from taskclust.experiments.natural_language.tables import layer_rows
 from taskclust.formats import aligned_columns
 from taskclust.models.language import LanguageModel, require_causal
 from taskclust.probes.tsne import EXACT_POINTS
+from taskclust.report.page import inline_png, render
 from taskclust.store.codec import encode
 
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
@@ -43,6 +44,15 @@ class LanguageProbe:
     def save(self, path: Path | str) -> None:
         """Write the record as JSON."""
         Path(path).write_bytes(encode(self.record))
+
+    def write(self, folder: Path | str) -> None:
+        """Write ``record.json``, the pictures, and ``index.html``, which holds table and pictures, to a new folder."""
+        folder = Path(folder)
+        folder.mkdir()
+        self.save(folder / "record.json")
+        pictures = {file.stem: inline_png(file.read_bytes()) for file in self.plot(folder)}
+        page = render("probe.html", record=self.record, rows=layer_rows(self.record), pictures=pictures)
+        (folder / "index.html").write_text(page, encoding="utf-8")
 
     def plot(self, folder: Path | str) -> list[Path]:
         """Draw the curves over layers and the picture of the best layer; return their files."""

@@ -21,8 +21,7 @@ import torch
 
 from taskclust import experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
-from taskclust.config import ConfigError, require
-from taskclust.fields import shortened
+from taskclust.config import ConfigError, require, shortened
 from taskclust.formats import aligned_columns
 from taskclust.profiles import Profile
 from taskclust.report import check_folder

@@ -1,10 +1,9 @@
 """The points that the paper leaves open, read from ``silent_points.toml``, and the page made of them.
 
-``python -m taskclust.silent_points docs/silent-points.md`` writes the page.
+``taskclust silent-points docs/silent-points.md`` writes the page.
 """
 
 import dataclasses
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass
@@ -44,7 +43,7 @@ the top layer's states after t-SNE, of small models (width 256, 20 tasks, one se
 one degree of freedom, and their records were not kept: they guided the defaults and support no claim. *Search* is
 [reports/search](../reports/search/settings.md), whose records are later and whose scores are lower.
 
-Made by `python -m taskclust.silent_points docs/silent-points.md` from
+Made by `taskclust silent-points docs/silent-points.md` from
 [silent_points.toml](../taskclust/silent_points.toml) and the defaults of [config.py](../taskclust/config.py). Of a
 field that is a whole configuration, only what differs from its class's defaults is shown.
 """
@@ -170,10 +169,14 @@ def _shown(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(changed)})"
 
 
-def main(path: str) -> None:
-    """Write the page of the package's points to ``path``."""
-    Path(path).write_text(page(silent_points()), encoding="utf-8")
+def write_page(path: Path) -> None:
+    """Write the page of the package's points to ``path``.
 
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    Raises:
+        ConfigError: another file is there.
+    """
+    text = page(silent_points())
+    is_ours = not path.exists() or path.read_text("utf-8").startswith(text.partition("\n")[0])
+    if not is_ours:
+        raise ConfigError(f"file={str(path)!r}: it is another file, which the page would replace; name a new one")
+    path.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from taskclust.cli import main
 from taskclust.config import DataConfig, PairedDataConfig
 
 
@@ -15,6 +16,15 @@ def assert_close(actual: Any, expected: Any, *, rtol: float = 1e-5, atol: float 
     actual, expected = (x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x for x in (actual, expected))
     assert np.shape(actual) == np.shape(expected), f"shape {np.shape(actual)} is not {np.shape(expected)}"
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
+
+
+def command(*words: Any) -> int | str:
+    """How ``taskclust`` ends with these words behind it: its exit code, or the line that it leaves to Python."""
+    try:
+        main([str(word) for word in words])
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, str) else int(stopped.code or 0)
+    return 0
 
 
 def tiny_data(**changes: Any) -> DataConfig:

@@ -1,12 +1,13 @@
 """The command line that compares reports."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from taskclust.compare import main
+from tests.helpers import command
 from tests.report.test_comparison import BASE, BETTER, write
 
 
@@ -19,7 +20,7 @@ def folders(tmp_path):
 
 
 def test_changed_verdicts_come_first_then_checks_then_settings(folders, capsys):
-    main(folders)
+    assert command("compare", *folders) == 0
 
     text = capsys.readouterr().out
     places = [text.index(part) for part in ("verdicts that differ", "\nchecks\n", "settings that differ", "minus base")]
@@ -30,7 +31,7 @@ def test_changed_verdicts_come_first_then_checks_then_settings(folders, capsys):
 
 
 def test_what_does_not_differ_is_said(folders, tmp_path, capsys):
-    main([folders[0], str(write(tmp_path / "same", BASE))])
+    assert command("compare", folders[0], write(tmp_path / "same", BASE)) == 0
 
     assert "verdicts that differ\n\nnone\n" in capsys.readouterr().out
 
@@ -38,7 +39,7 @@ def test_what_does_not_differ_is_said(folders, tmp_path, capsys):
 def test_every_report_is_compared_with_the_first_on_the_terminal_and_the_page(folders, tmp_path, capsys):
     third = str(write(tmp_path / "third", BASE))
 
-    main([*folders, third, "--html", str(tmp_path / "page.html")])
+    assert command("compare", *folders, third, "--html", tmp_path / "page.html") == 0
 
     page, text = (tmp_path / "page.html").read_text(), capsys.readouterr().out
     for title in ("better against base", "third against base"):
@@ -48,39 +49,31 @@ def test_every_report_is_compared_with_the_first_on_the_terminal_and_the_page(fo
 
 @pytest.mark.parametrize("wrong", [["nowhere"], [], ["--html", "nowhere/page.html", "other"]])
 def test_a_wrong_argument_is_one_line_and_prints_nothing_else(folders, capsys, wrong):
-    with pytest.raises(SystemExit) as stopped:
-        main([folders[0], *wrong])
+    said = command("compare", folders[0], *wrong)
 
     assert capsys.readouterr().out == ""
-    assert isinstance(stopped.value.code, str)  # printed by Python, which then exits with 1
-    assert "\n" not in stopped.value.code
-    assert "=" in stopped.value.code
+    assert isinstance(said, str)  # printed by Python, which then exits with 1
+    assert "\n" not in said
+    assert "=" in said
 
 
 def test_a_foreign_page_is_refused_before_anything_is_read(tmp_path, capsys):
     (tmp_path / "thesis.html").write_text("years of work")
 
-    with pytest.raises(SystemExit, match=r"^html='.*thesis.html': "):
-        main(["nowhere", "nowhere else", "--html", str(tmp_path / "thesis.html")])
+    said = command("compare", "nowhere", "nowhere else", "--html", tmp_path / "thesis.html")
 
+    assert re.match(r"^html='.*thesis.html': ", said)
     assert (tmp_path / "thesis.html").read_text() == "years of work"
     assert capsys.readouterr().out == ""
 
 
-def test_the_module_is_a_command():
-    done = subprocess.run([sys.executable, "-m", "taskclust.compare"], capture_output=True, text=True, check=False)
-
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "reports=[]: name the folders of two reports or more\n"
-
-
-def test_a_reader_that_has_enough_is_no_error(folders, tmp_path):
+def test_a_reader_that_has_enough_ends_it_without_a_word(folders, tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "taskclust.compare", *folders, "--html", str(tmp_path / "page.html")]
+    command = [sys.executable, "-m", "taskclust.cli", "compare", *folders, "--html", str(tmp_path / "page.html")]
 
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
 
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stderr == ""
     assert (tmp_path / "page.html").exists()

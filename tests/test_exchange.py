@@ -9,12 +9,13 @@ import pytest
 
 from taskclust import experiments
 from taskclust.config import ConfigError
-from taskclust.exchange import load, main, read_record, save
+from taskclust.exchange import load, read_record, save
 from taskclust.experiments.natural_language import run as natural_language
 from taskclust.experiments.natural_language.record import Origin
 from taskclust.runner import Runner
 from taskclust.store import RecordError, Store, encode
 from tests.experiments.made import FORMER, RECORDS, alignment_record, pretraining_record, synthetic_record
+from tests.helpers import command
 
 WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
 COMMITTED = Path(__file__).parents[1] / "reports" / "records"
@@ -335,12 +336,12 @@ def test_all_committed_files_are_loaded(tmp_path):
 
 
 def test_command_line_says_what_it_wrote(store, tmp_path, capsys):
-    main(["save", str(store.root), str(tmp_path / "out")])
+    assert command("records", "save", store.root, tmp_path / "out") == 0
 
     saved = capsys.readouterr().out.splitlines()
     assert saved == [str(file) for file in sorted((tmp_path / "out").iterdir())]
 
-    main(["load", str(tmp_path / "other"), str(tmp_path / "out")])
+    assert command("records", "load", tmp_path / "other", tmp_path / "out") == 0
     assert len(capsys.readouterr().out.splitlines()) == len(saved)
 
 
@@ -350,15 +351,15 @@ def test_nothing_to_carry_ends_in_one_line(tmp_path, verb, is_there):
     if is_there:
         (tmp_path / "folder").mkdir()
 
-    with pytest.raises(SystemExit, match="it holds no record"):
-        main([verb, str(tmp_path / "empty"), str(tmp_path / "folder")])
+    Store(tmp_path / "empty")
+
+    assert "it holds no record" in command("records", verb, tmp_path / "empty", tmp_path / "folder")
 
 
 def test_a_file_that_is_none_ends_in_one_line(files, tmp_path):
     files["synthetic"].write_bytes(b"")
 
-    with pytest.raises(SystemExit, match=files["synthetic"].name):
-        main(["load", str(tmp_path / "other"), str(tmp_path / "out")])
+    assert files["synthetic"].name in command("records", "load", tmp_path / "other", tmp_path / "out")
 
 
 def test_two_files_of_one_key_that_differ_are_refused(tmp_path):

@@ -31,24 +31,29 @@ MAY_IMPORT = {
     "estimate": {"config", "data", "models", "runner", "experiments"},
     "exchange": {"config", "store", "runner", "experiments"},
     "report": {"config", "claims", "store", "formats", "drawing", "experiments"},
-    "compare": {"config", "formats", "report"},
+    "compare": {"formats", "report"},
     "session": {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
     "plugin": {"config", "claims", "store", "experiments", "formats", "profiles", "runner", "report", "session"},
-    "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices"},
+    "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices", "report"},
+    "cli": {
+        "config", "data", "models", "store", "formats", "slices", "profiles", "exchange", "report", "compare",
+        "silent_points", "language",
+    },
 }  # fmt: skip
 #: Where each heavy library may be imported, by layer or by file of a slice.
 HOMES = {
     "torch": {
         "models", "probes", "store", "runner", "estimate", "session", "plugin", "slices/run", "slices/probing",
-        "slices/arms",
+        "slices/arms", "language",
     },
     "transformers": {"models", "runner", "language", "slices/run"},
     "sklearn": {"probes"},
     "matplotlib": {"drawing", "report", "slices/figures"},
     "msgspec": {"report", "store"},
-    "pandas": {"report"},
+    "pandas": {"report", "cli"},
+    "typer": {"cli"},
     "jinja2": {"report"},
     "pytest": {"plugin"},
 }  # fmt: skip

@@ -16,7 +16,8 @@ from taskclust.config import (
     is_silent,
     silent,
 )
-from taskclust.silent_points import check_fields, main, page, silent_points
+from taskclust.silent_points import check_fields, page, silent_points
+from tests.helpers import command
 
 POINTS = silent_points()
 TEXTS = ("title", "paper", "ours", "alternatives", "evidence")
@@ -72,7 +73,7 @@ def test_every_row_is_whole_and_titles_differ():
 def text(tmp_path_factory):
     """The page as the command writes it."""
     to = tmp_path_factory.mktemp("docs") / "silent-points.md"
-    main(str(to))
+    assert command("silent-points", to) == 0
     return to.read_text(encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -149,6 +150,16 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     require_causal(model.eval(), source)
     require_loaded(report, source)  # what looks ahead has other weights, too, and is told so first
     return LanguageModel(model, tokenizer)
+
+
+def opened(source: str, device: str = "cpu") -> LanguageModel:
+    """As :func:`open_language_model`, and of a GGUF file, whose weights are converted in passing and not kept."""
+    if not source.endswith(".gguf"):
+        return open_language_model(source, device)
+    require(Path(source).is_file(), "llm", source, "there is no such file")
+    with tempfile.TemporaryDirectory() as folder:
+        convert_gguf(Path(source), Path(folder) / "weights")
+        return open_language_model(str(Path(folder) / "weights"), device)
 
 
 def require_loaded(report: Mapping[str, Any], source: str) -> None:

@@ -133,7 +133,7 @@ def _write(
         claims=[(claim, _of(claim.id, verdicts), _of(claim.id, checks)) for claim in claims.values()],
         figures_of={claim.id: _chosen(figures, claim.figures) for claim in claims.values()},
         tables=tables,
-        figures={name: _inline(content) for name, content in figures.items()},
+        figures={name: inline_png(content) for name, content in figures.items()},
         findings=_known_failures(results, claims),
         provenance=provenance,
     )
@@ -200,7 +200,7 @@ def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in ("claim", "where")} for row in rows if row["claim"] == claim]
 
 
-def _inline(content: bytes) -> str:
+def inline_png(content: bytes) -> str:
     """The picture as text inside the page."""
     return "data:image/png;base64," + base64.b64encode(content).decode()
 

@@ -1,16 +1,16 @@
 """Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
 
-``python -m taskclust.report.readme docs/results.md reports/paper-256 reports/smoke`` made the tables there. Between
-marks that end in ":short" stands a row a claim: ``python -m taskclust.report.readme README.md reports/paper-256``.
+``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Between marks that end in
+":short" stands a row a claim: ``taskclust table README.md reports/paper-256``.
 """
 
 import csv
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from taskclust.claims.criteria import Verdict
+from taskclust.config import ConfigError
 from taskclust.formats import number
 from taskclust.report.saved import SavedCell, read_report
 from taskclust.report.tables import verdict_word
@@ -20,12 +20,12 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
     """The page with ``verdicts`` between the marks of ``name``.
 
     Raises:
-        ValueError: the page has no such marks.
+        ConfigError: the page has no such marks.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not marks.search(page):
-        raise ValueError(f"page: no {begin} ... {end} in it; add the two lines where the table should stand")
+        raise ConfigError(f"page: no {begin} ... {end} in it; add the two lines where the table should stand")
     return marks.sub(lambda _: f"{begin}\n{verdicts.strip()}\n{end}", page)
 
 
@@ -62,17 +62,17 @@ def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
     return verdict_word(verdict, "paper"), f"{name} {number(check.mean)}", asked
 
 
-def main(page: str, *reports: str) -> None:
-    """Rewrite ``page`` with the verdicts of the reports' folders."""
-    path = Path(page)
-    text = path.read_text("utf-8")
-    for folder in map(Path, reports):
+def insert_tables(page: Path, reports: Sequence[Path]) -> None:
+    """Rewrite ``page`` with the verdicts of the reports' folders.
+
+    Raises:
+        ConfigError: a folder is no report, or the page has no marks of it.
+        OSError: a file is not there. The page is then as it was.
+    """
+    text = page.read_text("utf-8")
+    for folder in reports:
         if f"<!-- {folder.name}:short:begin -->" in text:
             text = insert_verdicts(text, f"{folder.name}:short", short_table(folder))
         else:
             text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text("utf-8"))
-    path.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    page.write_text(text, encoding="utf-8")

@@ -1,0 +1,150 @@
+"""The command line: every command, and one line where it cannot go on."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import transformers as tf
+
+from taskclust import smoke
+from taskclust.data import generate
+from taskclust.store import Store
+from tests.experiments.made import RECORDS
+from tests.helpers import command, small_tokenizer
+from tests.test_exchange import put
+
+
+def test_a_data_set_is_written_with_every_identity(tmp_path, capsys):
+    dataset = generate(smoke().base("synthetic").data, 3)
+
+    assert command("data", tmp_path / "data.jsonl", "--scale", "smoke", "--seed", 3) == 0
+
+    rows = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text("utf-8").splitlines()]
+    assert capsys.readouterr().out == f"{tmp_path / 'data.jsonl'}: {len(rows):,} instances\n"
+    assert len(rows) == sum(split.n_instances for split in dataset.splits.values())
+    for name, split in dataset.splits.items():
+        part = [row for row in rows if row["split"] == name]
+        for label in ("task", "distribution", "mapping", "distribution_mapping", "is_hard"):
+            assert [row[label] for row in part] == split.labels(label).tolist()
+        assert [row["tokens"][-2:] for row in part] == list(
+            map(list, zip(split.inputs.ravel().tolist(), split.outputs.ravel().tolist(), strict=True))
+        )
+
+
+def test_instructions_fit_the_pattern_that_they_are_said_to_be_of(tmp_path):
+    command("data", tmp_path / "data.jsonl", "--scale", "smoke")
+
+    frame = pd.read_json(tmp_path / "data.jsonl", lines=True)
+    plain = frame[~frame["is_hard"]]
+    assert len(plain) > 500
+    assert all(re.fullmatch(of, text) for text, of in zip(plain.instruction, plain.pattern, strict=True))
+    outputs = frame.groupby(["task", "input"]).output.agg(set)  # a task is a function
+    assert set(outputs.map(len)) == {1}
+
+
+def test_settings_change_the_data(tmp_path):
+    assert command("data", tmp_path / "a.jsonl", "--scale", "smoke", "--set", "n_mappings=2") == 0
+
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert len({row["mapping"] for row in rows if row["task"] == 0}) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data", "a.csv"], r"file='a.csv': end its name in .jsonl or .parquet"),
+        (["data", "nowhere/a.jsonl"], "to='nowhere/a.jsonl': its folder does not exist; make it first"),
+        (["data", "there.jsonl"], "to='there.jsonl': it is there already; name a new one"),
+        (["data", "a.jsonl", "--scale", "tiny"], "scale='tiny': use paper or smoke"),
+        (["data", "a.jsonl", "--seed", "-1"], "seed=-1: use 0 to 4,294,967,295"),
+        (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
+        (["probe", "nobody/nothing", "none.jsonl"], "'none.jsonl': No such file or directory"),
+        (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
+        (["probe", "no.gguf", "prompts.jsonl"], "llm='no.gguf': there is no such file"),
+        (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
+        (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
+        (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),
+        (["table", "nowhere.md", "report"], "'nowhere.md': No such file or directory"),
+        (["silent-points", "there.jsonl"], "file='there.jsonl': it is another file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.jsonl").write_text("mine")
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(dict.fromkeys(("instruction", "input", "output", "task"), "a")))
+
+    ended = command(*words)
+
+    assert isinstance(ended, str)
+    assert ended.startswith(said)
+    assert "\n" not in ended
+    assert capsys.readouterr().out == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"there.jsonl", "prompts.jsonl"}
+    assert (tmp_path / "there.jsonl").read_text() == "mine"
+
+
+@pytest.mark.filterwarnings("ignore:prompts=12")
+def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
+    tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2)).save_pretrained(
+        tmp_path / "mine"
+    )
+    small_tokenizer().save_pretrained(tmp_path / "mine")
+    rows = [
+        {"instruction": f"{verb} {letter}", "input": word, "output": word, "task": verb}
+        for verb in ("k", "l")
+        for letter in "ab"
+        for word in ("m", "n", "o")
+    ]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["--to", tmp_path / "out", "--set", "iterations=5", "--set", "tsne_restarts=1", "--untrained", 1]
+
+    assert (
+        command("probe", tmp_path / "mine", tmp_path / "prompts.jsonl", *words, "--template", "{instruction}: {input}")
+        == 0
+    )
+
+    printed = capsys.readouterr().out
+    assert "layer 2" in printed
+    assert "null: bag of tokens" in printed
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "record.json", "layers.png", "clusters.png", "index.html"
+    }  # fmt: skip
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert "Does mine cluster prompts by task?" in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+
+
+def test_records_are_listed_and_checked(tmp_path, capsys):
+    store = Store(tmp_path / "store")
+    for kind, record in RECORDS.items():
+        put(store, kind, record)
+
+    assert command("records", "list", store.root) == 0
+    listed = capsys.readouterr().out
+    assert all(kind in listed for kind in RECORDS)
+    assert command("records", "check", store.root) == 0
+    assert capsys.readouterr().out == f"{len(RECORDS)} whole\n"
+
+    (spoiled,) = (store.root / "pretraining").glob("[!.]*")
+    (spoiled / "record.json").write_bytes((spoiled / "record.json").read_bytes()[:-1])
+    assert command("records", "check", store.root) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{len(RECORDS) - 1} whole\npretraining record {spoiled.name}: record.json differs")
+    assert command("records", "check", store.root) == 0  # it is in quarantine now
+
+
+def test_the_command_is_installed_and_helps_without_the_heavy_libraries():
+    code = (
+        "import sys\nfrom taskclust.cli import main\ntry: main(['--help'])\nfinally: print({'torch'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert "set()" in done.stdout
+    for name in ("data", "probe", "compare", "table", "silent-points", "records"):
+        assert f"\n  {name} " in done.stdout
