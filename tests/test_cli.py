@@ -61,7 +61,7 @@ def test_settings_change_the_data(tmp_path):
         (["data", "a.jsonl", "--scale", "tiny"], "scale='tiny': use paper or smoke"),
         (["data", "a.jsonl", "--seed", "-1"], "seed=-1: use 0 to 4,294,967,295"),
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
-        (["probe", "nobody/nothing", "none.jsonl"], "'none.jsonl': No such file or directory"),
+        (["probe", "nobody/nothing", "none.jsonl"], "prompts='none.jsonl': cannot be read as UTF-8"),
         (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
         (["probe", "no.gguf", "prompts.jsonl"], "llm='no.gguf': there is no such file"),
         (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),

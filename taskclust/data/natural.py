@@ -121,7 +121,9 @@ def _pairs(path: Path) -> tuple[tuple[str, str], ...]:
         raise ConfigError(f"{path}: not JSON ({error}); write {{input: output}}") from error
     if not isinstance(content, dict) or not all(isinstance(y, str) for y in content.values()):
         raise ConfigError(f"{path}: not a mapping of strings to strings; write {{input: output}}")
-    return tuple((x, y) for x, y in content.items() if len(x.split()) == len(y.split()) == 1)
+    words = tuple((x, y) for x, y in content.items() if len(x.split()) == len(y.split()) == 1)
+    require(bool(words), "pairs", str(path), "no pair is of two single words; leave the file out")
+    return words
 
 
 def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
@@ -139,7 +141,11 @@ def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
     """
     fits = template is None or (template.endswith("{input}") and template.count("{instruction}") == 1)
     require(fits, "template", template, 'write it with one "{instruction}", and "{input}" at its end')
-    lines = enumerate(Path(path).read_text("utf-8").split("\n"), 1)
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"prompts={str(path)!r}: cannot be read as UTF-8 ({error})") from error
+    lines = enumerate(text.split("\n"), 1)
     found = [_prompt(line, f"{path}:{number}", template) for number, line in lines if line.strip()]
     require(bool(found), "prompts", str(path), "it is empty; write one JSON object per line")
     return found

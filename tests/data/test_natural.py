@@ -217,3 +217,21 @@ def test_a_distribution_that_is_no_text_is_refused(tmp_path, distribution):
 
     with pytest.raises(ConfigError, match=r'own\.jsonl:1: "distribution" is no text'):
         read_prompts(tmp_path / "own.jsonl")
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b\x08 compressed", None], ids=["no text", "nothing"])
+def test_prompts_that_cannot_be_read_are_refused_by_the_files_name(tmp_path, content):
+    if content is not None:
+        (tmp_path / "prompts.jsonl").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"^prompts='.*prompts.jsonl': cannot be read as UTF-8 \("):
+        read_prompts(tmp_path / "prompts.jsonl")
+
+
+@pytest.mark.parametrize("pairs", [{}, {"hot dog": "chaud"}, {"": ""}], ids=["none", "two words", "no words"])
+def test_a_file_without_a_pair_of_words_is_refused(tmp_path, pairs):
+    (tmp_path / "translation").mkdir()
+    (tmp_path / "translation" / "en_fr.json").write_text(json.dumps(pairs))
+
+    with pytest.raises(ConfigError, match=r"en_fr.json': no pair is of two single words; leave the file out"):
+        read_pairs(tmp_path)

@@ -334,6 +334,34 @@ def test_without_the_bundled_model_the_error_says_how_to_get_it(monkeypatch):
         L.bundled_gguf()
 
 
+def wider(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+
+
+SPOILED = {
+    "cut off": lambda folder: (folder / "model.safetensors").write_bytes(
+        (folder / "model.safetensors").read_bytes()[:5000]
+    ),
+    "a pointer of Git LFS": lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"),
+    "weights of another width": wider,
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "no settings": lambda folder: (folder / "config.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_folder_that_is_not_whole_is_refused_in_one_line(tmp_path, spoil):
+    model_of().save_pretrained(tmp_path)
+    small_tokenizer().save_pretrained(tmp_path)
+    spoil(tmp_path)
+
+    with pytest.raises(ConfigError, match=r"^llm='.*': cannot be opened as a causal language model \(") as caught:
+        L.open_language_model(str(tmp_path))
+
+    assert "\n" not in str(caught.value)
+
+
 def test_a_model_that_plain_tokens_are_not_enough_for_is_refused(monkeypatch):
     model = model_of()
     monkeypatch.setattr(type(model.base_model), "forward", lambda *_args, **_kwargs: {}["image"])
