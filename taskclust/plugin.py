@@ -68,6 +68,7 @@ def _add_scale(group: pytest.OptionGroup) -> None:
         "--llm", action="append", default=[], help="a causal language model for -m llm: hub id, folder or GGUF file"
     )
     group.addoption("--expressions", type=int, help="expressions of each natural-language task, 2 to 50 (50)")
+    group.addoption("--untrained", type=int, help="untrained models to read beside a language model, 1 to 100 (3)")
 
 
 def _add_running(group: pytest.OptionGroup) -> None:
@@ -167,7 +168,7 @@ def chosen_profile(config: pytest.Config) -> tuple[Profile, Profile]:
 
 def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
     """The two profiles of :func:`chosen_profile` at a scale that trains its models."""
-    for option in ("--llm", "--expressions"):
+    for option in ("--llm", "--expressions", "--untrained"):
         if config.getoption(option):
             raise pytest.UsageError(f"{option}: only language models are probed so; add -m llm")
     width, epochs, seeds = (config.getoption(option) for option in ("--width", "--epochs", "--seeds"))
@@ -184,9 +185,11 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
     for option in ("--width", "--epochs", "--seeds", "--set"):
         if config.getoption(option) not in (None, []):
             raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
-    expressions, sources = config.getoption("--expressions"), config.getoption("--llm")
+    sources = config.getoption("--llm")
+    wanted = {"n_expressions": config.getoption("--expressions"), "untrained": config.getoption("--untrained")}
+    changes = {name: value for name, value in wanted.items() if value is not None}
     whole = profiles.llm(*sources)
-    profile = whole if expressions is None else profiles.llm(*sources, n_expressions=expressions)
+    profile = profiles.llm(*sources, **changes) if changes else whole
     for experiment in profile.bases:
         names = [subject_name(experiment, configs) for configs in profile.subjects(experiment)]
         require(len(set(names)) == len(names), "llm", names, "give each model once, under names that differ")
@@ -195,7 +198,7 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
 
 def overrides(config: pytest.Config) -> str:
     """The given options that change what is measured, as text; empty if there are none."""
-    names = ("--width", "--epochs", "--seeds", "--expressions")
+    names = ("--width", "--epochs", "--seeds", "--expressions", "--untrained")
     given = [f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None]
     return ", ".join([*given, *(f"--set {change}" for change in config.getoption("--set"))])
 

@@ -40,7 +40,7 @@ def choose():
 
     def _choose(**given):
         options = {"markexpr": "", "--llm": [], **dict.fromkeys(("--profile", "--width", "--epochs", "--seeds"))}
-        options |= {"--expressions": None, "--set": []}
+        options |= {"--expressions": None, "--untrained": None, "--set": []}
         named = {name if name == "markexpr" else f"--{name}": value for name, value in given.items()}
         assert named.keys() <= options.keys()
         return plugin.chosen_profile(SimpleNamespace(getoption={**options, **named}.__getitem__))
@@ -137,6 +137,7 @@ def test_other_seeds_are_refused_with_an_example(text):
         ({"markexpr": "gpu", "width": 32}, paper(32)),
         ({"markexpr": "llm", "llm": ["a/model"]}, llm("a/model")),
         ({"profile": "llm", "llm": ["a", "b"], "expressions": 3}, llm("a", "b", n_expressions=3)),
+        ({"markexpr": "llm", "llm": ["a"], "untrained": 9}, llm("a", untrained=9)),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else value.name,
 )
@@ -275,6 +276,8 @@ def test_changes_are_of_the_main_experiment_and_of_what_is_counted(choose):
         ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only language models"),
         ({"markexpr": "llm", "llm": ["a"], "seeds": "2"}, r"^--seeds: language models are not trained here"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 1}, r"^n_expressions=1: use 2 to 1,000,000"),
+        ({"markexpr": "llm", "llm": ["a"], "untrained": 0}, r"^untrained=0: use 1 to 100"),
+        ({"untrained": 9}, r"^--untrained: only language models are probed so; add -m llm"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 51}, r"^expressions=51: there are 50 of each task"),
         ({"markexpr": "llm", "llm": ["x/a", "y/a"]}, r"^llm=\['a', 'a'\]: give each model once"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from taskclust.experiments.natural_language.record import Record
-from taskclust.probes.scores import LayerScores
+from taskclust.probes.scores import LayerScores, Values
 
 #: A function that gives the statistic on all instructions, then its value in each resample.
 Draws = Callable[[Record], list[float]]
@@ -29,14 +29,35 @@ def above_surface(label: str, who: str = "model") -> Draws:
     """F1 minus that of the better negative control, draw by draw.
 
     Counts of tokens already show which words a prompt has, and an untrained model shows which word is last and, in its
-    first layers, which words are before it.
+    first layers, which words are before it. Untrained models differ, by a tenth of F1 and more: in each draw theirs is
+    that of one more such model, predicted from those that were read (:func:`_one_more`).
     """
 
     def draws(record: Record) -> list[float]:
-        surface = np.maximum(f1(label, "untrained")(record), f1(label, "bag")(record))
+        untrained = _one_more(np.array([_f1(part, label) for part in record.untrained]), record.config.seed)
+        surface = np.maximum(untrained, f1(label, "bag")(record))
         return np.subtract(f1(label, who)(record), surface).tolist()
 
     return draws
+
+
+def _one_more(found: Values, seed: int) -> Values:
+    """What another draw of the same would have, by Student's t: the mean first, then a prediction per resample.
+
+    Args:
+        found: of each of n draws, the value on all instructions, then in each resample.
+        seed: of the predictions.
+
+    Returns:
+        As one draw; of a single draw, which shows no spread, NaN.
+    """
+    n, columns = found.shape
+    if n == 1:
+        return np.full(columns, np.nan)
+    predicted = np.random.default_rng(seed).standard_t(n - 1, size=columns) * np.sqrt(1 + 1 / n)
+    predicted[0] = 0
+    mean, deviation = found.mean(axis=0), found.std(axis=0, ddof=1)
+    return np.clip(mean + predicted * deviation, 0, 1)
 
 
 def _f1(part: LayerScores, label: str) -> list[float]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taskclust.experiments.natural_language import statistics as s
-from tests.language_records import language_record
+from tests.language_records import language_record, part
 
 
 def test_f1_is_that_of_the_layer_of_best_f1_by_task_then_the_resamples():
@@ -44,3 +44,33 @@ def test_the_bag_is_never_above_the_surface():
     record = language_record(bag=0.9)
 
     assert max(s.above_surface("task", "bag")(record)) <= 0
+
+
+def found_in(values, spread=0.0):
+    """A record whose model and untrained models have these F1, the model's first."""
+    record = language_record(model=(values[0],), bag=0.0, spread=spread)
+    return replace(
+        record,
+        untrained=[part(value, spread=spread, n=400) for value in values[1:]],
+        model=part(values[0], spread=spread, n=400),
+        bag=part(0.0, spread=0.0, n=400),
+    )
+
+
+def test_an_untrained_model_is_rarely_above_three_others():
+    """Of 400 of four alike the check holds for 2.5 % at the most: 24 or more would be a chance of 1 in 10,000."""
+    rng = np.random.default_rng(0)
+    draws = np.clip(rng.normal(0.6, 0.1, size=(400, 4)), 0, 1)
+
+    held = [np.percentile(s.above_surface("task")(found_in(row))[1:], 2.5) > 0 for row in draws]
+
+    assert sum(held) < 24
+
+
+def test_a_model_well_above_three_that_agree_holds():
+    assert np.percentile(s.above_surface("task")(found_in((0.95, 0.60, 0.62, 0.61)))[1:], 2.5) > 0.05
+
+
+def test_the_mean_is_what_is_told_and_one_draw_tells_no_spread():
+    assert s.above_surface("task")(found_in((0.95, 0.5, 0.7)))[0] == pytest.approx(0.35)
+    assert np.isnan(s.above_surface("task")(found_in((0.95, 0.5)))).all()
