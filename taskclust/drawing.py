@@ -28,6 +28,10 @@ NAMES = {
     "accuracy": "KNN accuracy",
 }
 
+#: Colors that the colorblind tell apart (Okabe and Ito 2008), and markers for when they come again.
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#777777")
+MARKERS = ("o", "s", "D", "x", "+")
+
 #: Epochs, then the mean, lowest and highest value over seeds at each.
 Curves = tuple[list[int], Values, Values, Values]
 
@@ -41,6 +45,11 @@ def png(figure: Figure) -> bytes:
     small = io.BytesIO()
     Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
+
+
+def color_and_marker(number: int) -> tuple[str, str]:
+    """What an identity is drawn with: forty differ, then both come again."""
+    return OKABE_ITO[number % len(OKABE_ITO)], MARKERS[number // len(OKABE_ITO) % len(MARKERS)]
 
 
 def over_seeds(records: Sequence[Any], space: str, read: Callable[[Any], Values]) -> Curves:

@@ -55,6 +55,7 @@ HOMES = {
     "pandas": {"report", "cli"},
     "typer": {"cli"},
     "jinja2": {"report"},
+    "plotly": {"report", "slices/scenes"},
     "pytest": {"plugin"},
 }  # fmt: skip
 #: What works for every experiment there is or will be.

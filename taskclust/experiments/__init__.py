@@ -16,6 +16,8 @@ need no torch.
   than the configuration and a record has no ``answers``. ``label(config)`` names a subject, and
   ``serve(record, config)`` gives a stored record as it is asked for.
 - ``tables(records)``, ``figures(records)``: by title and by file name. ``ON_TERMINAL``: tables close a run, too.
+  ``CAPTIONS``: the sentence under a figure, by a pattern of its file name.
+- ``scenes``: ``scenes(records)``, moving pictures of plotly by the sentence under them, where there are any.
 """
 
 from functools import cache

@@ -11,14 +11,16 @@ from typing import Any
 
 from filelock import FileLock
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from taskclust import experiments
 from taskclust.claims import CellResult, Claim, KnownFailure
+from taskclust.claims.criteria import Verdict
 from taskclust.config import ConfigError, require
 from taskclust.drawing import png
 from taskclust.formats import Rows, comma_separated, latex, markdown
-from taskclust.report.tables import check_numbers, check_rows, value_rows, verdict_rows
+from taskclust.report.tables import check_numbers, check_rows, value_rows, verdict_rows, verdict_word
 from taskclust.store.codec import Provenance
 from taskclust.store.folders import as_json, lock_of, scratch_folder
 
@@ -125,6 +127,8 @@ def _write(
     for name, content in figures.items():
         (scratch / "figures" / f"{name}.png").write_bytes(content)
     checks = check_rows(results)
+    scenes = scenes_of(records)
+    matrix = _matrix(verdicts, claims)
     page = render(
         "page.html",
         caveat=caveat,
@@ -134,6 +138,12 @@ def _write(
         figures_of={claim.id: _chosen(figures, claim.figures) for claim in claims.values()},
         tables=tables,
         figures={name: inline_png(content) for name, content in figures.items()},
+        captions={name: caption_of(name, records) for name in figures},
+        scenes=[(caption, Markup(scene)) for caption, scene in scenes.items()],  # noqa: S704 - plotly's, of our numbers
+        script=Markup(_plotly()) if scenes else "",  # noqa: S704 - likewise
+        matrix=matrix,
+        counts=_counts(matrix, profile),
+        first=_first_to_see(matrix, has_scenes=bool(scenes)),
         findings=_known_failures(results, claims),
         provenance=provenance,
     )
@@ -167,6 +177,62 @@ def tables_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Rows]:
         module = experiments.part(name, "tables")
         found |= module.tables(some) if module else {}
     return {title: rows for title, rows in sorted(found.items()) if rows}
+
+
+def scenes_of(records: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Each experiment's moving pictures as HTML, by the sentence under them."""
+    found: dict[str, str] = {}
+    for name, some in records.items():
+        module = experiments.part(name, "scenes")
+        made = module.scenes(some) if module else {}
+        found |= {caption: figure.to_html(full_html=False, include_plotlyjs=False) for caption, figure in made.items()}
+    return found
+
+
+def _plotly() -> str:
+    """The library that moving pictures need, as a part of the page: it loads nothing from elsewhere."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - a page without moving pictures does not need it
+
+    return f"<script>{get_plotlyjs()}</script>"
+
+
+def caption_of(name: str, records: Mapping[str, Sequence[Any]]) -> str:
+    """The sentence under a figure, by the pattern that fits its file name; the name where none does."""
+    modules = [module for experiment in records if (module := experiments.part(experiment, "figures"))]
+    patterns = [pair for module in modules for pair in getattr(module, "CAPTIONS", {}).items()]
+    return next((caption for pattern, caption in patterns if fnmatch.fnmatchcase(name, pattern)), name)
+
+
+_KINDS = {"✔": "good", "✘": "bad", "?": "open"}
+
+
+def _matrix(
+    verdicts: Sequence[dict[str, Any]], claims: Mapping[str, Claim]
+) -> list[tuple[Claim, list[tuple[str, str, str]]]]:
+    """Each claim with its conditions: name, verdict, and the verdict's kind for the style; of those that have a row."""
+    cells: dict[str, list[tuple[str, str, str]]] = {}
+    for row in verdicts:
+        found = (row["cell"], row["verdict"], _KINDS.get(row["verdict"][:1], ""))
+        cells.setdefault(row["claim"], []).append(found)
+    return [(claim, cells[claim.id]) for claim in claims.values() if claim.id in cells]
+
+
+def _counts(matrix: Sequence[tuple[Claim, list[tuple[str, str, str]]]], profile: str) -> str:
+    """How many conditions have each verdict, in words."""
+    kinds = [kind for _, cells in matrix for _, _, kind in cells]
+    words: dict[str, Verdict] = {"good": "reproduced", "bad": "not reproduced", "open": "inconclusive"}
+    counted = [f"{n} {verdict_word(word, profile)}" for kind, word in words.items() if (n := kinds.count(kind))]
+    return f"of {len(kinds)} conditions {', '.join(counted) or 'none was judged'}"
+
+
+def _first_to_see(
+    matrix: Sequence[tuple[Claim, list[tuple[str, str, str]]]], *, has_scenes: bool
+) -> list[tuple[str, str]]:
+    """What to look at first, title and anchor: clusters forming, then the first claims that do not hold."""
+    failing = [claim.id for kind in ("bad", "open") for claim, cells in matrix if kind in [cell[2] for cell in cells]]
+    return [("clusters forming", "clusters-forming")] * has_scenes + [(name, name) for name in dict.fromkeys(failing)][
+        :3
+    ]
 
 
 def figures_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Figure]:

@@ -12,6 +12,7 @@ import pytest
 from taskclust.claims import judge
 from taskclust.config import ConfigError
 from taskclust.report import check_folder, verdict_rows, write_report
+from taskclust.report.page import caption_of
 from tests.experiments.alignment.test_statistics import table_2
 from tests.experiments.paper_tables.test_statistics import counted
 from tests.experiments.pretraining.test_statistics import tuned
@@ -109,7 +110,10 @@ def test_figures_stand_in_the_folder_and_on_the_page(folders):
 
     assert {path.name for path in drawn} == {f"{name}.png" for name in FIGURES}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
-    assert {attributes["alt"] for tag, attributes in page.tags if tag == "img"} == FIGURES
+    captions = {caption_of(name, {"synthetic": []}) for name in FIGURES}
+    assert not captions & FIGURES, "every figure has a sentence of its own"
+    assert {attributes["alt"] for tag, attributes in page.tags if tag == "img"} == captions
+    assert all(page.texts.count(caption) == 1 for caption in captions)
 
 
 def test_page_loads_nothing_from_elsewhere(page, profile):
@@ -120,18 +124,42 @@ def test_page_loads_nothing_from_elsewhere(page, profile):
     assert len(sources) == (len(FIGURES) if profile == "paper" else 0)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"url\(|@import", page.text)
-    assert not [attributes for _, attributes in page.tags if "href" in attributes or "style" in attributes]
+    links = [attributes["href"] for _, attributes in page.tags if "href" in attributes]
+    assert {link for link in links if not link.startswith("#")} == {"https://aclanthology.org/2025.findings-naacl.296/"}
+    assert {link[1:] for link in links if link.startswith("#")} <= {attributes.get("id") for _, attributes in page.tags}
+    assert not [attributes for _, attributes in page.tags if "style" in attributes]
+
+
+def test_page_begins_with_counts_a_matrix_and_what_to_look_at_first(page, folder):
+    verdicts = list(csv.DictReader((folder / "verdicts.csv").read_text().splitlines()))
+    n_holding = sum(row["verdict"].startswith("✔") for row in verdicts)
+    text = " ".join(page.text.split())
+
+    assert f"of {len(verdicts)} conditions {n_holding} ✔ " in text
+    assert text.index("verdict by condition") < text.index("Claims")
+    for row in verdicts:
+        assert f"{row['verdict']} {row['cell']}" in text.replace("  ", " ")
 
 
 def test_page_is_small(folders):
     assert (folders["paper"] / "index.html").stat().st_size < 2_000_000
 
 
+def test_what_does_not_hold_is_what_to_look_at_first(tmp_path):
+    made = results("paper", dead_record)
+    failing = [result.claim for result in made if result.verdict == "not reproduced"]
+
+    text = " ".join(write(tmp_path / "report", made=made).split())
+
+    first = re.search(r"Look first at (.*?)</p>", text)[1]
+    assert re.findall(r'href="#(.*?)"', first)[0] == failing[0]
+
+
 def test_page_has_the_papers_sentences_and_names_the_page_of_what_it_leaves_open(page):
     for claim in CLAIMS.values():
         assert claim.sentence in page.text
         assert claim.place in page.text
-    assert "taskclust/silent_points.toml" in page.text
+    assert "taskclust silent-points" in page.text
 
 
 def test_page_says_its_scale_and_the_settings_that_differ(page, profile):
@@ -242,7 +270,7 @@ def test_failed_seeds_are_not_drawn(tmp_path):
 
 def shown_figures(page):
     """The figures' names in their order on the page."""
-    return [attributes["alt"] for tag, attributes in Page(page).tags if tag == "img"]
+    return [attributes["title"] for tag, attributes in Page(page).tags if tag == "img"]
 
 
 def test_report_on_applications_shows_their_figures_beside_their_claims(tmp_path):
@@ -358,8 +386,12 @@ def test_a_known_failure_is_visible(tmp_path):
 
     page = write(tmp_path / "report", made=results("paper", dead_record, "paper-32"), claims=claims)
 
-    for text in (page, *((tmp_path / "report" / f"verdicts.{kind}").read_text() for kind in ("md", "csv"))):
-        assert text.count("not reproduced (known finding)") == 1
+    texts = [(tmp_path / "report" / f"verdicts.{kind}").read_text() for kind in ("md", "csv")]
+    assert [text.count("not reproduced (known finding)") for text in (page, *texts)] == [
+        2,
+        1,
+        1,
+    ]  # the matrix has it, too
     assert "<td>too low</td><td>reports/paper</td>" in page
 
 

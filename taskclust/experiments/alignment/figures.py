@@ -8,6 +8,11 @@ from matplotlib.figure import Figure
 from taskclust.drawing import about, finish, grid
 from taskclust.experiments.alignment.record import History, Record
 
+#: The sentence under each figure.
+CAPTIONS = {
+    "forgetting": "What each way of aligning forgets of the other tasks, epoch by epoch, beside the sources' accuracy.",
+}
+
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
     """The figures by file name; empty if no training succeeded."""

@@ -9,6 +9,13 @@ from matplotlib.figure import Figure
 from taskclust.drawing import NAMES, finish, grid
 from taskclust.experiments.natural_language.record import Record
 
+#: The sentence under each figure.
+CAPTIONS = {
+    "language-layers-*": "F1, ARI and AMI over layers, solid after t-SNE and dotted without; grey: the range of "
+    "untrained models; dashed black: a bag of the prompts' tokens.",
+    "language-clusters-*": "The best layer's states after t-SNE, colored by category and by task.",
+}
+
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
     """The figures by file name, two per model; empty without records."""

@@ -12,6 +12,14 @@ from taskclust.experiments.pretraining.statistics import tuning
 from taskclust.experiments.pretraining.tables import ARM_NAMES
 from taskclust.probes.scores import Values
 
+#: The sentence under each figure.
+CAPTIONS = {
+    "figure-5a-*": "Clusters by task of the trigger's states while identities are pre-trained, a line a layer: solid "
+    "after t-SNE, dotted without.",
+    "figure-5b-*": "Validation accuracy while tuning, after pre-training on identities, on instructions, on shuffled "
+    "identities, or on nothing; bands are the range over seeds.",
+}
+
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
     """The figures by file name; empty if no training succeeded."""

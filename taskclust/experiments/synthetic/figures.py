@@ -6,14 +6,31 @@ A panel shows one label: its score over epochs, with one line per layer.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from taskclust.config import LABELS, SPLITS
-from taskclust.drawing import NAMES, about, draw_layers, draw_top_layer, finish, grid, over_seeds
+from taskclust.drawing import NAMES, about, color_and_marker, draw_layers, draw_top_layer, finish, grid, over_seeds
 from taskclust.experiments.synthetic.record import Record
 from taskclust.experiments.synthetic.statistics import curve
 from taskclust.probes.scores import Values
+
+#: The sentence under each figure.
+CAPTIONS = {
+    "clusters-forming": "The top layer's embedding at four epochs, a color and a shape a task: unseen instructions "
+    "above, the training subset below, its hard examples larger.",
+    "figure-2-f1": "F1 of k-means clusters by the paper's three identities over training, a line a layer: solid after "
+    "t-SNE, dotted without; bands are the range over seeds.",
+    "figure-6-all-metrics": "F1, ARI and AMI of the same clusters: solid after t-SNE, dotted without.",
+    "codes-taken-out": "F1 by task once the class means of input, output or distribution are taken out of the states.",
+    "merging": "F1 by task on unseen instructions, and how far clusters join a task's distributions, beside a bag of "
+    "symbols.",
+    "by-mapping": "F1 of one cluster a mapping, and how far clusters join a mapping's distributions, beside two "
+    "negative controls.",
+    "figure-3-learning": "Training loss and accuracies, a line a seed; dashed: the epoch of best validation accuracy.",
+    "figure-4-neighbors": "Unseen instances' nearest training neighbors: how many are of the same task, and how well "
+    "they predict the output, a line a layer.",
+    "components": "Shares of the top layer's variance between tasks, distributions, inputs and outputs.",
+}
 
 
 def figures(records: Sequence[Record]) -> dict[str, Figure]:
@@ -59,7 +76,7 @@ def _embedding(record: Record, split: str) -> Values:
 def forming(record: Record, most: int = 4) -> Figure:
     """The top layer's embedding at up to ``most`` epochs, with one color per task (not in the paper).
 
-    Hard examples are drawn as crosses.
+    Hard examples are drawn larger.
     """
     epochs = record.epochs.tsne
     shown = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
@@ -67,17 +84,20 @@ def forming(record: Record, most: int = 4) -> Figure:
     axes = figure.subplots(len(SPLITS), len(shown), squeeze=False, subplot_kw={"projection": "3d"})
     for line, split in zip(axes, SPLITS, strict=True):
         tasks, hard = record.identities[split].task, record.identities[split].is_hard
-        colors = colormaps["tab20"](np.unique(tasks, return_inverse=True)[1] % 20)
+        numbers = np.unique(tasks, return_inverse=True)[1]
         for axis, row in zip(line, shown, strict=True):
             points = _embedding(record, split)[row]
-            for chosen, marker in ((~hard, "o"), (hard, "x")):
-                axis.scatter(*points[chosen].T, c=colors[chosen], marker=marker, s=14, alpha=0.8)
+            for number in np.unique(numbers):
+                color, marker = color_and_marker(number)
+                for chosen, size in ((~hard & (numbers == number), 14), (hard & (numbers == number), 34)):
+                    axis.scatter(*points[chosen].T, c=color, marker=marker, s=size, alpha=0.8)
             f1 = record.scores[split].tsne["task"]["f1"][row, -1]
             axis.set(title=f"{NAMES[split]}, epoch {epochs[row]}, F1 {f1:.2f}")
             axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
     seed, width = record.config.seed, record.config.model.width
     figure.suptitle(
-        f"Top layer after t-SNE, one color a task, width {width}, seed {seed}; x: hard examples", fontsize=10
+        f"Top layer after t-SNE, a color and a shape a task, width {width}, seed {seed}; large: hard examples",
+        fontsize=10,
     )
     return figure
 

@@ -1,0 +1,138 @@
+"""Clusters forming, alive: the top layer's embedding in three dimensions, checkpoint after checkpoint.
+
+Of the first seed. Each epoch has a t-SNE of its own, which may be turned and mirrored against the last: it is turned
+back, and scaled to one size, so that points move instead of jumping.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from scipy.linalg import orthogonal_procrustes
+
+from taskclust.config import SPLITS
+from taskclust.data import Split, generate
+from taskclust.data.table import instance_rows
+from taskclust.drawing import NAMES, color_and_marker
+from taskclust.experiments.synthetic.record import Record
+
+#: By what points can be colored, and what that is called.
+COLORS = {"task": "task", "distribution": "distribution", "mapping": "mapping", "is_hard": "hard or original"}
+_MARKERS = {"o": "circle", "s": "square", "D": "diamond", "x": "x", "+": "cross"}
+
+Points = Float[np.ndarray, "epoch N 3"]
+
+
+def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
+    """A scene a split by the sentence under it, of the first training that succeeded."""
+    record = next((record for record in records if not record.failure), None)
+    if record is None or any(record.scores[split].top_embedding is None for split in SPLITS):
+        return {}
+    dataset = generate(record.config.data, record.config.seed)
+    if any(not np.array_equal(dataset.splits[split].labels("task"), record.identities[split].task) for split in SPLITS):
+        return {}  # a record of data drawn otherwise: points would be told for others
+    rows = {split: [row for row in instance_rows(dataset) if row["split"] == split] for split in SPLITS}
+    return {
+        f"Top layer of seed {record.config.seed} after t-SNE, {NAMES[split]}: a point an instance. Play, or move the "
+        "slider, to see clusters form; drag to turn; choose what the colors tell; point to read an instance.": _scene(
+            record, split, dataset.splits[split], rows[split]
+        )
+        for split in SPLITS
+    }
+
+
+def turned(points: Points) -> Points:
+    """Each epoch's points about their mean, of mean square radius 1, turned onto those of the epoch before."""
+    found = points - points.mean(axis=1, keepdims=True)
+    found /= np.sqrt(np.square(found).sum(axis=2).mean(axis=1))[:, None, None]
+    for epoch in range(1, len(found)):
+        found[epoch] @= orthogonal_procrustes(found[epoch], found[epoch - 1])[0]
+    return found
+
+
+def _scene(record: Record, split: str, data: Split, rows: Sequence[dict[str, object]]) -> go.Figure:
+    points = record.scores[split].top_embedding
+    assert points is not None, "the caller has looked"
+    points = np.pad(points, ((0, 0), (0, 0), (0, 3 - points.shape[-1])))
+    moving = turned(points).astype(np.float32)
+    f1 = record.scores[split].tsne["task"]["f1"][:, -1]
+    titles = [f"epoch {epoch}: F1 by task {value:.2f}" for epoch, value in zip(record.epochs.tsne, f1, strict=True)]
+    markers = {label: _marker(data.labels(label)) for label in COLORS}
+    text = [
+        f"{row['instruction']} · {row['input']} → {row['output']}<br>task {row['task']}, distribution "
+        f"{row['distribution']}{', hard' if row['is_hard'] else ''}<br>{row['pattern']}"
+        for row in rows
+    ]
+    last = len(moving) - 1
+
+    def cloud(epoch: int, **more: object) -> go.Scatter3d:
+        x, y, z = moving[epoch].T
+        return go.Scatter3d(x=x, y=y, z=z, mode="markers", **more)
+
+    figure = go.Figure(
+        cloud(last, marker=markers["task"], text=text, hovertemplate="%{text}<extra></extra>"),
+        frames=[
+            go.Frame(data=[cloud(n)], name=str(n), layout={"title": {"text": title}}) for n, title in enumerate(titles)
+        ],
+    )
+    axis = {"range": [-2.2, 2.2], "showticklabels": False, "title": "", "showbackground": False}
+    figure.update_layout(
+        title={"text": titles[last]},
+        height=560,
+        margin={"l": 0, "r": 0, "t": 48, "b": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#888"},
+        scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "cube"},
+        sliders=[{"active": last, "currentvalue": {"prefix": "epoch "}, "steps": _steps(record.epochs.tsne)}],
+        updatemenus=[_play(), _choices(markers)],
+    )
+    return figure
+
+
+def _marker(labels: np.ndarray) -> dict[str, object]:
+    """A color and a shape for each identity, alike for the colorblind; both come again where there are more."""
+    looks = [color_and_marker(number) for number in np.unique(labels, return_inverse=True)[1]]
+    return {
+        "color": [color for color, _ in looks],
+        "symbol": [_MARKERS[marker] for _, marker in looks],
+        "size": 4,
+        "opacity": 0.85,
+    }
+
+
+def _steps(epochs: Sequence[int]) -> list[dict[str, object]]:
+    at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    return [{"label": str(e), "method": "animate", "args": [[str(n)], at_once]} for n, e in enumerate(epochs)]
+
+
+def _play() -> dict[str, object]:
+    slowly = {"frame": {"duration": 700, "redraw": True}, "transition": {"duration": 0}}
+    stop = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}}
+    return {
+        "type": "buttons",
+        "direction": "left",
+        "x": 0,
+        "y": 1.0,
+        "xanchor": "left",
+        "buttons": [
+            {"label": "▶ play", "method": "animate", "args": [None, {**slowly, "mode": "immediate"}]},
+            {"label": "❚❚ pause", "method": "animate", "args": [[None], stop]},
+        ],
+    }
+
+
+def _choices(markers: dict[str, dict[str, object]]) -> dict[str, object]:
+    return {
+        "x": 1,
+        "y": 1.0,
+        "xanchor": "right",
+        "buttons": [
+            {
+                "label": f"color: {COLORS[label]}",
+                "method": "restyle",
+                "args": [{"marker.color": [marker["color"]], "marker.symbol": [marker["symbol"]]}],
+            }
+            for label, marker in markers.items()
+        ],
+    }
