@@ -185,7 +185,13 @@ def scenes_of(records: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     for name, some in records.items():
         module = experiments.part(name, "scenes")
         made = module.scenes(some) if module else {}
-        found |= {caption: figure.to_html(full_html=False, include_plotlyjs=False) for caption, figure in made.items()}
+        settings = {
+            "full_html": False,
+            "include_plotlyjs": False,
+            "auto_play": False,
+            "config": {"displayModeBar": False},  # it would lie over the title on a phone
+        }
+        found |= {caption: figure.to_html(**settings) for caption, figure in made.items()}
     return found
 
 

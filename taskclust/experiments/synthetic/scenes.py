@@ -21,6 +21,9 @@ from taskclust.experiments.synthetic.record import Record
 COLORS = {"task": "task", "distribution": "distribution", "mapping": "mapping", "is_hard": "hard or original"}
 _MARKERS = {"o": "circle", "s": "square", "D": "diamond", "x": "x", "+": "cross"}
 
+#: From where the scene is seen at first, in edges of its cube.
+_EYE = {"x": 0.95, "y": 0.95, "z": 0.6}
+
 Points = Float[np.ndarray, "epoch N 3"]
 
 
@@ -76,14 +79,15 @@ def _scene(record: Record, split: str, data: Split, rows: Sequence[dict[str, obj
             go.Frame(data=[cloud(n)], name=str(n), layout={"title": {"text": title}}) for n, title in enumerate(titles)
         ],
     )
-    axis = {"range": [-2.2, 2.2], "showticklabels": False, "title": "", "showbackground": False}
+    edge = float(np.abs(moving).max())
+    axis = {"range": [-edge, edge], "visible": False}
     figure.update_layout(
         title={"text": titles[last]},
         height=560,
-        margin={"l": 0, "r": 0, "t": 48, "b": 0},
+        margin={"l": 0, "r": 0, "t": 48, "b": 40},
         paper_bgcolor="rgba(0,0,0,0)",
         font={"color": "#888"},
-        scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "cube"},
+        scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "cube", "camera": {"eye": _EYE}},
         sliders=[{"active": last, "currentvalue": {"prefix": "epoch "}, "steps": _steps(record.epochs.tsne)}],
         updatemenus=[_play(), _choices(markers)],
     )
