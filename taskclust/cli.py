@@ -44,7 +44,7 @@ def data(
     require(scale in scales, "scale", scale, f"use {' or '.join(scales)}")
     require(0 <= seed < 2**32, "seed", seed, "use 0 to 4,294,967,295")
     require(file.suffix in (".jsonl", ".parquet"), "file", str(file), "end its name in .jsonl or .parquet")
-    _require_new(file)
+    _require_new("file", file)
     config = profiles.changed(scales[scale]().base("synthetic"), [f"data.{text}" for text in settings or ()]).data
     rows = list(instance_rows(generate(config, seed)))
     if file.suffix == ".jsonl":
@@ -87,7 +87,7 @@ def probe(
     from taskclust.profiles import changed  # noqa: PLC0415
 
     if to is not None:
-        _require_new(to)
+        _require_new("to", to)
     LanguageConfig(untrained=untrained, resamples=resamples, seed=seed)  # refuses what cannot be before a model is read
     own = changed(LanguageConfig(probe=ProbeConfig()), [f"probe.{text}" for text in settings or ()]).probe
     read = read_prompts(prompts, template)
@@ -186,9 +186,9 @@ def _existing(store: Path) -> Any:
     return Store(store)
 
 
-def _require_new(path: Path) -> None:
-    require(not (path.exists() or path.is_symlink()), "to", str(path), "it is there already; name a new one")
-    require(path.parent.is_dir(), "to", str(path), "its folder does not exist; make it first")
+def _require_new(name: str, path: Path) -> None:
+    require(not (path.exists() or path.is_symlink()), name, str(path), "it is there already; name a new one")
+    require(path.parent.is_dir(), name, str(path), "its folder does not exist; make it first")
 
 
 @contextlib.contextmanager

@@ -56,8 +56,8 @@ def test_settings_change_the_data(tmp_path):
     ("words", "said"),
     [
         (["data", "a.csv"], r"file='a.csv': end its name in .jsonl or .parquet"),
-        (["data", "nowhere/a.jsonl"], "to='nowhere/a.jsonl': its folder does not exist; make it first"),
-        (["data", "there.jsonl"], "to='there.jsonl': it is there already; name a new one"),
+        (["data", "nowhere/a.jsonl"], "file='nowhere/a.jsonl': its folder does not exist; make it first"),
+        (["data", "there.jsonl"], "file='there.jsonl': it is there already; name a new one"),
         (["data", "a.jsonl", "--scale", "tiny"], "scale='tiny': use paper or smoke"),
         (["data", "a.jsonl", "--seed", "-1"], "seed=-1: use 0 to 4,294,967,295"),
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),

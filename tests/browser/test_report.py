@@ -11,6 +11,7 @@ from tests.experiments.small import CONFIG
 from tests.report.test_tables import CLAIMS, results
 
 playwright = pytest.importorskip("playwright.sync_api", reason="installed by tox run -e browser")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="installed by tox run -e browser")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,20 @@ def test_every_figure_has_a_text_and_every_link_leads_somewhere(page):
     assert page.evaluate(
         "[...document.querySelectorAll('a[href^=\"#\"]')].every(link => document.querySelector(link.hash))"
     )
+
+
+def test_axe_finds_no_serious_fault(page):
+    found = axe.Axe().run(page).response["violations"]
+
+    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+def test_pointing_at_a_point_tells_its_instance(page):
+    told = page.evaluate(f"{SHOWN}._fullData[0].text[0]")
+
+    assert "→" in told
+    assert page.evaluate(f"{SHOWN}._fullData[0].hovertemplate") == "%{text}<extra></extra>"
 
 
 SHOWN = "document.querySelector('.js-plotly-plot')"
