@@ -19,7 +19,7 @@ from taskclust.runner import Runner
 #: two.
 _EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.3, "float32": 0.5}, 0.015
 #: Seconds per t-SNE iteration and pair of points, on one core and on a GPU.
-_TSNE_SECONDS = {"cpu": 4e-9, "cuda": 2e-11}
+_TSNE_SECONDS = {"cpu": 6e-10, "cuda": 2e-11}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,13 @@ class Estimate:
             "disk (MB)": "–" if self.gigabytes is None else f"{self.gigabytes * 1e3:.0f}",
             "stored": "–" if self.is_stored is None else "yes" if self.is_stored else "no",
         }
+
+
+def total(estimates: Sequence[Estimate]) -> Estimate:
+    """The sum of all runs, of those whose cost is known."""
+    hours, gigabytes = (sum(getattr(one, name) or 0.0 for one in estimates) for name in ("hours", "gigabytes"))
+    stored = [one.is_stored for one in estimates if one.is_stored is not None]
+    return Estimate("all", hours, gigabytes, is_stored=all(stored) if stored else None)
 
 
 def estimate(runner: Runner, experiment: str, configs: Sequence[Any]) -> list[Estimate]:

@@ -22,6 +22,7 @@ import torch
 from taskclust import experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import ConfigError, require, shortened
+from taskclust.estimate import total
 from taskclust.formats import aligned_columns
 from taskclust.profiles import Profile
 from taskclust.report import check_folder
@@ -462,7 +463,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
         terminalreporter.section("dry run: nothing was run")
-        terminalreporter.write_line(aligned_columns([one.row() for one in state.estimates()]))
+        estimates = state.estimates()
+        terminalreporter.write_line(aligned_columns([one.row() for one in (*estimates, total(estimates))]))
     if state.results:
         for title, rows in state.closing_tables().items():
             terminalreporter.section(title)

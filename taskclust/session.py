@@ -13,7 +13,7 @@ from taskclust.config import ConfigError
 from taskclust.engines import obtain_all
 from taskclust.estimate import Estimate, estimate
 from taskclust.profiles import Profile
-from taskclust.report import tables_of, verdict_rows, write_report
+from taskclust.report import closing_rows, tables_of, write_report
 from taskclust.runner import Runner
 from taskclust.store import RecordError, StoreError
 
@@ -164,7 +164,7 @@ class ClaimSession:
             for name, records in self.all_records().items()
             if getattr(experiments.part(name, "tables"), "ON_TERMINAL", False)
         }
-        return {self.title(): verdict_rows(self.results, self.claims), **tables_of(shown)}
+        return {self.title(): closing_rows(self.results, self.claims), **tables_of(shown)}
 
     def of_other_threads(self) -> str:
         """A line about the records made with another number of threads than requested; empty if there are none.

@@ -8,7 +8,7 @@ import torch
 from taskclust import estimate as module
 from taskclust import experiments
 from taskclust.config import ARMS, LanguageConfig, ModelConfig
-from taskclust.estimate import Estimate, estimate
+from taskclust.estimate import Estimate, estimate, total
 from taskclust.models.registry import count_parameters
 from taskclust.runner import Runner
 from taskclust.store import Store
@@ -159,3 +159,11 @@ def test_the_cost_of_what_trains_nothing_is_not_known_and_of_counts_is_none(runn
     assert (found.hours, found.gigabytes, found.is_stored) == (None, None, None)
     assert set(found.row().values()) == {found.name, "–"}
     assert estimate(runner, "paper_tables", [experiments.part("paper_tables", "config").smoke()]) == []
+
+
+def test_the_total_is_of_what_is_known():
+    made = [Estimate("a", 1.5, 0.5, False), Estimate("b", 0.0, 0.0, True), Estimate("c", None, None, None)]
+
+    assert total(made) == Estimate("all", 1.5, 0.5, is_stored=False)
+    assert total(made[1:]).is_stored
+    assert total([]) == Estimate("all", 0, 0, is_stored=None)

@@ -35,7 +35,9 @@ MAY_IMPORT = {
     "session": {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
-    "plugin": {"config", "claims", "store", "experiments", "formats", "profiles", "runner", "report", "session"},
+    "plugin": {
+        "config", "claims", "store", "experiments", "estimate", "formats", "profiles", "runner", "report", "session",
+    },
     "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices", "report"},
     "cli": {
         "config", "data", "models", "store", "formats", "slices", "profiles", "exchange", "report", "compare",

@@ -344,6 +344,7 @@ def test_dry_run_lists_runs_with_minutes_and_disk_and_runs_nothing(run, tmp_path
     assert [row[0] for row in rows] == [k for k in TRAINED for _ in seeds]
     assert all(int(minutes) >= 0 and int(megabytes) > 0 for *_, minutes, megabytes, _ in table)
     assert [row[-1] for row in table] == ["no"] * len(table)
+    assert re.search(r"^all +\d+ +\d+ +no$", output, re.MULTILINE)
     assert not list(tmp_path.rglob("*.json"))
     assert not (tmp_path / "report").exists()
 
@@ -647,8 +648,8 @@ def test_counts_and_sizes_are_of_the_changed_setting(run, tmp_path):
 
     _, output = run("--report", str(tmp_path / "report"), "-k", "parameter or statistics", *changes)
 
-    assert "parameters 53,216" in output
-    assert re.search(r"size-validation .*✘", output)
+    assert re.search(r"parameter-counts: width-32 .* 53,216 +=", output)
+    assert re.search(r"✘.* dataset-statistics: size-validation ", output)
 
 
 def test_what_failed_is_not_tried_again_by_the_other_cells(run, monkeypatch, tmp_path):

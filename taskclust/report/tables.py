@@ -37,6 +37,37 @@ def verdict_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> 
     return rows
 
 
+def closing_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> Rows:
+    """One row per condition that was judged, of at most 100 columns: verdict, and the number that decided it.
+
+    A star marks a known finding.
+    """
+    by_claim: dict[str, list[CellResult]] = {}
+    for result in results:
+        by_claim.setdefault(result.claim, []).append(result)
+    return [_closing_row(claim, result) for claim in claims.values() for result in by_claim.get(claim.id, ())]
+
+
+def _closing_row(claim: Claim, result: CellResult) -> dict[str, str | int]:
+    check, is_known = _first(result), claim.known_failure(result.scale, result.cell) is not None
+    asked = check.criterion.replace("consistent with", "about").split(",")[0].split(" ±")[0] if check else ""
+    return {
+        "verdict": verdict_word(result.verdict, result.profile) + "*" * is_known,
+        "claim": f"{claim.id}: {result.cell}",
+        "n": len(result.seeds),
+        "measured": _measured(check) if check else "nothing is asserted",
+        "asked": asked,
+    }
+
+
+def _measured(check: CheckResult) -> str:
+    """A mean with half its interval's width where that lies even, else with its ends."""
+    mean, low, high = check.mean, check.low, check.high
+    if low is None or high is None or mean is None or abs(low + high - 2 * mean) > 1e-6 * (high - low):
+        return number(mean) + band(low, high)
+    return f"{number(mean)} ± {number((high - low) / 2)}"
+
+
 def _verdict_row(claim: Claim, cell: str, result: CellResult | None) -> dict[str, str | int]:
     row: dict[str, str | int] = {"claim": claim.id, "cell": cell, "where": claim.place}
     if result is None:

@@ -1,12 +1,14 @@
 """Rows say what the verdicts say, and no more."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from taskclust.claims import KnownFailure, judge, load_claims
-from taskclust.report import verdict_rows
+from taskclust.formats import aligned_columns
+from taskclust.report import closing_rows, verdict_rows
 from taskclust.report.tables import check_numbers, check_rows, value_rows, verdict_word
 from tests.language_records import language_record
 from tests.records import SEEDS, dead_record, perfect_record, world
@@ -250,3 +252,20 @@ def test_one_seed_and_equal_seeds_have_no_band(n):
     result = judge(CLAIMS["knn-accuracy"], "validation", [perfect_record(0)] * n, "paper")
 
     assert [row["95 % interval"] for row in check_rows([result])] == [""] * 4
+
+
+@pytest.mark.parametrize("made", [results("paper"), results("paper", dead_record), results("smoke")], ids=str)
+def test_the_closing_table_fits_a_terminal_of_100_columns(made):
+    rows = closing_rows(made, CLAIMS)
+
+    assert len(rows) == len(made)
+    assert max(len(line.rstrip()) for line in aligned_columns(rows).splitlines()) <= 100
+
+
+def test_a_closing_row_has_the_deciding_number_and_what_was_asked():
+    (row,) = closing_rows([r for r in results("paper", dead_record) if r.claim == "knn-percentage"], CLAIMS)
+
+    assert row["verdict"] == "✘ not reproduced"
+    assert row["claim"] == "knn-percentage: validation"
+    assert row["asked"].startswith(("≥", ">"))
+    assert re.fullmatch(r"-?[\d.]+ ± [\d.]+|-?[\d.]+( \[.*\])?", row["measured"])
