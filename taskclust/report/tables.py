@@ -50,7 +50,9 @@ def closing_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> 
 
 def _closing_row(claim: Claim, result: CellResult) -> dict[str, str | int]:
     check, is_known = _first(result), claim.known_failure(result.scale, result.cell) is not None
-    asked = check.criterion.replace("consistent with", "about").split(",")[0].split(" ±")[0] if check else ""
+    asked = check.criterion.replace("consistent with", "about").split(",")[0] if check else ""
+    if " ±" in asked:  # the tolerance is on the page
+        asked = asked.split(" ±")[0].replace("=", "about")
     return {
         "verdict": verdict_word(result.verdict, result.profile) + "*" * is_known,
         "claim": f"{claim.id}: {result.cell}",
@@ -63,6 +65,8 @@ def _closing_row(claim: Claim, result: CellResult) -> dict[str, str | int]:
 def _measured(check: CheckResult) -> str:
     """A mean with half its interval's width where that lies even, else with its ends."""
     mean, low, high = check.mean, check.low, check.high
+    if low == high:
+        return number(mean)
     if low is None or high is None or mean is None or abs(low + high - 2 * mean) > 1e-6 * (high - low):
         return number(mean) + band(low, high)
     return f"{number(mean)} ± {number((high - low) / 2)}"
