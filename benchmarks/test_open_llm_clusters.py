@@ -55,8 +55,8 @@ CLAIM = Claim(
     known_failures={
         "llm": {
             "SmolLM2-135M-Instruct: task": KnownFailure(
-                "a model of 135 million parameters stays below Table 1's of 6 to 13 billion, and untrained models and a "
-                "bag of the prompt's tokens cluster by category as it does",
+                "a model of 135 million parameters stays below Table 1's of 6 to 13 billion, and untrained models and "
+                "a bag of the prompt's tokens cluster by category as it does",
                 "reports/llm/tables.md",
             ),
             "SmolLM2-135M-Instruct: distribution_mapping": KnownFailure(

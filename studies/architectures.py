@@ -10,7 +10,6 @@ import copy
 import sys
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +169,7 @@ def _tried(kind: str) -> Kind:
     states, way = found
     outcome = _compared(states, plain)
     generator = torch.Generator().manual_seed(0)
-    settings = SwitchConfig(epochs=30, head_epochs=30)
+    settings = SwitchConfig(epochs=100, head_epochs=30)
     base = copy.deepcopy(model)
     refusal, aligned = _attempt(lambda: align(model, SOURCE, OTHERS, generator=generator, config=settings))
     if aligned is None:
@@ -230,16 +229,15 @@ def _continued(aligned: PreTrainedModel, base: PreTrainedModel) -> str:
     """Whether other prompts, padded on the left in a batch with a source prompt, go on as the base lets them."""
     ids = torch.tensor([[0, 0, *OTHERS[0].prompt], [0, *OTHERS[1].prompt, 24], [0, 0, *SOURCE[0].prompt]])
     mask = (ids != 0).long()
+    others = ~aligned.takes_for_source(ids, mask)
+    if others.all() or not others.any():
+        return "its switch tells none apart"
     if not isinstance(base, GenerationMixin):
         with torch.no_grad():
             ours, theirs = aligned(ids, mask).logits, base(ids, attention_mask=mask).logits
-        others = ~aligned.takes_for_source(ids, mask)
         return _compared(ours[others], theirs[others])
-    others = ~aligned.takes_for_source(ids, mask)
     settings = {"attention_mask": mask, "max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
     ours, theirs = (model.generate(ids, **settings) for model in (aligned, base))
-    if not others.any():
-        return "differs: every prompt is taken for a source task's"
     width = min(ours.shape[1], theirs.shape[1])
     return "equal" if torch.equal(ours[others, :width], theirs[others, :width]) else "differs in a token"
 
@@ -258,7 +256,8 @@ def page(found: Sequence[Kind]) -> str:
     counted = {
         "built": len(built),
         "states equal": sum(one.read == "equal" for one in built),
-        "refused": sum(one.read.startswith("refused") for one in built),
+        "refused by probes": sum(one.read.startswith("refused") for one in built),
+        "read and refused by align": sum(one.continued.startswith("refused") for one in built),
         "read with instructions once": sum(one.way == "instructions once" for one in built),
         "aligned and other prompts continued equally": sum(one.continued == "equal" for one in built),
         "saved and reopened equal": sum(one.reopened == "equal" for one in built),
@@ -266,7 +265,9 @@ def page(found: Sequence[Kind]) -> str:
     }
     return HEAD.format(
         version=transformers.__version__,
-        kinds=len(found),
+        which=f"Every kind of causal language model that it knows, {len(KINDS)} in all,"
+        if len(found) == len(KINDS)
+        else f"Each of {len(found)} kinds of causal language model",
         counts=markdown([{"of them": what, "kinds": n} for what, n in counted.items()]),
         table=markdown([one.row() for one in found]),
     )
@@ -274,11 +275,10 @@ def page(found: Sequence[Kind]) -> str:
 
 HEAD = """# Which architectures can be probed and aligned?
 
-Made by `python -m studies.architectures docs/architectures.md` with transformers {version}. Every kind of causal
-language model that it knows, {kinds} in all, is built tiny with random weights. Its states, read as `probe` reads them,
-are compared with those of each prompt read alone; an aligned model with its base on prompts that are not to change,
-padded on the left; and its logits with those of the model saved and opened again. What cannot be promised is refused in
-a line, which the table quotes.
+Made by `python -m studies.architectures docs/architectures.md` with transformers {version}. {which}
+is built tiny with random weights. Its states, read as `probe` reads them, are compared with those of each prompt read
+alone; an aligned model with its base on prompts that are not to change, padded on the left, beside one that is; and its
+logits with those of the model saved and opened again. What cannot be promised is refused, in the table's words.
 
 {counts}
 
@@ -294,11 +294,15 @@ def main(arguments: Sequence[str]) -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
+    if not arguments or (unknown := sorted({*arguments[1:]} - {*KINDS})):
+        what = f"unknown kinds {', '.join(unknown)}" if arguments else "name the page to write"
+        raise SystemExit(f"{what}; python -m studies.architectures docs/architectures.md [KIND ...]")
     file, *kinds = arguments
     found = [tried(kind) for kind in tqdm(kinds or KINDS, disable=None)]
     Path(file).write_text(page(found), encoding="utf-8")
-    counted = Counter(one.is_sound for one in found)
-    print(f"{counted[True]} sound, {counted[False]} not")  # noqa: T201 - the result
+    wrong = [one.kind for one in found if not one.is_sound]
+    print(f"{len(found)} tried, {len(wrong)} wrong or unforeseen {' '.join(wrong)}")  # noqa: T201 - the result
+    raise SystemExit(bool(wrong))
 
 
 if __name__ == "__main__":

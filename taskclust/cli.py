@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that help is quick.
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from taskclust.config import ConfigError, require
 
 app = typer.Typer(
-    help="What is not a test; the claims are run by pytest. No file or folder of yours is ever overwritten.",
+    help="What is not a test; the claims are run by pytest. Only what it made itself is ever replaced.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -23,7 +24,10 @@ app = typer.Typer(
 records = typer.Typer(help="Records of a store: list, check, load, save.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(records, name="records")
 
-Setting = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="as of pytest benchmarks")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="e.g. n_tasks=20, perplexity=20"),
+]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER")]
 StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="the folder .taskclust of a run")]
 
@@ -39,16 +43,17 @@ def data(
     from taskclust import profiles  # noqa: PLC0415 - see above
     from taskclust.data import generate  # noqa: PLC0415
     from taskclust.data.table import instance_rows  # noqa: PLC0415
+    from taskclust.store.folders import write_whole  # noqa: PLC0415
 
     scales = {"paper": profiles.paper, "smoke": profiles.smoke}
     require(scale in scales, "scale", scale, f"use {' or '.join(scales)}")
     require(0 <= seed < 2**32, "seed", seed, "use 0 to 4,294,967,295")
     require(file.suffix in (".jsonl", ".parquet"), "file", str(file), "end its name in .jsonl or .parquet")
     _require_new("file", file)
-    config = profiles.changed(scales[scale]().base("synthetic"), [f"data.{text}" for text in settings or ()]).data
+    config = profiles.changed(scales[scale]().base("synthetic").data, settings or ())
     rows = list(instance_rows(generate(config, seed)))
     if file.suffix == ".jsonl":
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_whole(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
     else:
         _write_parquet(rows, file)
     print(f"{file}: {len(rows):,} instances")  # noqa: T201 - the result
@@ -79,24 +84,28 @@ def probe(
     settings: Setting = None,
 ) -> None:
     """Cluster the states of a language model's prompts at every layer, beside untrained models and a bag of tokens."""
-    from taskclust.config import LanguageConfig, ProbeConfig  # noqa: PLC0415
+    from taskclust.config import LanguageConfig  # noqa: PLC0415
     from taskclust.experiments.natural_language.run import short_name  # noqa: PLC0415
+    from taskclust.language import MOST_THREADS, default_probe, read_prompts  # noqa: PLC0415
     from taskclust.language import probe as measure  # noqa: PLC0415
-    from taskclust.language import read_prompts  # noqa: PLC0415
     from taskclust.models.language import opened  # noqa: PLC0415
     from taskclust.profiles import changed  # noqa: PLC0415
 
     if to is not None:
         _require_new("to", to)
     LanguageConfig(untrained=untrained, resamples=resamples, seed=seed)  # refuses what cannot be before a model is read
-    own = changed(LanguageConfig(probe=ProbeConfig()), [f"probe.{text}" for text in settings or ()]).probe
+    require(threads is None or 1 <= threads <= MOST_THREADS, "threads", threads, f"use 1 to {MOST_THREADS:,}")
+    require(device in ("cpu", "cuda"), "device", device, "use cpu or cuda")
     read = read_prompts(prompts, template)
+    own = changed(default_probe(len(read)), settings or ())
+    if to is not None:
+        to.mkdir()  # before hours are spent
     language = opened(model, device)
     found = measure(
         language.model,
         language.tokenizer,
         read,
-        probe=own if settings else None,
+        probe=own,
         resamples=resamples,
         untrained=untrained,
         seed=seed,
@@ -132,6 +141,7 @@ def table(
     from taskclust.report.readme import insert_tables  # noqa: PLC0415
 
     insert_tables(page, reports)
+    print(page)  # noqa: T201 - the result
 
 
 @app.command("silent-points")
@@ -144,46 +154,59 @@ def silent_points(file: Path) -> None:
 
 @records.command("list")
 def list_records(store: StoreFolder) -> None:
-    """Show every record: kind, model, seed, how it ended, when and with what it was made."""
+    """Show every record: kind, model, seed, how it ended, when and with what it was made. Nothing is written."""
     from taskclust.exchange import listed  # noqa: PLC0415
     from taskclust.formats import aligned_columns  # noqa: PLC0415
 
-    print(aligned_columns(listed(_existing(store))) or "no records")  # noqa: T201 - the result
+    _require_store(store)
+    print(aligned_columns(listed(store)) or "no records")  # noqa: T201 - the result
 
 
 @records.command()
 def check(store: StoreFolder) -> None:
-    """Compare every record with its sums; what differs is moved to the store's folder "quarantine"."""
+    """Compare every record, trainings too, with its sums; what differs is moved to the store's folder "quarantine"."""
     from taskclust.exchange import checked  # noqa: PLC0415
 
     whole, spoiled = checked(_existing(store))
-    print(f"{whole} whole" + "".join(f"\n{text}" for text in spoiled))  # noqa: T201 - the result
+    print(f"{whole} records whole" + "".join(f"\n{text}" for text in spoiled))  # noqa: T201 - the result
     raise typer.Exit(bool(spoiled))
 
 
 @records.command()
 def load(store: Annotated[Path, typer.Argument(metavar="STORE")], folder: Folder) -> None:
-    """Put a folder's files into a store, where a run finds them as its own; what is there is left alone."""
+    """Put a folder's files into a store, or a new one, where a run finds them; what is there is left alone."""
+    from taskclust.exchange import files_of  # noqa: PLC0415
     from taskclust.exchange import load as put  # noqa: PLC0415
     from taskclust.store import Store  # noqa: PLC0415
 
+    files_of(folder)  # before a store is made
     print(*put(Store(store), folder), sep="\n")  # noqa: T201 - the result
 
 
 @records.command()
 def save(store: StoreFolder, folder: Folder) -> None:
-    """Write every record of a store to a file of its own, the same bytes for the same record."""
+    """Write every record of a store to a file, the same bytes for the same record; checkpoints stay behind."""
     from taskclust.exchange import save as write  # noqa: PLC0415
+    from taskclust.store import CorruptRecordWarning  # noqa: PLC0415
 
-    print(*write(_existing(store), folder), sep="\n")  # noqa: T201 - the result
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", CorruptRecordWarning)
+        print(*write(_existing(store), folder), sep="\n")  # noqa: T201 - the result
+    for one in found:
+        typer.echo(str(one.message), err=True)
+    raise typer.Exit(bool(found))
 
 
 def _existing(store: Path) -> Any:
     """The store, which reading must not make."""
     from taskclust.store import Store  # noqa: PLC0415
 
-    require((store / "locks").is_dir(), "store", str(store), "it is no store; name the folder .taskclust of a run")
+    _require_store(store)
     return Store(store)
+
+
+def _require_store(store: Path) -> None:
+    require((store / "locks").is_dir(), "store", str(store), "it is no store; name the folder .taskclust of a run")
 
 
 def _require_new(name: str, path: Path) -> None:
@@ -198,6 +221,8 @@ def _one_line() -> Iterator[None]:
 
     try:
         yield
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error
     except OSError as error:
         raise SystemExit(f"{str(error.filename or '')!r}: {error.strerror or error}") from error
     except (ConfigError, RecordError, StoreError) as error:

@@ -5,17 +5,21 @@
 Files are JSON, compressed, the same bytes for the same record. Checkpoints stay behind.
 """
 
+import contextlib
 import lzma
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import Timeout
 
 from taskclust import experiments
 from taskclust.config import require
 from taskclust.runner import TRAJECTORY, Runner
-from taskclust.store import CorruptRecordWarning, RecordError, Store, decode, encode
+from taskclust.store import CorruptRecordWarning, RecordError, Store, StoreError, decode, encode
+from taskclust.store.folders import keys, write_whole
 
 _NAME = re.compile(r"([a-z0-9_]+)-.*-([0-9a-f]{20})\.json(\.xz)?")
 #: What kinds of record were called in files written before version 0.2.
@@ -25,23 +29,55 @@ _FORMER = {"scores": "synthetic", "language": "natural_language"}
 def save(store: Store, folder: Path) -> list[Path]:
     """Write every record of the store to ``folder`` and return the files.
 
-    A file is named e.g. ``synthetic-width-768-seed-0-<key>.json.xz``.
+    A file is named e.g. ``synthetic-width-768-seed-0-<key>.json.xz``. A record that differs from its sums is left out,
+    with a :class:`taskclust.store.CorruptRecordWarning`.
 
     Raises:
         ConfigError: the store holds no record.
+        StoreError: another process works on a record.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for kind in experiments.names():
-        for found in sorted((store.root / kind).glob("[!.]*")):
-            with store.lock(kind, found.name):
-                whole = store.find(kind, found.name)
+        for key in store.keys(kind):
+            with _held(store, kind, key):
+                whole = store.find(kind, key)
                 if whole is not None:
                     record = _read(whole / "record.json", kind)
-                    files.append(folder / f"{kind}-{_label(record)}-{found.name}.json.xz")
-                    files[-1].write_bytes(lzma.compress(encode(record)))
+                    files.append(folder / f"{kind}-{_label(record)}-{key}.json.xz")
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write_whole(files[-1], lzma.compress(encode(record)))
     require(bool(files), "store", str(store.root), "it holds no record; is it the one that you ran with?")
     return files
+
+
+@contextlib.contextmanager
+def _held(store: Store, kind: str, key: str) -> Iterator[None]:
+    """Hold a record's lock, or say that another process does: it may train for hours."""
+    lock = store.lock(kind, key)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout as error:
+        raise StoreError(f"{kind} record {key}: another process works on it; wait until it has ended") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+#: Seconds to wait for another process that holds a record.
+PATIENCE = 5.0
+
+
+def files_of(folder: Path) -> list[tuple[Path, str, str]]:
+    """Each record's file in a folder, its kind and its key by its name.
+
+    Raises:
+        ConfigError: there is no such folder, it holds no record, or a JSON file that is not named as one is.
+    """
+    require(folder.is_dir(), "folder", str(folder), "there is no such folder")
+    files = [file for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.json.*")) if file.name[0] != "."]
+    require(bool(files), "folder", str(folder), "it holds no record; write some with save")
+    return [(file, *_named(file)) for file in sorted(files)]
 
 
 def load(store: Store, folder: Path) -> list[Path]:
@@ -50,15 +86,12 @@ def load(store: Store, folder: Path) -> list[Path]:
     A record that the store already has is not replaced.
 
     Raises:
-        ConfigError: the folder holds no record, or a JSON file that is not named as one is, or whose name does not
-            match its content.
+        ConfigError: as :func:`files_of`; or a file's name does not match its content.
         RecordError: a file does not hold a record of its kind.
     """
-    named = [(file, *_named(file)) for file in sorted(folder.glob("*.json*")) if not file.name.startswith(".")]
-    require(bool(named), "folder", str(folder), "it holds no record; write some with save")
     runner = Runner(store)
     wanted: dict[tuple[str, str], tuple[Path, bytes]] = {}
-    for file, kind, name in named:  # refuse before any is stored
+    for file, kind, name in files_of(folder):  # refuse before any is stored
         key, record = _checked(file, kind, name, runner)
         first, content = wanted.setdefault((kind, key), (file, encode(record)))
         mend = f"{first.name} is another record of the same key; leave one out"
@@ -127,35 +160,36 @@ def _label(record: Any) -> str:
     return f"{model}-seed-{config.seed}"
 
 
-def listed(store: Store) -> list[dict[str, str]]:
-    """A row a record: what it is of, how it ended, and when and with what it was made. Nothing is checked or moved."""
-    rows = []
-    for kind in experiments.names():
-        for folder in sorted((store.root / kind).glob("[!.]*")):
-            record = _read(folder / "record.json", kind)
-            made = record.provenance
-            rows.append({
-                "kind": kind,
-                "of": _label(record),
-                "key": folder.name,
-                "failure": record.failure or "",
-                "made": str(made.get("time") or ""),
-                "commit": str(made.get("commit") or "")[:7],
-                "torch": str(made.get("torch") or ""),
-                "threads": str(made.get("threads") or ""),
-            })  # fmt: skip
-    return rows
+def listed(root: Path) -> list[dict[str, str]]:
+    """A row a record of the store at ``root``: what it is of, how it ended, and when and with what it was made.
+
+    Nothing is written: the store may be another's. A record that cannot be read has a row that says so.
+    """
+    return [_row(root, kind, key) for kind in experiments.names() for key in keys(root, kind)]
+
+
+def _row(root: Path, kind: str, key: str) -> dict[str, str]:
+    row = dict.fromkeys(("kind", "of", "key", "failure", "made", "commit", "torch", "threads"), "")
+    row |= {"kind": kind, "key": key}
+    try:
+        record = _read(root / kind / key / "record.json", kind)
+    except (OSError, RecordError):
+        return row | {"failure": "cannot be read; see taskclust records check"}
+    made = {name: str(record.provenance.get(name) or "") for name in ("time", "commit", "torch", "threads")}
+    row |= {"of": _label(record), "failure": record.failure or "", "made": made.pop("time"), **made}
+    return row | {"commit": row["commit"][:7]}
 
 
 def checked(store: Store) -> tuple[int, list[str]]:
     """How many records are whole, and what is wrong with each other one, which is moved to "quarantine"."""
     whole, spoiled = 0, []
-    kinds = sorted(set(experiments.names()) | {TRAJECTORY, "weights"})
-    for kind in kinds:
-        for folder in sorted((store.root / kind).glob("[!.]*")):
-            with store.lock(kind, folder.name), warnings.catch_warnings(record=True) as found:
-                warnings.simplefilter("always", CorruptRecordWarning)
-                store.find(kind, folder.name)
-            whole += not found
-            spoiled += [str(one.message) for one in found]
+    for kind in sorted({*experiments.names(), TRAJECTORY, "weights"}):
+        for key in store.keys(kind):
+            try:
+                with _held(store, kind, key), warnings.catch_warnings(record=True) as found:
+                    warnings.simplefilter("always", CorruptRecordWarning)
+                    whole += store.find(kind, key) is not None
+                spoiled += [str(one.message) for one in found]
+            except StoreError as error:
+                spoiled.append(str(error))
     return whole, spoiled

@@ -31,6 +31,15 @@ from taskclust.store.codec import encode
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
 
 
+#: The most threads that are asked for.
+MOST_THREADS = 1_024
+
+
+def default_probe(n_prompts: int) -> ProbeConfig:
+    """The settings where none are given: ten starts of t-SNE, or one where there are too many prompts for that."""
+    return ProbeConfig() if n_prompts <= EXACT_POINTS else LanguageConfig().probe
+
+
 @dataclass(frozen=True, slots=True)
 class LanguageProbe:
     """What was measured."""
@@ -46,9 +55,12 @@ class LanguageProbe:
         Path(path).write_bytes(encode(self.record))
 
     def write(self, folder: Path | str) -> None:
-        """Write ``record.json``, the pictures, and ``index.html``, which holds table and pictures, to a new folder."""
+        """Write ``record.json``, the pictures, and ``index.html``, which holds table and pictures, to a folder.
+
+        The record comes first, so that it is there whatever becomes of the pictures.
+        """
         folder = Path(folder)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self.save(folder / "record.json")
         pictures = {file.stem: inline_png(file.read_bytes()) for file in self.plot(folder)}
         page = render("probe.html", record=self.record, rows=layer_rows(self.record), pictures=pictures)
@@ -99,10 +111,11 @@ def probe(
         ConfigError: no thread, a model that looks ahead, a prompt longer than its context, prompts of one task only, or
             as many prompts as t-SNE's perplexity or fewer.
     """
-    few = ProbeConfig() if len(prompts) <= EXACT_POINTS else LanguageConfig().probe
-    config = LanguageConfig(probe=probe or few, resamples=resamples, untrained=untrained, seed=seed)
+    config = LanguageConfig(
+        probe=probe or default_probe(len(prompts)), resamples=resamples, untrained=untrained, seed=seed
+    )
     before, was_training = torch.get_num_threads(), model.training
-    require(threads is None or threads >= 1, "threads", threads, "use 1 or more")
+    require(threads is None or 1 <= threads <= MOST_THREADS, "threads", threads, f"use 1 to {MOST_THREADS:,}")
     try:
         torch.set_num_threads(threads or before)
         require_causal(model.eval(), name)

@@ -176,7 +176,8 @@ def write_page(path: Path) -> None:
         ConfigError: another file is there.
     """
     text = page(silent_points())
-    is_ours = not path.exists() or path.read_text("utf-8").startswith(text.partition("\n")[0])
-    if not is_ours:
+    first = text.partition("\n")[0].encode()
+    is_ours = path.is_file() and path.read_bytes().startswith(first)
+    if not is_ours and (path.exists() or path.is_symlink()):
         raise ConfigError(f"file={str(path)!r}: it is another file, which the page would replace; name a new one")
     path.write_text(text, encoding="utf-8")

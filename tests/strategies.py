@@ -33,7 +33,9 @@ def regex_configs(draw, families=None):
         max_metacharacters=draw(st.integers(low_pieces, 5)),
         min_characters=low_symbols,
         max_characters=draw(st.integers(low_symbols, min(n_symbols, 12))),
-        families=tuple(draw(st.lists(st.sampled_from(families or sorted(FAMILIES)), min_size=1, max_size=4))),
+        families=tuple(
+            draw(st.lists(st.sampled_from(families or sorted(FAMILIES)), min_size=1, max_size=4, unique=True))
+        ),
         max_repeats=draw(st.integers(1, 5)),
         min_length=low_length,
         max_length=draw(st.integers(low_length, 60)),

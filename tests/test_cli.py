@@ -1,15 +1,18 @@
 """The command line: every command, and one line where it cannot go on."""
 
+import errno
 import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import transformers as tf
+from filelock import FileLock
 
-from taskclust import smoke
+from taskclust import exchange, smoke
 from taskclust.data import generate
 from taskclust.store import Store
 from tests.experiments.made import RECORDS
@@ -67,7 +70,7 @@ def test_settings_change_the_data(tmp_path):
         (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
         (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
         (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),
-        (["table", "nowhere.md", "report"], "'nowhere.md': No such file or directory"),
+        (["table", "nowhere.md", "report"], "'nowhere.md': cannot be read as UTF-8"),
         (["silent-points", "there.jsonl"], "file='there.jsonl': it is another file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -128,13 +131,15 @@ def test_records_are_listed_and_checked(tmp_path, capsys):
     listed = capsys.readouterr().out
     assert all(kind in listed for kind in RECORDS)
     assert command("records", "check", store.root) == 0
-    assert capsys.readouterr().out == f"{len(RECORDS)} whole\n"
+    assert capsys.readouterr().out == f"{len(RECORDS)} records whole\n"
 
     (spoiled,) = (store.root / "pretraining").glob("[!.]*")
     (spoiled / "record.json").write_bytes((spoiled / "record.json").read_bytes()[:-1])
     assert command("records", "check", store.root) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{len(RECORDS) - 1} whole\npretraining record {spoiled.name}: record.json differs")
+    assert printed.startswith(
+        f"{len(RECORDS) - 1} records whole\npretraining record {spoiled.name}: record.json differs"
+    )
     assert command("records", "check", store.root) == 0  # it is in quarantine now
 
 
@@ -148,3 +153,103 @@ def test_the_command_is_installed_and_helps_without_the_heavy_libraries():
     assert "set()" in done.stdout
     for name in ("data", "probe", "compare", "table", "silent-points", "records"):
         assert f"\n  {name} " in done.stdout
+
+
+# ---------------------------------------------------------------- what a breaker tried
+
+
+@pytest.fixture
+def filled(tmp_path):
+    store = Store(tmp_path / "store")
+    for kind, record in RECORDS.items():
+        put(store, kind, record)
+    return store
+
+
+def test_a_record_whose_recomputation_was_killed_is_a_record(filled, tmp_path, capsys):
+    (folder,) = (filled.root / "synthetic").glob("[!.]*")
+    folder.rename(folder.with_name(f".{folder.name}.replaced"))
+
+    assert command("records", "list", filled.root) == 0
+    assert folder.name in capsys.readouterr().out
+    assert command("records", "save", filled.root, tmp_path / "out") == 0
+    assert len(list((tmp_path / "out").iterdir())) == len(RECORDS)
+
+
+def test_what_is_no_record_is_left_where_it_is(filled, capsys):
+    (filled.root / "synthetic" / "notes.txt").write_text("mine")
+
+    assert command("records", "check", filled.root) == 0
+    assert capsys.readouterr().out == f"{len(RECORDS)} records whole\n"
+    assert (filled.root / "synthetic" / "notes.txt").read_text() == "mine"
+
+
+def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(filled, tmp_path, capsys):
+    (folder,) = (filled.root / "alignment").glob("[!.]*")
+    (folder / "record.json").write_bytes(b"{")
+
+    assert command("records", "list", filled.root) == 0
+    assert "cannot be read; see taskclust records check" in capsys.readouterr().out
+    assert command("records", "save", filled.root, tmp_path / "out") == 1
+    assert f"alignment record {folder.name}: record.json differs from its sum" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").iterdir())) == len(RECORDS) - 1
+
+
+def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(filled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(exchange, "PATIENCE", 0.05)
+    (folder,) = (filled.root / "alignment").glob("[!.]*")
+    with FileLock(filled.root / "locks" / f"alignment-{folder.name}.lock"):
+        assert "another process works on it" in command("records", "save", filled.root, tmp_path / "out")
+        assert command("records", "check", filled.root) == 1
+    assert f"alignment record {folder.name}: another process works on it" in capsys.readouterr().out
+
+
+def test_arguments_the_wrong_way_round_make_no_store(filled, tmp_path):
+    command("records", "save", filled.root, tmp_path / "out")
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+
+    assert "it holds no record" in command("records", "load", tmp_path / "out", filled.root)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
+    def full(_path, _content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+
+    said = command("data", tmp_path / "data.jsonl", "--scale", "smoke")
+
+    assert said == f"'{tmp_path / 'data.jsonl'}': No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["silent-points", "binary"], "file='binary': it is another file"),
+        (["table", "binary", "report"], "'binary': cannot be read as UTF-8"),
+        (["probe", "m", "deep.jsonl"], "deep.jsonl:1: not JSON"),
+        (["probe", "m", "half.jsonl"], "half.jsonl:1='input': it holds half of a character"),
+        (["probe", "m", "good.jsonl", "--threads", "99999999999"], "threads=99999999999: use 1 to 1,024"),
+        (["probe", "m", "good.jsonl", "--device", "tpu"], "device='tpu': use cpu or cuda"),
+        (
+            ["probe", "m", "good.jsonl", "--template", "{instruction} {input} {input}"],
+            "template='{instruction} {input}",
+        ),
+        (["data", "a.jsonl", "--set", "foo"], "set='foo': write FIELD=VALUE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_ended_in_a_traceback_is_one_line(tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    row = dict.fromkeys(("instruction", "input", "output", "task"), "a")
+    Path("binary").write_bytes(b"\xff\xfe")
+    Path("deep.jsonl").write_text("[" * 200_000)
+    Path("good.jsonl").write_text(json.dumps(row))
+    Path("half.jsonl").write_text(json.dumps({**row, "input": "\ud800"}))
+
+    ended = command(*words)
+
+    assert isinstance(ended, str)
+    assert ended.startswith(said)

@@ -353,7 +353,10 @@ def test_nothing_to_carry_ends_in_one_line(tmp_path, verb, is_there):
 
     Store(tmp_path / "empty")
 
-    assert "it holds no record" in command("records", verb, tmp_path / "empty", tmp_path / "folder")
+    said = command("records", verb, tmp_path / "empty", tmp_path / "folder")
+
+    assert ("there is no such folder" if verb == "load" and not is_there else "it holds no record") in said
+    assert (tmp_path / "folder").exists() == is_there
 
 
 def test_a_file_that_is_none_ends_in_one_line(files, tmp_path):

@@ -91,7 +91,7 @@ def test_threads_are_set_while_it_runs_and_not_after(monkeypatch):
 
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
-    with pytest.raises(ConfigError, match=r"^threads=0: use 1 or more"):
+    with pytest.raises(ConfigError, match=r"^threads=0: use 1 to 1,024"):
         probe(model_of(), small_tokenizer(), PROMPTS, threads=0, **QUICK)
 
 

@@ -6,6 +6,7 @@ expressions of one description are one distribution.
 """
 
 import json
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,10 @@ from taskclust.config import ConfigError, require
 
 #: Table 9's categories, in its order.
 CATEGORIES = ("Translation", "Linguistic", "Knowledge")
+
+
+#: The places of a template.
+_PLACES = re.compile(r"\{instruction\}|\{input\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class Prompt:
     def text(self) -> str:
         """What is read; its last token's state is the prompt's."""
         if self.template is not None:
-            return self.template.replace("{instruction}", self.instruction).replace("{input}", self.input)
+            values = {"{instruction}": self.instruction, "{input}": self.input}
+            return _PLACES.sub(lambda place: values[place[0]], self.template)
         between = "" if self.instruction[-1:].isspace() else " "
         return f"{self.instruction}{between}{self.input}"
 
@@ -139,10 +145,11 @@ def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
     Raises:
         ConfigError: a line that is no such object, or an input that ends in white space; file and line are named.
     """
-    fits = template is None or (template.endswith("{input}") and template.count("{instruction}") == 1)
-    require(fits, "template", template, 'write it with one "{instruction}", and "{input}" at its end')
+    places = _PLACES.findall(template or "{instruction}{input}")
+    fits = places == ["{instruction}", "{input}"] and (template or "{input}").endswith("{input}")
+    require(fits, "template", template, 'write it with one "{instruction}", and one "{input}" at its end')
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"prompts={str(path)!r}: cannot be read as UTF-8 ({error})") from error
     lines = enumerate(text.split("\n"), 1)
@@ -154,11 +161,13 @@ def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
 def _prompt(line: str, where: str, template: str | None) -> Prompt:
     try:
         row: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not JSON ({error})") from error
     for name in ("instruction", "input", "output", "task"):
         if not isinstance(row, dict) or not isinstance(row.get(name), str) or not row[name].strip():
             raise ConfigError(f'{where}: no text under "{name}"; every line needs instruction, input, output and task')
+        is_text = row[name].encode(errors="replace").decode() == row[name]
+        require(is_text, where, name, "it holds half of a character (a lone surrogate); write it whole")
     distribution = row.get("distribution", row["task"])
     if not isinstance(distribution, str):
         raise ConfigError(f'{where}: "distribution" is no text; write its name, or leave it out')

@@ -10,6 +10,7 @@ from taskclust.config import ConfigError, require
 from taskclust.formats import Rows, band, number
 from taskclust.report.page import render
 from taskclust.report.saved import SavedCell, SavedCheck, SavedReport, read_report
+from taskclust.store.folders import write_whole
 
 V = TypeVar("V")
 #: Stands at the beginning of a page that may be replaced.
@@ -183,6 +184,6 @@ def write_page(file: Path, comparisons: Sequence[Comparison]) -> None:
     """
     check_page(file)
     try:
-        file.write_text(render("compare.html", mark=MARK, comparisons=comparisons), encoding="utf-8")
+        write_whole(file, render("compare.html", mark=MARK, comparisons=comparisons).encode())
     except OSError as error:
         raise ConfigError(f"html={str(file)!r}: it cannot be written ({error}); name a file of yours") from error

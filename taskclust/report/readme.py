@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskclust.claims.criteria import Verdict
-from taskclust.config import ConfigError
+from taskclust.config import ConfigError, require
 from taskclust.formats import number
 from taskclust.report.saved import SavedCell, read_report
 from taskclust.report.tables import verdict_word
+from taskclust.store.folders import write_whole
 
 
 def insert_verdicts(page: str, name: str, verdicts: str) -> str:
@@ -37,12 +38,15 @@ def short_table(folder: Path) -> str:
     """The claims of a report at the paper's scale as Markdown, a row each: what its worst condition is judged by.
 
     Raises:
-        ConfigError: the folder does not hold a report.
+        ConfigError: the folder does not hold a report, or one of another scale, whose verdicts are in other words.
     """
-    listed = csv.DictReader((folder / "verdicts.csv").read_text("utf-8").splitlines())
+    report = read_report(folder)
+    require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
+    listed = csv.DictReader(_text(folder / "verdicts.csv").splitlines())
+    require({"claim", "where"} <= {*(listed.fieldnames or ())}, "report", str(folder), "verdicts.csv lacks its columns")
     places = {row["claim"]: row["where"] for row in listed}
     cells: dict[str, list[SavedCell]] = {}
-    for cell in read_report(folder).results:
+    for cell in report.results:
         cells.setdefault(cell.claim, []).append(cell)
     rows = [("claim", "in the paper", "verdict", "measured", "asked"), ("---",) * 5]
     rows += [(claim, place.split(",")[0], *_short(cells.get(claim, []))) for claim, place in places.items()]
@@ -53,7 +57,7 @@ def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
     """Of the worst condition, and of its worst check: the verdict, the number and what was asked of it."""
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == verdict)
     verdict, worst = next(found, (None, None))
-    if verdict is None or worst is None:
+    if verdict is None or worst is None or not worst.checks:
         return "not run", "", ""
     check = next((one for one in worst.checks if one.verdict == verdict), worst.checks[0])
     name = check.name.split(",")[0]
@@ -63,16 +67,24 @@ def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:
-    """Rewrite ``page`` with the verdicts of the reports' folders.
+    """Rewrite ``page`` with the verdicts of the reports' folders, between all marks of each that it has.
 
     Raises:
-        ConfigError: a folder is no report, or the page has no marks of it.
-        OSError: a file is not there. The page is then as it was.
+        ConfigError: a folder is no report, or not at the paper's scale where a short table is to stand, or the page has
+            no marks of it, or is no text. The page is then as it was.
     """
-    text = page.read_text("utf-8")
-    for folder in reports:
-        if f"<!-- {folder.name}:short:begin -->" in text:
+    text = _text(page)
+    for folder in (report.resolve() for report in reports):
+        is_short = f"<!-- {folder.name}:short:begin -->" in text
+        if is_short:
             text = insert_verdicts(text, f"{folder.name}:short", short_table(folder))
-        else:
-            text = insert_verdicts(text, folder.name, (folder / "verdicts.md").read_text("utf-8"))
-    page.write_text(text, encoding="utf-8")
+        if not is_short or f"<!-- {folder.name}:begin -->" in text:
+            text = insert_verdicts(text, folder.name, _text(folder / "verdicts.md"))
+    write_whole(page, text.encode())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{str(path)!r}: cannot be read as UTF-8 ({error})") from error

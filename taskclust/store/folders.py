@@ -7,10 +7,12 @@ record that differs from its manifest, or has additional files, is moved to ``qu
 Tensors are stored as safetensors and numbers as JSON; nothing is pickled.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -22,6 +24,8 @@ from typing import Any
 from filelock import FileLock
 
 MANIFEST = "manifest.json"
+#: A record's folder, or that of one which is about to be replaced.
+_RECORD = re.compile(r"\.?([0-9a-f]{20})(?:\.replaced)?")
 
 
 class StoreError(RuntimeError):
@@ -58,6 +62,10 @@ class Store:
         """The record's folder, whether or not it exists."""
         return self.root / kind / key
 
+    def keys(self, kind: str) -> list[str]:
+        """The keys of all records of a kind, also of one whose recomputation was killed between its two renames."""
+        return keys(self.root, kind)
+
     def unfinished(self, kind: str, key: str) -> Path:
         """The folder for unfinished work on a record; it is removed once the record is written."""
         return self.root / "unfinished" / f"{kind}-{key}"
@@ -83,9 +91,7 @@ class Store:
             return folder
         aside = Path(tempfile.mkdtemp(prefix=f"{kind}-{key}-", dir=_made(self.root / "quarantine")))
         folder.replace(aside / "record")
-        warnings.warn(
-            f"{kind} record {key}: {fault}; moved to {aside} and computed again", CorruptRecordWarning, stacklevel=2
-        )
+        warnings.warn(f"{kind} record {key}: {fault}; moved to {aside}", CorruptRecordWarning, stacklevel=2)
         return None
 
     def obtain(self, kind: str, key: str, make: Callable[[Path], None], *, recompute: bool = False) -> Path:
@@ -154,10 +160,33 @@ def scratch_folder(within: Path, prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def keys(root: Path, kind: str) -> list[str]:
+    """The keys of a kind's records below a store's root, which need not be writable; files of other names are none."""
+    found = [_RECORD.fullmatch(path.name) for path in (root / kind).glob("*") if path.is_dir()]
+    return sorted({match[1] for match in found if match})
+
+
 def lock_of(path: Path) -> Path:
     """A file to lock while ``path`` is written, among this machine's temporary files, not beside it."""
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:20]
     return Path(tempfile.gettempdir()) / f"taskclust-{name}.lock"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file at once: a full disk leaves what was there, or nothing.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        _flush(new)
+        new.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -235,3 +235,17 @@ def test_a_file_without_a_pair_of_words_is_refused(tmp_path, pairs):
 
     with pytest.raises(ConfigError, match=r"en_fr.json': no pair is of two single words; leave the file out"):
         read_pairs(tmp_path)
+
+
+def test_a_template_is_filled_once():
+    prompt = Prompt("Fill in {input} here", "dog {instruction}", "y", "t", "t", "{instruction}: {input}")
+
+    assert prompt.text == "Fill in {input} here: dog {instruction}"
+
+
+def test_prompts_may_begin_with_a_mark_of_their_order(tmp_path):
+    (tmp_path / "p.jsonl").write_text(
+        json.dumps(dict.fromkeys(("instruction", "input", "output", "task"), "a")), "utf-8-sig"
+    )
+
+    assert len(read_prompts(tmp_path / "p.jsonl")) == 1

@@ -230,7 +230,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path, where, fault):
 
 def test_a_page_whose_writing_fails_is_one_line(folders, tmp_path, monkeypatch):
     found = compare(folders)
-    monkeypatch.setattr("pathlib.Path.write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
 
     with pytest.raises(ConfigError, match=r"^html='[^\n]*': it cannot be written \([^\n]*full[^\n]*$"):
         write_page(tmp_path / "page.html", found)

@@ -131,3 +131,24 @@ def test_the_short_table_in_readme_is_that_of_its_report():
     text = (root / "README.md").read_text("utf-8")
 
     assert insert_verdicts(text, "paper-256:short", short_table(root / "reports" / "paper-256")) == text
+
+
+def test_both_tables_of_a_report_are_filled(judged, tmp_path):
+    (judged / "verdicts.md").write_text("the whole table")
+    marks = [f"<!-- paper-256{kind}:{end} -->" for kind in (":short", "") for end in ("begin", "end")]
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(marks))
+
+    assert command("table", page, judged) == 0
+
+    assert short_table(judged) in page.read_text("utf-8")
+    assert "the whole table" in page.read_text("utf-8")
+
+
+def test_a_short_table_of_a_smoke_report_is_refused(judged, tmp_path):
+    document = json.loads((judged / "verdicts.json").read_text("utf-8"))
+    (judged / "verdicts.json").write_text(json.dumps({**document, "profile": "smoke"}), encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- paper-256:short:begin -->\n<!-- paper-256:short:end -->")
+
+    assert "a short table is of the paper's scale" in command("table", page, judged)

@@ -204,7 +204,7 @@ def assert_put_aside(store, make):
     """The record is quarantined with one warning that names it, and is made again."""
     calls = make.calls
     aside = len(list((store.root / "quarantine").glob("*"))) if (store.root / "quarantine").exists() else 0
-    with pytest.warns(CorruptRecordWarning, match="scores record abc: .*moved to .*quarantine.*computed again"):
+    with pytest.warns(CorruptRecordWarning, match="scores record abc: .*moved to .*quarantine"):
         folder = store.obtain("scores", "abc", make)
 
     assert make.calls == calls + 1

@@ -66,10 +66,13 @@ def test_what_cannot_be_built_is_no_fault(monkeypatch):
 
 def test_the_page_counts_and_lists(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "set_num_threads", lambda _n: None)
-    A.main([str(tmp_path / "page.md"), "llama", "cohere"])
+    with pytest.raises(SystemExit, match=r"^False$"):
+        A.main([str(tmp_path / "page.md"), "llama", "cohere"])
 
     text = (tmp_path / "page.md").read_text("utf-8")
     counts = {cells[1].strip(): cells[2].strip() for line in text.splitlines() if (cells := line.split("|"))[3:]}
+    assert "Each of 2 kinds" in text
     assert counts["built"] == counts["states equal"] == "2"
+    assert counts["read and refused by align"] == "1"
     assert counts["saved and reopened equal"] == "1"
     assert counts["wrong or unforeseen"] == "0"

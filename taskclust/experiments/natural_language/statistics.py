@@ -44,6 +44,8 @@ def above_surface(label: str, who: str = "model") -> Draws:
 def _one_more(found: Values, seed: int) -> Values:
     """What another draw of the same would have, by Student's t: the mean first, then a prediction per resample.
 
+    A prediction past 0 or 1, which F1 cannot be, counts as 0 or 1.
+
     Args:
         found: of each of n draws, the value on all instructions, then in each resample.
         seed: of the predictions.
@@ -54,7 +56,7 @@ def _one_more(found: Values, seed: int) -> Values:
     n, columns = found.shape
     if n == 1:
         return np.full(columns, np.nan)
-    predicted = np.random.default_rng(seed).standard_t(n - 1, size=columns) * np.sqrt(1 + 1 / n)
+    predicted = np.random.default_rng([seed, 1]).standard_t(n - 1, size=columns) * np.sqrt(1 + 1 / n)
     predicted[0] = 0
     mean, deviation = found.mean(axis=0), found.std(axis=0, ddof=1)
     return np.clip(mean + predicted * deviation, 0, 1)

@@ -33,8 +33,8 @@ def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
     if record is None or any(record.scores[split].top_embedding is None for split in SPLITS):
         return {}
     dataset = generate(record.config.data, record.config.seed)
-    if any(not np.array_equal(dataset.splits[split].labels("task"), record.identities[split].task) for split in SPLITS):
-        return {}  # a record of data drawn otherwise: points would be told for others
+    if not all(_can_be_shown(record, split, dataset.splits[split]) for split in SPLITS):
+        return {}
     rows = {split: [row for row in instance_rows(dataset) if row["split"] == split] for split in SPLITS}
     return {
         f"Top layer of seed {record.config.seed} after t-SNE, {NAMES[split]}: a point an instance. Play, or move the "
@@ -45,10 +45,22 @@ def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
     }
 
 
+def _can_be_shown(record: Record, split: str, data: Split) -> bool:
+    """Whether points are finite and of three dimensions at the most, and the data drawn now are the record's.
+
+    Of its data a record has tasks and hard examples: a generator that drew otherwise would most likely show there.
+    """
+    points, kept = record.scores[split].top_embedding, record.identities[split]
+    assert points is not None, "the caller has looked"
+    is_same = np.array_equal(data.labels("task"), kept.task) and np.array_equal(data.labels("is_hard"), kept.is_hard)
+    return is_same and points.shape[-1] <= 3 and bool(np.isfinite(points).all())
+
+
 def turned(points: Points) -> Points:
     """Each epoch's points about their mean, of mean square radius 1, turned onto those of the epoch before."""
     found = points - points.mean(axis=1, keepdims=True)
-    found /= np.sqrt(np.square(found).sum(axis=2).mean(axis=1))[:, None, None]
+    radius = np.sqrt(np.square(found).sum(axis=2).mean(axis=1))[:, None, None]
+    found /= np.where(radius > 0, radius, 1)  # an epoch may have all points in one place
     for epoch in range(1, len(found)):
         found[epoch] @= orthogonal_procrustes(found[epoch], found[epoch - 1])[0]
     return found

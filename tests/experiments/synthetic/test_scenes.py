@@ -81,6 +81,13 @@ def test_a_record_of_other_data_or_of_a_failed_run_has_no_scene(record):
     assert S.scenes([replace(record, failure="diverged")]) == {}
     assert S.scenes([]) == {}
     assert S.scenes([replace(record, identities=other)]) == {}
+    for points in (np.full((5, 45, 3), np.nan), np.zeros((5, 45, 5))):
+        scores = {split: replace(one, top_embedding=points) for split, one in record.scores.items()}
+        assert S.scenes([replace(record, scores=scores)]) == {}
+
+
+def test_an_epoch_with_all_points_in_one_place_is_drawn():
+    assert np.isfinite(S.turned(np.stack([np.ones((5, 3)), np.arange(15.0).reshape(5, 3)]))).all()
 
 
 def test_a_page_holds_scenes_and_their_library(record):
