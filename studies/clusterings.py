@@ -5,7 +5,6 @@ the embeddings of records, and of k-means with more clusters, beside a bag of sy
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from studies import require_own, typed
 from studies.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.config import SPLITS, DataConfig, ProbeConfig, digest, require
 from taskclust.data import Dataset, generate
@@ -104,8 +104,10 @@ def main(to: str, *paths: str) -> None:
     """Write the tables of the records at ``paths``.
 
     Raises:
-        ConfigError: a record is of a training that failed, not of the paper's data set, or not probed as the first.
+        ConfigError: ``to`` is another file; or a record is of a training that failed, not of the paper's data set, or
+            not probed as the first.
     """
+    require_own(Path(to), "studies.clusterings")
     records = [read_record(Path(path)) for path in paths]
     data, probe = DataConfig(), records[0].config.probe
     for path, record in zip(paths, records, strict=True):
@@ -139,4 +141,4 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*typed(__doc__, to="the page to write", records="files of records"))

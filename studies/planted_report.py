@@ -1,13 +1,13 @@
 """The share of variance that tasks need, as a table and a figure: ``python -m studies.planted_report FILE.json``."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from studies import typed
 from taskclust.drawing import png
 from taskclust.formats import markdown
 
@@ -57,4 +57,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*typed(__doc__, file="what studies.planted wrote"))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -10,7 +9,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from studies import search
+from studies import search, typed
 from studies.search_figures import search_figures
 from taskclust.config import SPLITS
 from taskclust.drawing import png
@@ -247,4 +246,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*typed(__doc__, folder="of the search's rows"))

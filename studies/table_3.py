@@ -4,7 +4,6 @@
 writes how far its sizes are from the printed ones. Nothing is trained: the sizes decide, never a score.
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from studies import require_own, typed
 from taskclust.config import PRINTED_SIZES, DataConfig, RegexConfig
 from taskclust.data import Dataset, generate
 
@@ -177,8 +177,9 @@ six distributions in five tasks; of the free draws of 1 to 6 per task, 5 in 7,77
 
 def main(to: str) -> None:
     """Write the page to ``to``."""
+    require_own(Path(to), "studies.table_3")
     Path(to).write_text(report(to, SEEDS), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*typed(__doc__, to="the page to write"))

@@ -1,7 +1,11 @@
 """Other clustering algorithms on the embeddings of records: they find what is there, and only that."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from taskclust.exchange import read_record
 from taskclust.store import encode
 from tests.records import perfect_record
 
+ROOT = Path(__file__).parents[2]
 TASKS = np.repeat([0, 1, 2], 15)
 APART = np.repeat(20 * np.eye(3), 15, axis=0) + np.random.default_rng(0).normal(size=(45, 3))
 NAME = "synthetic-width-32-seed-0-0123456789abcdef0123.json"
@@ -160,3 +165,25 @@ def test_a_training_that_failed_has_no_end_to_cluster(tmp_path):
 
     with pytest.raises(ConfigError, match="failure='the loss became nan'"):
         clusterings.main(str(tmp_path / "table.md"), str(path))
+
+
+def test_a_file_of_somebodys_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.md").write_text("years of work")
+
+    with pytest.raises(ConfigError, match=r"thesis.md': it is a file that studies.clusterings did not write"):
+        clusterings.main(str(tmp_path / "thesis.md"), "no record")
+
+    assert (tmp_path / "thesis.md").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["clusterings", "table_3", "planted_report", "search_report"])
+@pytest.mark.parametrize("words", [["--help"], []], ids=["help", "nothing"])
+def test_help_and_no_argument_write_nothing(name, words, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"studies.{name}", *words]
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == (0 if words else 2)
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
