@@ -113,6 +113,8 @@ class Store:
                 with self._writing(kind, key) as folder:
                     make(folder)
                 shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
+            elif not (self.unfinished(kind, key) / "recompute").exists():  # left by one killed before it had removed it
+                shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
             return self.path(kind, key)
 
     def begin_again(self, kind: str, key: str) -> None:

@@ -129,6 +129,15 @@ def test_recompute_does_not_go_on_from_what_a_finished_run_left(store, make):
     assert seen == [False]
 
 
+def test_what_a_process_killed_behind_its_record_left_unfinished_is_removed(store, make):
+    store.obtain("scores", "abc", make)
+    store.unfinished("scores", "abc").mkdir(parents=True)
+
+    store.obtain("scores", "abc", make)
+
+    assert not store.unfinished("scores", "abc").exists()
+
+
 def test_a_recompute_that_was_stopped_goes_on_from_its_own_work(store, make):
     left = store.unfinished("scores", "abc")
 
