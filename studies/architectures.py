@@ -189,8 +189,9 @@ def built_tiny(kind: str) -> tuple[PreTrainedModel, Tensor]:
         size = AutoModelForCausalLM.from_config(settings).num_parameters()
     if size > MOST_PARAMETERS:
         raise ValueError(f"{size:,} parameters, though every size known to us is small")
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(settings).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # transformers draws from the global generator
+        model = AutoModelForCausalLM.from_config(settings).eval()
     with torch.no_grad():
         found = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in ROWS]
     if {states.shape[:-1] for states in found[0]} != {(1, len(ROWS[0]))}:

@@ -98,9 +98,9 @@ def probe(
     require(device in ("cpu", "cuda"), "device", device, "use cpu or cuda")
     read = read_prompts(prompts, template)
     own = changed(default_probe(len(read)), settings or ())
+    language = opened(model, device)
     if to is not None:
         to.mkdir()  # before hours are spent
-    language = opened(model, device)
     found = measure(
         language.model,
         language.tokenizer,

@@ -66,7 +66,7 @@ def test_settings_change_the_data(tmp_path):
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
         (["probe", "nobody/nothing", "none.jsonl"], "prompts='none.jsonl': cannot be read as UTF-8"),
         (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
-        (["probe", "no.gguf", "prompts.jsonl"], "llm='no.gguf': there is no such file"),
+        (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "llm='no.gguf': there is no such file"),
         (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
         (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
         (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),

@@ -214,10 +214,7 @@ def as_json(value: Any) -> Any:
 
 def write_summed(path: Path, content: bytes) -> None:
     """Write a file at once, behind a line with the sum of its name and content; :func:`read_summed` gives it back."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(_sum_in(path, content) + b"\n" + content)
-    _flush(new)
-    new.replace(path)
+    write_whole(path, _sum_in(path, content) + b"\n" + content)
 
 
 def read_summed(path: Path) -> bytes | None:
