@@ -22,7 +22,7 @@ def checks(label, bound, reason, is_asserted):
             is_asserted=is_asserted,
         ),
         ResampledCheck(
-            name="f1 less the better of the untrained models' and the bag of tokens'",
+            name="f1 less the better of one more untrained model's and the bag of tokens'",
             draws=s.above_surface(label),
             null=s.above_surface(label, "bag"),
             null_name="bag of tokens, 0 at most by its making",

@@ -1,18 +1,28 @@
 """Our own follow-up research: what the paper does not ask. Not part of the wheel."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from taskclust.config import require
+from taskclust.config import ConfigError, require
 
 
-def typed(about: str | None, **arguments: str) -> list[str]:
-    """The words of a command line with these arguments: name and meaning; a name that ends in "s" takes several."""
+def command_line(main: Callable[..., None], about: str | None, **arguments: str) -> None:
+    """Call ``main`` with the words of the command line; what it refuses is one line.
+
+    Args:
+        main: what is run.
+        about: the help's text.
+        arguments: the meaning of each by its name; a name that ends in "s" takes several words.
+    """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, what in arguments.items():
-        parser.add_argument(name, help=what, **({"nargs": "+"} if name.endswith("s") else {}))  # type: ignore[arg-type]
+    for name, meaning in arguments.items():
+        parser.add_argument(name, help=meaning, nargs="+" if name.endswith("s") else 1)
     given = vars(parser.parse_args())
-    return [word for name in arguments for word in ([given[name]] if isinstance(given[name], str) else given[name])]
+    try:
+        main(*(word for name in arguments for word in given[name]))
+    except ConfigError as error:
+        raise SystemExit(str(error)) from error
 
 
 def require_own(path: Path, command: str) -> None:

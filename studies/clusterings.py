@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from studies import require_own, typed
+from studies import command_line, require_own
 from studies.algorithms import ALGORITHMS, majority_scores, task_f1
 from taskclust.config import SPLITS, DataConfig, ProbeConfig, digest, require
 from taskclust.data import Dataset, generate
@@ -141,4 +141,4 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main(*typed(__doc__, to="the page to write", records="files of records"))
+    command_line(main, __doc__, to="the page to write", records="files of records")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from studies import typed
+from studies import command_line
 from taskclust.drawing import png
 from taskclust.formats import markdown
 
@@ -57,4 +57,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*typed(__doc__, file="what studies.planted wrote"))
+    command_line(main, __doc__, file="what studies.planted wrote")

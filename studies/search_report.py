@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from studies import search, typed
+from studies import command_line, search
 from studies.search_figures import search_figures
 from taskclust.config import SPLITS
 from taskclust.drawing import png
@@ -246,4 +246,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*typed(__doc__, folder="of the search's rows"))
+    command_line(main, __doc__, folder="of the search's rows")

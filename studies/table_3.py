@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from studies import require_own, typed
+from studies import command_line, require_own
 from taskclust.config import PRINTED_SIZES, DataConfig, RegexConfig
 from taskclust.data import Dataset, generate
 
@@ -182,4 +182,4 @@ def main(to: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*typed(__doc__, to="the page to write"))
+    command_line(main, __doc__, to="the page to write")

@@ -38,7 +38,7 @@ def save(store: Store, folder: Path) -> list[Path]:
     """
     files = []
     for kind in experiments.names():
-        for key in store.keys(kind):
+        for key in keys(store.root, kind):
             with _held(store, kind, key):
                 whole = store.find(kind, key)
                 if whole is not None:
@@ -184,7 +184,7 @@ def checked(store: Store) -> tuple[int, list[str]]:
     """How many records are whole, and what is wrong with each other one, which is moved to "quarantine"."""
     whole, spoiled = 0, []
     for kind in sorted({*experiments.names(), TRAJECTORY, "weights"}):
-        for key in store.keys(kind):
+        for key in keys(store.root, kind):
             try:
                 with _held(store, kind, key), warnings.catch_warnings(record=True) as found:
                     warnings.simplefilter("always", CorruptRecordWarning)

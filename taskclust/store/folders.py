@@ -62,10 +62,6 @@ class Store:
         """The record's folder, whether or not it exists."""
         return self.root / kind / key
 
-    def keys(self, kind: str) -> list[str]:
-        """The keys of all records of a kind, also of one whose recomputation was killed between its two renames."""
-        return keys(self.root, kind)
-
     def unfinished(self, kind: str, key: str) -> Path:
         """The folder for unfinished work on a record; it is removed once the record is written."""
         return self.root / "unfinished" / f"{kind}-{key}"
@@ -163,7 +159,10 @@ def scratch_folder(within: Path, prefix: str) -> Iterator[Path]:
 
 
 def keys(root: Path, kind: str) -> list[str]:
-    """The keys of a kind's records below a store's root, which need not be writable; files of other names are none."""
+    """The keys of a kind's records below a store's root, which need not be writable; files of other names are none.
+
+    One whose recomputation was killed between its two renames is among them.
+    """
     found = [_RECORD.fullmatch(path.name) for path in (root / kind).glob("*") if path.is_dir()]
     return sorted({match[1] for match in found if match})
 
