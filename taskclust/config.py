@@ -360,6 +360,10 @@ class TrainingConfig:
     warmup_epochs: int = silent(0)  # epochs in which the learning rate rises linearly from 0
     loss_mean: Literal["tokens", "sequences"] = silent("tokens")  # every token counts alike, or every instance
     input_loss_weight: float = silent(1.0)  # weight of predicting the input from the last instruction token
+    #: tokens whose prediction is learned: all that are read, as a causal language model, or the output alone
+    loss_over: Literal["tokens", "outputs"] = silent(added("tokens"))
+    #: what is shuffled, and what ``batch_instructions`` counts: instructions, or instances one by one
+    shuffled: Literal["instructions", "instances"] = silent(added("instructions"))
     checkpoints: tuple[int, ...] = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 175, 200)
     #: "auto": bfloat16 where the processor multiplies it faster, else float32; resolved before a run is named
     precision: Precision = silent("auto")
@@ -403,6 +407,8 @@ class TrainingConfig:
         for name, allowed in (
             ("precision", ("auto", "float32", "bfloat16")),
             ("loss_mean", ("tokens", "sequences")),
+            ("loss_over", ("tokens", "outputs")),
+            ("shuffled", ("instructions", "instances")),
         ):
             require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
 

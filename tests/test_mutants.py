@@ -19,7 +19,7 @@ from taskclust.config import digest
 from taskclust.data import functions, regexes, synthetic
 from taskclust.experiments.synthetic import probing
 from taskclust.experiments.synthetic import run as synthetic_run
-from taskclust.models import batches, decoder, precision, training
+from taskclust.models import batches, compiled, decoder, kernels, precision, training
 from taskclust.probes import clusters, hidden, kmeans, metrics, tsne
 from taskclust.runner import trajectory_key
 from taskclust.store import codec, folders
@@ -127,6 +127,49 @@ def positions_off_by_one(batch):
 def gradient_not_clipped(patch):
     original = precision.FlatParameters.collect_gradient
     patch.setattr(precision.FlatParameters, "collect_gradient", lambda self, max_norm: original(self, 1e9))
+
+
+def compiled_gradient_not_clipped(patch):
+    patch.setattr(kernels, "sum_of_squares", lambda *_: 0.0)
+
+
+def dropout_of_another_instruction(patch):
+    original = compiled.CompiledStep._noise_of_weights
+
+    def noise(self, layer, rows):
+        return np.roll(original(self, layer, rows), kernels.LANES)
+
+    patch.setattr(compiled.CompiledStep, "_pass", _with(compiled.CompiledStep._pass, "_noise_of_weights", noise))
+
+
+def _with(method, name, other):
+    """A method during which another one of its object is replaced."""
+
+    def run(self, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(self), name, other)
+            return method(self, *arguments)
+
+    return run
+
+
+def keys_without_gradient(patch):
+    original = kernels.attention_backward
+
+    def backward(*arguments):
+        original(*arguments)
+        d_qkv = arguments[-2]
+        D = d_qkv.shape[1] // 3
+        d_qkv[:, D : 2 * D] = 0
+
+    patch.setattr(kernels, "attention_backward", backward)
+
+
+def one_threads_gradient_lost(patch):
+    original = compiled.CompiledStep._weigh
+    patch.setattr(
+        compiled.CompiledStep, "_weigh", lambda self, part, end: original(self, part, end) if part == 0 else None
+    )
 
 
 def untrained_checkpoint_as_the_last(patch):
@@ -336,6 +379,7 @@ def one_sided_p(patch):
 REGEXES = "tests/data/test_regexes.py::test_"
 SYNTHETIC = "tests/data/test_synthetic.py::test_"
 HIDDEN = "tests/probes/test_hidden.py::test_"
+COMPILED = "tests/models/test_compiled.py::test_"
 TRAINING = "tests/models/test_training.py::test_"
 TSNE = "tests/probes/test_tsne.py::test_"
 PROBING = "tests/experiments/synthetic/test_probing.py::test_"
@@ -392,9 +436,29 @@ FAULTS = [
     Fault(
         "positions off by one",
         altered_batch(positions_off_by_one),
-        TRAINING + "training_loss_of_one_batch_is_the_plain_batchs",
+        COMPILED + "loss_and_gradient_are_those_of_autograd[gpt2-{}]",
     ),
     Fault("gradient not clipped", gradient_not_clipped, TRAINING + "gradient_is_clipped"),
+    Fault(
+        "compiled gradient not clipped",
+        compiled_gradient_not_clipped,
+        COMPILED + "updates_are_those_of_adamw_on_the_clipped_gradient[0.001-float32]",
+    ),
+    Fault(
+        "dropout of another instruction",
+        dropout_of_another_instruction,
+        COMPILED + "with_dropout_the_gradient_is_that_of_the_masks_drawn[gpt2]",
+    ),
+    Fault(
+        "keys without their gradient",
+        keys_without_gradient,
+        COMPILED + "loss_and_gradient_are_those_of_autograd[gpt2-{}]",
+    ),
+    Fault(
+        "one thread's gradient lost",
+        one_threads_gradient_lost,
+        COMPILED + "threads_share_a_step_and_change_rounding_only[2-2]",
+    ),
     Fault(
         "untrained checkpoint as the last",
         untrained_checkpoint_as_the_last,

@@ -6,7 +6,7 @@ instruction ``i`` with mapping ``j``.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -58,6 +58,11 @@ class Split:
     def take(self, rows: np.ndarray) -> "Split":
         """The chosen instructions, by index or by a mask [I]."""
         return Split(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def one_by_one(self) -> "Split":
+        """The same instances with one mapping a row: each instruction is repeated for each of its mappings."""
+        rows = self.take(np.repeat(np.arange(len(self.lengths)), self.inputs.shape[1]))
+        return replace(rows, inputs=self.inputs.reshape(-1, 1), outputs=self.outputs.reshape(-1, 1))
 
     def labels(self, name: str) -> np.ndarray:
         """Identities of each instance, [N].

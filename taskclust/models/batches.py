@@ -53,10 +53,13 @@ class Instructions:
         *,
         input_weight: float = 1.0,
         loss_mean: str = "tokens",
+        loss_over: str = "tokens",
     ) -> None:
         self.instructions, self.lengths = torch.as_tensor(split.instructions), torch.as_tensor(split.lengths)
         self.inputs, self.outputs = torch.as_tensor(split.inputs), torch.as_tensor(split.outputs)
-        self.device, self.input_weight = torch.device(device), input_weight
+        self.device = torch.device(device)
+        self.symbol_weight = 1.0 if loss_over == "tokens" else 0.0
+        self.input_weight = input_weight * self.symbol_weight
         self.per_sequence = loss_mean == "sequences"
 
     def __len__(self) -> int:
@@ -129,7 +132,8 @@ def host_batch(data: Instructions, indices: np.ndarray, per_row: int = 2, room: 
     predict_at = np.concatenate([place[within], end.repeat(mappings), input_at])
     targets = np.concatenate([read[within + 1], inputs.reshape(-1), outputs.reshape(-1)])
     # an instruction token is predicted in each of its M plain rows, an input or an output in one
-    weights = np.concatenate([mappings * share[owner[within]], data.input_weight * each, each]).astype(np.float32)
+    symbols = data.symbol_weight * mappings * share[owner[within]]
+    weights = np.concatenate([symbols, data.input_weight * each, each]).astype(np.float32)
     unused = (0, room.predictions - n_predictions)
     return Batch(
         tokens=torch.as_tensor(tokens.reshape(-1, width)),
@@ -149,7 +153,9 @@ def _rounded(width: int) -> int:
 
 def _share(lengths: Int[Tensor, " B"], data: Instructions) -> Float[Tensor, " B"]:
     """The weight of one prediction in a plain row of each length: alike, or so that every row weighs one."""
-    return 1 / (lengths + data.input_weight) if data.per_sequence else torch.ones(len(lengths))
+    if not data.per_sequence:
+        return torch.ones(len(lengths))
+    return 1 / (data.symbol_weight * (lengths - 1) + data.input_weight + 1)
 
 
 def plain_batch(data: Instructions, indices: np.ndarray) -> Batch:
@@ -174,7 +180,7 @@ def plain_batch(data: Instructions, indices: np.ndarray) -> Batch:
         targets=torch.cat(
             [tokens[row, column + 1], data.inputs[indices].reshape(-1), data.outputs[indices].reshape(-1)]
         ),
-        weights=torch.cat([share[row], data.input_weight * share, share]),
+        weights=torch.cat([data.symbol_weight * share[row], data.input_weight * share, share]),
         input_at=end + 1,
         instruction_end_at=end[::mappings],
     )

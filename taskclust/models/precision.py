@@ -86,21 +86,24 @@ class FlatParameters:
             frozen.data = frozen.data.to(_DTYPES[precision])
         flat = torch.cat([p.detach().flatten() for p in self._parameters])
         self.master: Float[Tensor, " parameter"] = nn.Parameter(flat)
-        self._gradient = torch.zeros_like(flat)
-        self.master.grad = self._gradient
         self.low = flat.to(_DTYPES[precision])  # the same buffer in float32
-        self._gradients = []  # the master gradient, cut like the parameters
-        at = 0
-        for p in self._parameters:
-            span = slice(at, at := at + p.numel())
-            p.data = self.low[span].view(p.shape)
-            self._gradients.append(self._gradient[span].view(p.shape))
+        self._gradients: list[Tensor] = []  # the master gradient, cut like the parameters
+        for p, view in zip(self._parameters, self._cut(self.low), strict=True):
+            p.data = view
+
+    def _cut(self, flat: Float[Tensor, " parameter"]) -> list[Tensor]:
+        """Views of a flat buffer in the parameters' shapes."""
+        parts = flat.split([p.numel() for p in self._parameters])
+        return [part.view(p.shape) for part, p in zip(parts, self._parameters, strict=True)]
 
     def collect_gradient(self, max_norm: float) -> None:
         """Bring the model's gradients to the master and forget them there; scale them down to ``max_norm``.
 
         A parameter that the loss does not reach has a gradient of 0.
         """
+        if self.master.grad is None:  # compiled steps need none
+            self.master.grad = torch.zeros_like(self.master)
+            self._gradients = self._cut(self.master.grad)
         pairs = [(to, p.grad) for to, p in zip(self._gradients, self._parameters, strict=True) if p.grad is not None]
         torch._foreach_copy_([to for to, _ in pairs], [gradient for _, gradient in pairs])
         if len(pairs) < len(self._parameters):
@@ -109,8 +112,8 @@ class FlatParameters:
             )
         for p in self._parameters:
             p.grad = None
-        norm = torch.linalg.vector_norm(self._gradient)
-        self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+        norm = torch.linalg.vector_norm(self.master.grad)
+        self.master.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
 
     def refresh(self) -> None:
         """After the masters changed: bring them to the model."""

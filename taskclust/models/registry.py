@@ -33,6 +33,11 @@ def create(data: DataConfig, model: ModelConfig, generator: torch.Generator) -> 
     return architecture(model.architecture).create(data, model, generator)
 
 
+def has_compiled_steps(model: Model, device: torch.device) -> bool:
+    """Whether :mod:`taskclust.models.compiled` trains this model: a decoder of which nothing is frozen, on a CPU."""
+    return type(model) is Decoder and device.type == "cpu" and all(p.requires_grad for p in model.parameters())
+
+
 def open_checkpoint(folder: Path) -> Model:
     """The model saved in a Hugging Face folder, of the architecture whose ``model_type`` its config.json names.
 

@@ -90,7 +90,7 @@ class ReplayedTrainer(Trainer):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._replay: Replay | None = None
-        super().__init__(*arguments, **settings)
+        super().__init__(*arguments, compiled=False, **settings)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def _make_optimizer(self) -> torch.optim.AdamW:

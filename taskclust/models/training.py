@@ -1,13 +1,15 @@
 """One training loop: AdamW, cosine annealing, clipped gradients (§3.1, Table 5).
 
 A :class:`Trainer` runs one epoch at a time and can be saved between epochs. All its randomness comes from the seed, the
-purpose and the epoch, so a run that was stopped and continued equals one that was not. Where small models leave a GPU
-waiting, :mod:`taskclust.models.replay` has a trainer that does the same.
+purpose and the epoch, so a run that was stopped and continued equals one that was not. On a CPU the decoder's steps are
+compiled (:mod:`taskclust.models.compiled`). Where small models leave a GPU waiting, :mod:`taskclust.models.replay` has
+a trainer that does the same.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +21,10 @@ from torch import Tensor
 from taskclust.config import ExperimentConfig
 from taskclust.data import Dataset
 from taskclust.models.batches import Batch, Instructions, packed_batch
+from taskclust.models.compiled import CompiledStep
 from taskclust.models.interface import Model
 from taskclust.models.precision import FlatParameters
-from taskclust.models.registry import create
+from taskclust.models.registry import create, has_compiled_steps
 
 #: One independent stream of random numbers for each purpose.
 _WEIGHTS, _ORDER, _DROPOUT = range(1, 4)
@@ -57,6 +60,8 @@ class Trainer:
             seed by default.
         criterion: of the best epoch: highest accuracy (Table 5) or lowest loss (§4.1) on the validation set, or none:
             the last is taken.
+        compiled: take compiled steps where the model has them, or autograd's for every model: the same but for rounding
+            and the draw of dropout.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Trainer:
         *,
         model: Model | None = None,
         criterion: Literal["accuracy", "loss", "last"] = "accuracy",
+        compiled: bool = True,
     ) -> None:
         self.config, self.device, self.criterion = config, torch.device(device), criterion
         if model is None:
@@ -77,10 +83,20 @@ class Trainer:
         self._dropout = torch.Generator(self.device)
         self.model.set_generator(self._dropout)
         self._optimizer = self._make_optimizer()
+        self._is_compiled = compiled and has_compiled_steps(self.model, self.device)
         training = config.training
+        splits = dataset.splits
+        if training.shuffled == "instances":
+            splits = {**splits, "train": dataset.train.one_by_one()}
         self._data = {
-            name: Instructions(split, device, input_weight=training.input_loss_weight, loss_mean=training.loss_mean)
-            for name, split in dataset.splits.items()
+            name: Instructions(
+                split,
+                device,
+                input_weight=training.input_loss_weight,
+                loss_mean=training.loss_mean,
+                loss_over=training.loss_over,
+            )
+            for name, split in splits.items()
         }
         self._hard = torch.as_tensor(dataset.subset.labels("is_hard"), device=self.device)
         self.epoch = 0
@@ -139,6 +155,12 @@ class Trainer:
             yield
         self._end_epoch(float(total) / len(data))  # the epoch's only wait for the device
 
+    @cached_property
+    def _compiled(self) -> CompiledStep:
+        """The compiled step, with its buffers; a trainer that makes no step needs none."""
+        n = self.config.training.batch_instructions
+        return CompiledStep(self.model, self.parameters, self._data["train"], n, torch.get_num_threads())
+
     def _make_optimizer(self) -> torch.optim.AdamW:
         decay = self.config.training.weight_decay
         return torch.optim.AdamW([self.parameters.master], lr=0.0, weight_decay=decay, fused=True)
@@ -157,6 +179,16 @@ class Trainer:
 
     def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
         """Update the model, in whatever mode it is, on these training instructions; the loss stays on the device."""
+        if self._is_compiled:
+            training = self.config.training
+            loss = self._compiled.update(
+                indices,
+                learning_rate,
+                decay=training.weight_decay,
+                max_norm=training.max_gradient_norm,
+                generator=self._dropout,
+            )
+            return torch.tensor(loss)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         return self._update(packed_batch(self._data["train"], indices))
@@ -231,7 +263,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a continued run needs: tensors, and plain values."""
-        slots = self._optimizer.state.get(self.parameters.master, {})
+        slots = self._compiled.state() if self._is_compiled else self._optimizer.state.get(self.parameters.master, {})
         tensors = {"master": self.parameters.master.detach(), "best": self._best, **slots}
         return tensors, {"epoch": self.epoch, "history": self.history}
 
@@ -243,5 +275,8 @@ class Trainer:
         if "step" not in tensors:  # saved before the first step
             return
         slots = {name: tensors[name] for name in ("step", "exp_avg", "exp_avg_sq")}
+        if self._is_compiled:
+            self._compiled.load_state(slots)
+            return
         saved = self._optimizer.state_dict()
         self._optimizer.load_state_dict({**saved, "state": {0: slots}})

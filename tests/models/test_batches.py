@@ -82,7 +82,9 @@ def cases(draw):
     split = random_split(rng, lengths, draw(st.integers(1, 5)))
     weight = draw(st.sampled_from([0.0, 0.3, 1.0, 2.0]))
     mean = draw(st.sampled_from(["tokens", "sequences"]))
-    return Instructions(split, input_weight=weight, loss_mean=mean), np.array(chosen), draw(st.integers(1, 4))
+    over = draw(st.sampled_from(["tokens", "outputs"]))
+    data = Instructions(split, input_weight=weight, loss_mean=mean, loss_over=over)
+    return data, np.array(chosen), draw(st.integers(1, 4))
 
 
 norms, places = st.sampled_from(["before", "after"]), st.sampled_from(["learned", "sinusoidal"])
@@ -292,3 +294,28 @@ def test_planted_fault_is_seen(plant, norm, positions):
 
     assert disagreement(model, packed, plain) < ROUNDING
     assert disagreement(model, plant(packed), plain) > 100 * ROUNDING
+
+
+@pytest.mark.parametrize("mean", ["tokens", "sequences"])
+def test_a_loss_over_outputs_is_the_mean_of_theirs(mean):
+    model, rng = decoder(), np.random.default_rng(8)
+    split = random_split(rng, [3, 7, 1], 3)
+
+    loss = batch_loss(model, packed_batch(Instructions(split, loss_mean=mean, loss_over="outputs"), np.arange(3)))
+
+    batch = plain_batch(Instructions(split), np.arange(3))
+    logits = model(batch.tokens, batch.mask, batch.positions, select=batch.input_at).logits
+    assert_close(loss, torch.nn.functional.cross_entropy(logits, torch.as_tensor(split.outputs.ravel())))
+
+
+def test_instances_one_by_one_are_the_same_and_have_the_same_loss():
+    model, rng = decoder(), np.random.default_rng(9)
+    split = random_split(rng, [3, 7, 1], 3)
+
+    single = split.one_by_one()
+
+    assert single.inputs.shape == (9, 1)
+    for name in ("task", "distribution_mapping", "input", "output", "is_hard"):
+        assert np.array_equal(single.labels(name), split.labels(name))
+    losses = [batch_loss(model, packed_batch(Instructions(s), np.arange(len(s.lengths)))) for s in (split, single)]
+    assert_close(losses[0], losses[1])

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from taskclust.models import Trainer, TrainingDiverged
 from taskclust.models.alignment import freeze_trunk
-from taskclust.models.batches import Instructions, packed_batch, plain_batch
+from taskclust.models.batches import Instructions, plain_batch
 from taskclust.models.decoder import Decoder
 from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
@@ -115,10 +115,10 @@ def test_a_broken_run_is_told_from_the_unbroken_one_without_the_optimizer(datase
 
 @pytest.fixture
 def spied(dataset, experiment, monkeypatch):
-    """Make a trainer that notes the learning rate and the gradient's norm of each step."""
+    """Make a trainer that notes the learning rate and the gradient's norm of each of autograd's steps."""
 
     def make(**training):
-        trainer = Trainer(experiment(**training), dataset)
+        trainer = Trainer(experiment(**training), dataset, compiled=False)
         step, rates, norms = trainer._optimizer.step, [], []
 
         def noting_step():
@@ -319,14 +319,26 @@ def test_training_loss_of_one_batch_is_the_plain_batchs(dataset, experiment):
     assert row["loss"] == pytest.approx(batch_loss(untrained.model, everything).item(), rel=1e-5)
 
 
-def test_an_epoch_passes_once_over_the_training_set(dataset, experiment, monkeypatch):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_epoch_passes_once_over_the_training_set(dataset, experiment, monkeypatch, compiled):
     seen = []
-    monkeypatch.setattr(
-        "taskclust.models.training.packed_batch",
-        lambda data, indices: (seen.extend(indices) if len(data) == 50 else None) or packed_batch(data, indices),
-    )
+    trainer = Trainer(experiment(), dataset, compiled=compiled)
+    step = trainer.train_step
+    monkeypatch.setattr(trainer, "train_step", lambda indices, rate: seen.extend(indices) or step(indices, rate))
 
-    Trainer(experiment(), dataset).run_epoch()
+    trainer.run_epoch()
 
     assert sorted(seen) == list(range(50))
     assert seen != sorted(seen)
+
+
+def test_an_epoch_of_instances_passes_once_over_each(dataset, experiment, monkeypatch):
+    seen = []
+    trainer = Trainer(experiment(shuffled="instances", batch_instructions=7), dataset)
+    step = trainer.train_step
+    monkeypatch.setattr(trainer, "train_step", lambda indices, rate: seen.append(indices) or step(indices, rate))
+
+    trainer.run_epoch()
+
+    assert sorted(np.concatenate(seen)) == list(range(dataset.train.n_instances))
+    assert {len(indices) for indices in seen} == {7, dataset.train.n_instances % 7}
