@@ -282,6 +282,7 @@ class ModelConfig:
     weight_std: float = silent(0.02)
     scale_residual: bool = silent(False)  # GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
     architecture: str = added("decoder")  # a name in taskclust/models/registry.py, which refuses others
+    outside: str = added("")  # a model of transformers, as JSON; it decides all but what the data does (--model)
 
     BOUNDS: ClassVar[Bounds] = {
         "width": (1, 100_000),

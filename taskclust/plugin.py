@@ -24,6 +24,7 @@ from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import ConfigError, require, shortened
 from taskclust.estimate import total
 from taskclust.formats import aligned_columns
+from taskclust.models.outside import outside_model
 from taskclust.profiles import Profile
 from taskclust.report import check_folder
 from taskclust.runner import Runner
@@ -63,6 +64,11 @@ def _add_scale(group: pytest.OptionGroup) -> None:
         metavar="FIELD=VALUE",
         help="change a silent point of the main experiment (§3): model.norm=before, training.learning_rate=3e-4, "
         "model=gpt2 or model=tutorial; repeatable",
+    )
+    group.addoption(
+        "--model",
+        help="another architecture in the main experiment (§3): a kind of transformers (llama), a configuration file, "
+        "or package:function",
     )
     group.addoption("--epochs", type=int, help="stop training after so many epochs of the schedule")
     group.addoption(
@@ -177,13 +183,17 @@ def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
     whole = profiles.smoke() if name == "smoke" else profiles.paper(768 if width is None else width)
     whole = whole.changed(config.getoption("--set"))
+    if source := config.getoption("--model"):
+        own = [text for text in config.getoption("--set") if text.partition("=")[0].partition(".")[0] == "model"]
+        require(not own, "set", ", ".join(own), f"--model={source} decides the whole model; leave it out")
+        whole = whole.with_model(source, lambda base: outside_model(source, base.model, base.data))
     profile = whole if epochs is None else whole.until(epochs)
     return (profile if seeds is None else replace(profile, seeds=parse_seeds(seeds))), whole
 
 
 def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
     """The two profiles of :func:`chosen_profile` for language models, which are not trained here."""
-    for option in ("--width", "--epochs", "--seeds", "--set"):
+    for option in ("--width", "--epochs", "--seeds", "--set", "--model"):
         if config.getoption(option) not in (None, []):
             raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
     sources = config.getoption("--llm")
@@ -199,7 +209,7 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
 
 def overrides(config: pytest.Config) -> str:
     """The given options that change what is measured, as text; empty if there are none."""
-    names = ("--width", "--epochs", "--seeds", "--expressions", "--untrained")
+    names = ("--model", "--width", "--epochs", "--seeds", "--expressions", "--untrained")
     given = [f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None]
     return ", ".join([*given, *(f"--set {change}" for change in config.getoption("--set"))])
 

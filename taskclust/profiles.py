@@ -73,6 +73,20 @@ class Profile:
         altered = self.alter(lambda name, base: _changed_if_known(base, settings) if _takes_changes(name) else base)
         return replace(altered, changes=tuple(settings))
 
+    def with_model(self, name: str, make: Callable[[Any], ModelConfig]) -> "Profile":
+        """The profile with another model in the experiments that take changes, called ``name`` in the scale.
+
+        Args:
+            name: e.g. "llama".
+            make: gives the model that a configuration has from then on.
+        """
+        other = self.alter(
+            lambda kind, base: (
+                replace(base, model=make(base)) if _takes_changes(kind) and hasattr(base, "training") else base
+            )
+        )
+        return replace(other, changes=(*self.changes, f"outside={name}"))
+
     def until(self, epochs: int) -> "Profile":
         """The profile with every training stopped after ``epochs`` epochs of its schedule."""
 

@@ -93,14 +93,18 @@ class Runner:
         Raises:
             ConfigError: the architecture or the precision is unknown.
         """
-        if hasattr(config, "model"):  # refuse an unknown name before anything is computed
-            registry.architecture(config.model.architecture)
+        # refuse an unknown name before anything is computed
+        kind = registry.architecture(config.model.architecture) if hasattr(config, "model") else None
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
         admitted = {
             name: precisions(stage.precision, config.model.width, self.device)
             for name, stage in stages.items()
             if isinstance(stage, TrainingConfig)
         }
+        if kind is not None and not kind.keeps_low_precision:
+            admitted = {
+                name: ("float32",) if stages[name].precision == "auto" else kept for name, kept in admitted.items()
+            }
         settled: list[Any] = []
         for choice in range(max(map(len, admitted.values()), default=0)):
             chosen: dict[str, Any] = {
@@ -204,7 +208,8 @@ class Runner:
                 pass
 
     def _trainer(self, config: ExperimentConfig) -> Trainer:
-        kind = ReplayedTrainer if self.replay else Trainer
+        replays = self.replay and registry.architecture(config.model.architecture).reads_packed
+        kind = ReplayedTrainer if replays else Trainer
         return kind(config, generate(config.data, config.seed), self.device)
 
     def _train(self, config: ExperimentConfig, folder: Path, resume: Path) -> None:

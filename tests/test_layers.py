@@ -36,7 +36,8 @@ MAY_IMPORT = {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
     "plugin": {
-        "config", "claims", "store", "experiments", "estimate", "formats", "profiles", "runner", "report", "session",
+        "config", "claims", "models", "store", "experiments", "estimate", "formats", "profiles", "runner", "report",
+        "session",
     },
     "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices", "report"},
     "cli": {

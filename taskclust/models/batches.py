@@ -6,7 +6,7 @@ each x sees its instruction and itself: the same loss and gradients from about a
 (tests/models/test_batches.py). The output y is never read, only predicted: nothing follows it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,6 +70,11 @@ class Instructions:
         longest, mappings = int(self.lengths.max()), self.inputs.shape[1]
         width = _rounded(per_row * (longest + mappings))
         return Room(-(-n // per_row), width, n * (longest - 1 + 2 * mappings))
+
+
+def batch_for(model: Any, data: Instructions, indices: np.ndarray) -> Batch:
+    """The rows of the instructions that the model reads: packed ones if it can."""
+    return packed_batch(data, indices) if model.reads_packed else plain_batch(data, indices)
 
 
 def packed_batch(data: Instructions, indices: np.ndarray, per_row: int = 2) -> Batch:

@@ -110,6 +110,10 @@ class Model(PreTrainedModel, ABC):
 
     config_class: type[Settings]
     base_model_prefix = ""
+    #: whether it reads several instructions a row under a mask; otherwise it is given one instance a row
+    reads_packed: ClassVar[bool] = True
+    #: whether precision "auto" may take bfloat16
+    keeps_low_precision: ClassVar[bool] = True
     #: called by ``forward`` on the top layer's state, [B, T, D], where probes read it; ``nn.Identity()`` for no norm
     final_norm: nn.Module
 

@@ -210,24 +210,31 @@ def available_memory() -> float:
 
 
 @torch.no_grad()
-def require_causal(model: PreTrainedModel, source: str) -> None:
+def require_causal(model: PreTrainedModel, source: str, option: str = "llm") -> None:
     """Read two rows that differ in their last token alone: what stands before it must not notice.
+
+    Args:
+        model: in evaluation.
+        source: how to call it.
+        option: where it was named.
 
     Raises:
         ConfigError: it does, as in an encoder, or has one; or its states are not finite.
     """
     is_decoder = not model.config.is_encoder_decoder
-    require(is_decoder, "llm", source, "it has an encoder beside its decoder; name a causal language model")
+    require(is_decoder, option, source, "it has an encoder beside its decoder; name a causal language model")
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
     try:
         top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
     except Exception as error:  # whatever a class of its own makes of plain tokens
         mend = "name a causal language model that reads tokens alone"
-        raise ConfigError(f"llm={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
-    require(bool(torch.isfinite(top).all()), "llm", source, "its states are not finite; were its weights loaded whole?")
+        raise ConfigError(f"{option}={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
+    require(
+        bool(torch.isfinite(top).all()), option, source, "its states are not finite; were its weights loaded whole?"
+    )
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
-    require(is_causal, "llm", source, "its states look ahead: it is an encoder, no causal language model")
+    require(is_causal, option, source, "its states look ahead: it is an encoder, no causal language model")
 
 
 @contextmanager

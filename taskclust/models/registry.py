@@ -13,9 +13,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from taskclust.config import DataConfig, ModelConfig, require
 from taskclust.models.decoder import Decoder
 from taskclust.models.interface import Model
+from taskclust.models.outside import NAME, Outside
 
 #: The values of :attr:`taskclust.config.ModelConfig.architecture`.
-ARCHITECTURES: dict[str, type[Model]] = {"decoder": Decoder}
+ARCHITECTURES: dict[str, type[Model]] = {"decoder": Decoder, NAME: Outside}
 
 
 def architecture(name: str) -> type[Model]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from taskclust.config import ExperimentConfig
 from taskclust.data import Dataset
-from taskclust.models.batches import Batch, Instructions, packed_batch
+from taskclust.models.batches import Batch, Instructions, batch_for
 from taskclust.models.compiled import CompiledStep
 from taskclust.models.interface import Model
 from taskclust.models.precision import FlatParameters
@@ -191,7 +191,7 @@ class Trainer:
             return torch.tensor(loss)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        return self._update(packed_batch(self._data["train"], indices))
+        return self._update(batch_for(self.model, self._data["train"], indices))
 
     def _update(self, batch: Batch) -> Tensor:
         loss = batch_loss(self.model, batch)
@@ -214,7 +214,7 @@ class Trainer:
         data = self._data[split]
         hits = []
         for start in range(0, len(data), 64):
-            batch = packed_batch(data, np.arange(start, min(start + 64, len(data))))
+            batch = batch_for(self.model, data, np.arange(start, min(start + 64, len(data))))
             logits = self.model(batch.tokens, batch.mask, batch.positions, select=batch.input_at).logits
             if not torch.isfinite(logits).all():  # the epoch's last step can ruin what its loss still shows whole
                 raise self._diverged("the predictions became nan")
@@ -239,7 +239,7 @@ class Trainer:
         data = self._data[split]
         total, weight = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for start in range(0, len(data), 64):
-            batch = packed_batch(data, np.arange(start, min(start + 64, len(data))))
+            batch = batch_for(self.model, data, np.arange(start, min(start + 64, len(data))))
             total += batch_loss(self.model, batch) * batch.weights.sum()
             weight += batch.weights.sum()
         return total / weight

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taskclust.data import Split
-from taskclust.models.batches import Instructions, packed_batch
+from taskclust.models.batches import Instructions, batch_for
 from taskclust.models.interface import Model
 
 
@@ -38,7 +38,7 @@ def hidden_states(
     inputs, ends = [], []
     try:
         for start in range(0, len(data), batch_instructions):
-            batch = packed_batch(data, np.arange(start, min(start + batch_instructions, len(data))))
+            batch = batch_for(model, data, np.arange(start, min(start + batch_instructions, len(data))))
             # the logits are not used: ``select`` keeps them few
             out = model(batch.tokens, batch.mask, batch.positions, output_hidden_states=True, select=batch.input_at)
             states = list(out.hidden_states)

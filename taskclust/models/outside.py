@@ -1,0 +1,331 @@
+"""Any causal language model of transformers under the paper's claims (``--model``), trained as ours are.
+
+A model is a kind ("llama"), a configuration file, or a function of one's own; its vocabulary and lengths are those of
+the data. Rows are plain, one an instance, as not every architecture understands a mask of packed rows; they are filled
+up on the right, where a causal model cannot look. transformers draws weights and dropout from the global generator: it
+is seeded from ours for each draw, and left as it was.
+"""
+
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from taskclust.config import ConfigError, DataConfig, ModelConfig, require
+from taskclust.models.interface import Model, Settings
+from taskclust.models.language import first_line, require_causal
+
+#: The architecture's name in :mod:`taskclust.models.registry`.
+NAME = "outside"
+#: Sizes by the names that configurations of transformers give them, and the field of ours that each has by default.
+SIZES = {
+    **dict.fromkeys(("hidden_size", "attention_hidden_size"), "width"),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner"), "feed_forward"),
+    "num_hidden_layers": "layers",
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads"), "heads"),
+    **dict.fromkeys(
+        ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout", "hidden_dropout_prob",
+         "attention_probs_dropout_prob", "resid_dropout", "dropout"), "dropout"),
+}  # fmt: skip
+#: Names of the longest row that a model may read.
+_LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "context_length", "max_sequence_length", "max_seq_len")
+#: Keys of a configuration that say nothing of the model.
+_SILENT = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
+#: Longest text of an error that is shown.
+_SHOWN = 200
+
+
+class OutsideSettings(Settings):
+    """The settings of a model from outside: its own configuration, as JSON text, is the field ``outside``."""
+
+    model_type = "taskclust-outside"
+
+
+class Outside(Model):
+    """A causal language model of transformers, or of one's own classes, as the project needs it.
+
+    Args:
+        config: its ``outside`` says which model, see :func:`outside_model`.
+    """
+
+    config_class = OutsideSettings
+    reads_packed = False
+    keeps_low_precision = False
+
+    def __init__(self, config: OutsideSettings) -> None:
+        super().__init__(config)
+        self.inner = _built(json.loads(config.outside), config.vocab_size, config.max_positions, seed=0)
+        self.final_norm = _AsGiven()
+        self._generator: torch.Generator | None = None
+        self._layers = _layers(self.inner)
+
+    def initialize(self, generator: torch.Generator) -> Self:
+        """Draw every weight anew, as transformers does, from a seed of the generator."""
+        self.inner = _built(json.loads(self.config.outside), self.config.vocab_size, self.config.max_positions,
+                            seed=_seed(generator))  # fmt: skip
+        self._layers = _layers(self.inner)
+        return self
+
+    def set_generator(self, generator: torch.Generator | None) -> None:
+        """Seed the dropout of each pass from ``generator``."""
+        self._generator = generator
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding."""
+        return self.inner.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """The language head."""
+        return self.inner.get_output_embeddings()
+
+    def set_output_embeddings(self, head: nn.Linear) -> None:
+        """Put another language head in place of the present one."""
+        self.inner.set_output_embeddings(head)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Tensor | None = None,  # noqa: ARG002 - rows are filled up where a causal model cannot look
+        position_ids: Tensor | None = None,  # noqa: ARG002 - they are 0, 1, 2, ...
+        output_hidden_states: bool = False,
+        select: Int[Tensor, " P"] | None = None,
+        **_: Any,
+    ) -> CausalLMOutput:
+        """Predict the next token at every place of plain rows; see :meth:`taskclust.models.interface.Model.forward`."""
+        seed = _seed(self._generator) if self.training and self._generator is not None else None
+        ends: list[Tensor] = []
+        hooks = [
+            self._layers[0].register_forward_pre_hook(
+                lambda _module, args, named: ends.append(args[0] if args else named["hidden_states"]), with_kwargs=True
+            ),
+            self._layers[-1].register_forward_hook(
+                lambda _module, _args, result: ends.append(result[0] if isinstance(result, tuple) else result)
+            ),
+        ]
+        try:
+            with _seeded(seed, input_ids.device):
+                out = self.inner(
+                    input_ids, output_hidden_states=output_hidden_states, use_cache=False, return_dict=True
+                )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        logits = out.logits
+        if select is not None:
+            logits = logits.reshape(-1, logits.shape[-1])[select]
+        states = None
+        if output_hidden_states:
+            *lower, top = _from_embedding(ends[0], out.hidden_states)
+            states = (*lower, self.final_norm(ends[1], top))
+        return CausalLMOutput(logits=logits, hidden_states=states)
+
+    def tied_names(self) -> list[str]:
+        """Names in the state of what is another weight by another name."""
+        seen: dict[int, str] = {}
+        return [n for n, t in self.state_dict().items() if seen.setdefault(t.data_ptr(), n) != n and t.numel()]
+
+    def save_pretrained(self, folder: str | Path, state_dict: dict[str, Tensor] | None = None, **_: Any) -> None:
+        """Write settings and weights; what is tied stands once."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(folder)
+        tied = self.tied_names()
+        state = {n: t.contiguous() for n, t in (state_dict or self.state_dict()).items() if n not in tied}
+        save_file(state, Path(folder) / "model.safetensors", {"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *_: Any, **__: Any) -> Self:
+        """The model saved in ``folder``.
+
+        Raises:
+            ConfigError: weights are missing, or are none of the model's.
+        """
+        model = cls(cls.config_class.from_pretrained(folder))
+        found = model.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=False)
+        wrong = sorted({*found.missing_keys, *found.unexpected_keys} - set(model.tied_names()))
+        require(not wrong, "model", str(folder), f"its weights {', '.join(wrong[:3])} do not fit; train it again")
+        return model.eval()
+
+
+class _AsGiven(nn.Module):
+    """The model's last norm, which it has computed itself: probes read what goes in."""
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:  # noqa: ARG002 - read by a hook
+        """What the norm made of ``before``."""
+        return after
+
+
+def _seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+
+@contextmanager
+def _seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Let what draws from the global generator draw from a seed, or leave it alone."""
+    if seed is None:
+        yield
+        return
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _layers(inner: PreTrainedModel) -> nn.ModuleList:
+    """The model's blocks, one behind the other."""
+    n = inner.config.get_text_config().num_hidden_layers
+    found = [m for m in inner.modules() if isinstance(m, nn.ModuleList) and len(m) == n]
+    require(bool(found), "model", type(inner).__name__, f"it has no list of its {n} layers; it cannot be probed")
+    return found[0]
+
+
+def _from_embedding(first: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The states from the embedding on: some (Mamba, RWKV) begin behind the first block and have the top one twice."""
+    if states[0].shape == first.shape and torch.equal(states[0], first):
+        return states
+    return (first, *states[:-2], states[-1])
+
+
+# ---------------------------------------------------------------- which model
+
+
+def outside_model(source: str, sizes: ModelConfig, data: DataConfig) -> ModelConfig:
+    """The configuration that trains a model from outside on ``data``.
+
+    Args:
+        source: a kind as transformers names it ("llama"), which gets the width, layers, heads and dropout of ``sizes``
+            where it has such; a configuration file (``config.json``), whose sizes are kept; or ``package:function``, a
+            function of ``vocab_size`` and ``max_positions`` that returns an untrained model.
+        sizes: the model that it stands in for.
+        data: gives vocabulary and lengths.
+
+    Raises:
+        ConfigError: there is no such model; it cannot be built; it is not causal, or does not give its hidden states.
+    """
+    if source.endswith(".json") or Path(source).is_file():
+        spec = {"config": _of_file(Path(source))}
+    elif ":" in source:
+        spec = _of_function(source, data)
+    else:
+        spec = {"config": _of_kind(source, sizes)}
+    try:
+        model = _built(spec, data.vocab_size, data.max_positions, seed=0).eval()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a class makes of sizes that it does not take
+        mend = "give a configuration file with all sizes"
+        raise ConfigError(f"model={source!r}: it cannot be built ({first_line(error)[:_SHOWN]}); {mend}") from error
+    require_causal(model, source, "model")
+    layers = len(_layers(model))
+    with torch.no_grad():
+        out = model(torch.tensor([[1, 2, 3]]), output_hidden_states=True, use_cache=False, return_dict=True)
+    shapes = [tuple(state.shape) for state in out.hidden_states or ()]
+    mend = "its embedding and each of its layers have to give states of one width"
+    is_probed = len(shapes) == layers + 1 and len(set(shapes)) == 1 and len(shapes[0]) == 3
+    require(
+        is_probed, "model", source, f"{layers} layers with {len(shapes)} hidden states {sorted(set(shapes))}; {mend}"
+    )
+    return ModelConfig(
+        width=shapes[0][-1],
+        feed_forward=sizes.feed_forward,
+        layers=layers,
+        heads=1,
+        architecture=NAME,
+        outside=json.dumps(spec, sort_keys=True),
+    )
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model={str(path)!r}: not read as JSON ({first_line(error)})") from error
+    require(isinstance(found, dict) and "model_type" in found, "model", str(path), "its JSON names no model_type")
+    _require_kind(found["model_type"], str(path))
+    return {name: value for name, value in found.items() if name not in _SILENT}
+
+
+def _of_kind(kind: str, sizes: ModelConfig) -> dict[str, Any]:
+    _require_kind(kind, kind)
+    usual = AutoConfig.for_model(kind)
+    names = {usual.attribute_map.get(name, name): field for name, field in SIZES.items()}
+    known = usual.to_dict()
+    given = {name: getattr(sizes, field) for name, field in names.items() if name in known}
+    if "head_dim" in known:
+        given["head_dim"] = sizes.width // sizes.heads
+    return {"model_type": kind, **given}
+
+
+def _require_kind(kind: Any, source: str) -> None:
+    mend = "name a causal language model of transformers (llama, mamba, ...), a configuration file, or package:function"
+    require(kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "model", source, f"there is no causal {kind!r}; {mend}")
+
+
+def _of_function(source: str, data: DataConfig) -> dict[str, Any]:
+    """The function's name, what it was when it was asked, and the configuration of what it returns."""
+    model = _called(source, data.vocab_size, data.max_positions, seed=0)
+    file = sys.modules[source.partition(":")[0]].__file__
+    code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return {"function": source, "code": code, "config": _plain(model.config)}
+
+
+def _function(source: str) -> Callable[..., Any]:
+    module, _, name = source.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the tests
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever an import runs into
+        raise ConfigError(f"model={source!r}: it cannot be imported ({first_line(error)[:_SHOWN]})") from error
+    require(callable(found), "model", source, "it is no function; it is called with vocab_size and max_positions")
+    return found
+
+
+def _plain(config: PretrainedConfig) -> dict[str, Any]:
+    found = json.loads(json.dumps(config.to_dict(), default=str))
+    return {name: value for name, value in found.items() if name not in _SILENT}
+
+
+def _called(source: str, vocab_size: int, max_positions: int, seed: int) -> PreTrainedModel:
+    function = _function(source)
+    try:
+        with _seeded(seed):
+            model = function(vocab_size=vocab_size, max_positions=max_positions)
+    except Exception as error:  # whatever somebody's function raises
+        raise ConfigError(
+            f"model={source!r}: it raised {type(error).__name__}: {first_line(error)[:_SHOWN]}"
+        ) from error
+    is_model = isinstance(model, PreTrainedModel)
+    require(is_model, "model", source, f"it returned {type(model).__name__}; return a transformers.PreTrainedModel")
+    require(model.get_output_embeddings() is not None, "model", source, "it has no language head")
+    known = model.get_input_embeddings().weight.shape[0]
+    require(known >= vocab_size, "model", source, f"it knows {known} tokens, and the data has {vocab_size}")
+    return model
+
+
+def _built(spec: dict[str, Any], vocab_size: int, max_positions: int, seed: int) -> PreTrainedModel:
+    """An untrained model: the same for the same seed, and the global generator is left as it was."""
+    if "function" in spec:
+        return _called(spec["function"], vocab_size, max_positions, seed)
+    own = dict(spec["config"])
+    config = AutoConfig.for_model(own.pop("model_type"), **own)
+    text = config.get_text_config()
+    text.vocab_size = vocab_size
+    for name in _LENGTHS:
+        if hasattr(text, name):
+            setattr(text, name, max_positions)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(text, name, 0)  # of another vocabulary
+    with _seeded(seed):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).float()
