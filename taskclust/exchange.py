@@ -149,9 +149,18 @@ def _read(file: Path, kind: str) -> Any:
     content = file.read_bytes()
     form = experiments.part(kind, "record")
     try:
-        return decode(lzma.decompress(content) if file.suffix == ".xz" else content, form.Record, form.upgrade)
+        return decode(_unpacked(content) if file.suffix == ".xz" else content, form.Record, form.upgrade)
     except (lzma.LZMAError, RecordError) as error:
         raise RecordError(f"{file}: {error}") from error
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What was compressed: one whole stream, for ``lzma.decompress`` overlooks whatever follows the first one's end."""
+    stream = lzma.LZMADecompressor()
+    plain = stream.decompress(content)
+    if not stream.eof or stream.unused_data:
+        raise RecordError("it is cut off, or has more behind its end; copy it again")
+    return plain
 
 
 def _label(record: Any) -> str:

@@ -194,11 +194,15 @@ def test_an_older_language_models_key_is_taken_from_the_name(files, tmp_path):
     [
         lambda content: content[: len(content) // 2],
         lambda _: b"no archive",
+        lambda _: b"",
+        lambda content: content + b"junk",
+        lambda content: content + b"\0" * 4,
+        lambda content: content + content,
         lambda _: lzma.compress(b"no JSON"),
         lambda _: lzma.compress(b"[]"),
         lambda _: lzma.compress(b"{}"),
     ],
-    ids=["cut", "no-archive", "no-json", "no-object", "no-record"],
+    ids=["cut", "no-archive", "empty", "junk-behind", "zeros-behind", "twice", "no-json", "no-object", "no-record"],
 )
 def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spoil):
     file = files["pretraining"]
