@@ -5,12 +5,14 @@ What a command needs is imported when it runs, so that help is quick.
 
 import contextlib
 import json
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tqdm import tqdm
 
 from taskclust.config import ConfigError, require
 
@@ -216,17 +218,24 @@ def _require_new(name: str, path: Path) -> None:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """End in one line where a command cannot go on."""
+    """End in one line where a command cannot go on, and warn in one, without the source that warns."""
     from taskclust.store import RecordError, StoreError  # noqa: PLC0415
 
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            yield
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
     except OSError as error:
         raise SystemExit(f"{str(error.filename or '')!r}: {error.strerror or error}") from error
     except (ConfigError, RecordError, StoreError) as error:
         raise SystemExit(str(error)) from error
+
+
+def _say(message: Warning | str, *_: Any) -> None:
+    """Print a warning above whatever progress bar is drawn."""
+    tqdm.write(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from taskclust.experiments.natural_language.figures import over_layers, picture
 from taskclust.experiments.natural_language.record import Record
 from taskclust.experiments.natural_language.run import probe_prompts
 from taskclust.experiments.natural_language.tables import layer_rows
-from taskclust.formats import aligned_columns
+from taskclust.formats import Rows, aligned_columns
 from taskclust.models.language import LanguageModel, require_causal
 from taskclust.probes.tsne import EXACT_POINTS
 from taskclust.report.page import inline_png, render
@@ -33,6 +33,17 @@ __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read
 
 #: The most threads that are asked for.
 MOST_THREADS = 1_024
+
+
+#: The columns that are printed, and what stands above them.
+_PRINTED = {
+    "of": "of",
+    "task F1": "task\nF1",
+    "task ARI": "task\nARI",
+    "task AMI": "task\nAMI",
+    "distribution F1": "distribution\nF1",
+    "distribution-mapping F1": "distribution-\nmapping F1",
+}
 
 
 def default_probe(n_prompts: int) -> ProbeConfig:
@@ -47,8 +58,15 @@ class LanguageProbe:
     record: Record
 
     def __str__(self) -> str:
-        """F1, ARI and AMI of every layer, then of the nulls at their best, of the states and after t-SNE."""
-        return aligned_columns(layer_rows(self.record))
+        """Two tables of less than 100 columns, of the states, then after t-SNE: every layer, then the nulls at their best.
+
+        ARI and AMI of other labels than the task are in the record and on the page.
+        """
+        parts: dict[str, Rows] = {}
+        for row in layer_rows(self.record):
+            shown = {title: row[name] for name, title in _PRINTED.items()}
+            parts.setdefault(row["clustered"], []).append(shown)
+        return "\n\n".join(f"{clustered}:\n\n{aligned_columns(rows)}" for clustered, rows in parts.items())
 
     def save(self, path: Path | str) -> None:
         """Write the record as JSON."""

@@ -66,7 +66,8 @@ def test_settings_change_the_data(tmp_path):
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
         (["probe", "nobody/nothing", "none.jsonl"], "prompts='none.jsonl': cannot be read as UTF-8"),
         (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
-        (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "llm='no.gguf': there is no such file"),
+        (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "model='no.gguf': there is no such file"),
+        (["probe", "nobody/nothing", "prompts.jsonl"], "model='nobody/nothing': cannot be opened as a causal language"),
         (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
         (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
         (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),
@@ -90,7 +91,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, ca
     assert (tmp_path / "there.jsonl").read_text() == "mine"
 
 
-@pytest.mark.filterwarnings("ignore:prompts=12")
+@pytest.mark.filterwarnings("always:prompts=12")
 def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
     tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2)).save_pretrained(
         tmp_path / "mine"
@@ -110,7 +111,12 @@ def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
         == 0
     )
 
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    few = [line for line in warned.splitlines() if "prompts=12" in line]
+    assert few == [  # and no line of our source
+        "warning: prompts=12: few for t-SNE of perplexity 10; give more, or set perplexity=2"
+    ]
+    assert "warnings.warn" not in warned
     assert "layer 2" in printed
     assert "null: bag of tokens" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

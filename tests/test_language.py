@@ -7,6 +7,7 @@ import transformers as tf
 from taskclust import language
 from taskclust.config import ConfigError, ProbeConfig
 from taskclust.experiments.natural_language.record import Record, upgrade
+from taskclust.experiments.natural_language.tables import layer_rows
 from taskclust.language import Prompt, probe
 from taskclust.store import decode, encode
 from tests.helpers import small_tokenizer
@@ -43,13 +44,26 @@ def test_few_prompts_have_ten_starts_of_tsne_by_default_and_many_have_one(monkey
 
 
 def test_it_prints_a_row_a_layer_and_a_null(found):
-    lines = str(found).splitlines()
+    tables = str(found).split("\n\n")
 
-    assert lines[0].split()[:3] == ["of", "clustered", "task"]
-    of = [line.split("  ")[0] for line in lines[2:]]
-    assert of[:3] == of[7:10] == ["layer 0", "layer 1", "layer 2"]
-    assert [name.partition(", ")[2] for name in of[3:6]] == [f"null: untrained, draw {n}" for n in (1, 2, 3)]
-    assert of[6] == of[13] == "null: bag of tokens"
+    assert tables[::2] == ["states:", "after t-SNE:"]
+    for table in tables[1::2]:
+        of = [line.split("  ")[0] for line in table.splitlines()[3:]]
+        assert of[:3] == ["layer 0", "layer 1", "layer 2"]
+        assert [name.partition(", ")[2] for name in of[3:6]] == [f"null: untrained, draw {n}" for n in (1, 2, 3)]
+        assert of[6:] == ["null: bag of tokens"]
+
+
+def test_what_is_printed_fits_a_terminal(found):
+    shown = str(found)
+    rows = layer_rows(found.record)
+
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "distribution-mapping ARI" in rows[0]  # the page has all
+    for line, row in zip(shown.splitlines()[5:], rows[:7], strict=False):
+        assert line.split()[-5:] == [row[f"task {metric}"] for metric in ("F1", "ARI", "AMI")] + [
+            row["distribution F1"], row["distribution-mapping F1"]
+        ]  # fmt: skip
 
 
 def test_it_saves_what_it_measured(found, tmp_path):
@@ -100,7 +114,7 @@ def test_an_encoder_is_refused():
         vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
 
-    with pytest.raises(ConfigError, match="llm='model': its states look ahead"):
+    with pytest.raises(ConfigError, match="model='model': its states look ahead"):
         probe(model_of(tf.BertLMHeadModel, config), small_tokenizer(), PROMPTS, **QUICK)
 
 

@@ -102,7 +102,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     except ConfigError:
         raise
     except Exception as error:  # whatever transformers makes of a file of another shape
-        raise ConfigError(f"llm={str(path)!r}: not read as GGUF ({first_line(error)})") from error
+        raise ConfigError(f"model={str(path)!r}: not read as GGUF ({first_line(error)})") from error
 
 
 def _require_read(path: Path) -> None:
@@ -118,7 +118,7 @@ def _require_read(path: Path) -> None:
             mend = (
                 f"transformers drops its {tensor.name}, and every state would move; name the model's folder or hub id"
             )
-            require(bool((tensor.data == 1).all()), "llm", str(path), mend)
+            require(bool((tensor.data == 1).all()), "model", str(path), mend)
 
 
 def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
@@ -142,7 +142,7 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         raise
     except Exception as error:  # of a file cut off, of weights of other shapes, of a name that leads nowhere
         raise ConfigError(
-            f"llm={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
+            f"model={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
             "give a hub id that can be reached or was downloaded, a local folder, or a GGUF file"
         ) from error
     if "device_map" not in where:
@@ -156,7 +156,7 @@ def opened(source: str, device: str = "cpu") -> LanguageModel:
     """As :func:`open_language_model`, and of a GGUF file, whose weights are converted in passing and not kept."""
     if not source.endswith(".gguf"):
         return open_language_model(source, device)
-    require(Path(source).is_file(), "llm", source, "there is no such file")
+    require(Path(source).is_file(), "model", source, "there is no such file")
     with tempfile.TemporaryDirectory() as folder:
         convert_gguf(Path(source), Path(folder) / "weights")
         return open_language_model(str(Path(folder) / "weights"), device)
@@ -176,7 +176,7 @@ def require_loaded(report: Mapping[str, Any], source: str) -> None:
     found = {kind: sorted(map(_name, report.get(key) or ())) for kind, key in kinds.items()}
     faults = [f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in found.items() if names]
     mend = "save the whole model again with save_pretrained, under the names that its class has"
-    require(not faults, "llm", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
+    require(not faults, "model", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
 
 
 def _name(key: Any) -> str:
@@ -193,7 +193,7 @@ def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
         needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # beside an untrained one
         dtype = torch.float32 if needed[torch.float32] < free else torch.bfloat16
         least = f"it and an untrained one need {needed[dtype] / 1e9:.2f} GB of memory, {free / 1e9:.2f} are free"
-        require(needed[dtype] < free, "llm", source, least)
+        require(needed[dtype] < free, "model", source, least)
         return {"dtype": dtype}
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     fits = 2.2 * n_parameters < torch.cuda.mem_get_info(device)[0]  # a tenth for what is read
@@ -217,17 +217,19 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
         ConfigError: it does, as in an encoder, or has one; or its states are not finite.
     """
     is_decoder = not model.config.is_encoder_decoder
-    require(is_decoder, "llm", source, "it has an encoder beside its decoder; name a causal language model")
+    require(is_decoder, "model", source, "it has an encoder beside its decoder; name a causal language model")
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
     try:
         top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
     except Exception as error:  # whatever a class of its own makes of plain tokens
         mend = "name a causal language model that reads tokens alone"
-        raise ConfigError(f"llm={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
-    require(bool(torch.isfinite(top).all()), "llm", source, "its states are not finite; were its weights loaded whole?")
+        raise ConfigError(f"model={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
+    require(
+        bool(torch.isfinite(top).all()), "model", source, "its states are not finite; were its weights loaded whole?"
+    )
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
-    require(is_causal, "llm", source, "its states look ahead: it is an encoder, no causal language model")
+    require(is_causal, "model", source, "its states look ahead: it is an encoder, no causal language model")
 
 
 @contextmanager
@@ -450,7 +452,9 @@ def _read(
     out = model.base_model(rows, output_hidden_states=True, return_dict=True, **kept)
     at = torch.arange(len(rests), device=model.device)
     shapes = {tuple(h.shape[:-1]) for h in out.hidden_states}
-    require(shapes == {tuple(rows.shape)}, "llm", model.name_or_path, "its hidden states are not one a token and layer")
+    require(
+        shapes == {tuple(rows.shape)}, "model", model.name_or_path, "its hidden states are not one a token and layer"
+    )
     layers = [h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states]
     widest = max(h.shape[-1] for h in layers)
     return torch.stack([torch.nn.functional.pad(h, (0, widest - h.shape[-1])) for h in layers])
@@ -471,7 +475,7 @@ def _check(states: Float[Tensor, "L1 N D"]) -> None:
         elif layer and torch.equal(rows, states[layer - 1]):
             fault = "those of the layer below"
         if fault:
-            raise ConfigError(f"llm: the states of layer {layer} are {fault}; were its weights loaded whole?")
+            raise ConfigError(f"model: the states of layer {layer} are {fault}; were its weights loaded whole?")
 
 
 def first_line(error: Exception) -> str:

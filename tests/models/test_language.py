@@ -207,7 +207,7 @@ def test_a_token_that_the_model_does_not_know_is_refused():
 def test_a_model_with_an_encoder_is_refused():
     sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
 
-    with pytest.raises(ConfigError, match="llm='mine': it has an encoder beside its decoder"):
+    with pytest.raises(ConfigError, match="model='mine': it has an encoder beside its decoder"):
         L.require_causal(tf.T5ForConditionalGeneration(tf.T5Config(**sizes)).eval(), "mine")
 
 
@@ -278,7 +278,7 @@ def test_a_folder_opens_and_its_states_are_the_models(tmp_path):
 def test_a_hub_id_that_cannot_be_reached_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    with pytest.raises(ConfigError, match=r"llm='nobody/nothing': cannot be opened .*give a hub id") as caught:
+    with pytest.raises(ConfigError, match=r"model='nobody/nothing': cannot be opened .*give a hub id") as caught:
         L.open_language_model("nobody/nothing")
 
     assert "\n" not in str(caught.value)
@@ -316,7 +316,7 @@ def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(tmp_pat
     source = saved(tmp_path, MODELS["gpt2"])
     monkeypatch.setattr(L, "available_memory", lambda: 1e4)
 
-    with pytest.raises(ConfigError, match=r"^llm='.*': it and an untrained one need 0\.00 GB of memory, 0\.00 are"):
+    with pytest.raises(ConfigError, match=r"^model='.*': it and an untrained one need 0\.00 GB of memory, 0\.00 are"):
         L.open_language_model(source)
 
 
@@ -356,7 +356,7 @@ def test_a_folder_that_is_not_whole_is_refused_in_one_line(tmp_path, spoil):
     small_tokenizer().save_pretrained(tmp_path)
     spoil(tmp_path)
 
-    with pytest.raises(ConfigError, match=r"^llm='.*': cannot be opened as a causal language model \(") as caught:
+    with pytest.raises(ConfigError, match=r"^model='.*': cannot be opened as a causal language model \(") as caught:
         L.open_language_model(str(tmp_path))
 
     assert "\n" not in str(caught.value)
@@ -366,7 +366,7 @@ def test_a_model_that_plain_tokens_are_not_enough_for_is_refused(monkeypatch):
     model = model_of()
     monkeypatch.setattr(type(model.base_model), "forward", lambda *_args, **_kwargs: {}["image"])
 
-    with pytest.raises(ConfigError, match=r"^llm='p': it cannot be read \('image'\); name a causal language model"):
+    with pytest.raises(ConfigError, match=r"^model='p': it cannot be read \('image'\); name a causal language model"):
         L.require_causal(model, "p")
 
 
