@@ -58,7 +58,7 @@ class LanguageProbe:
     record: Record
 
     def __str__(self) -> str:
-        """Two tables of less than 100 columns, of the states, then after t-SNE: every layer, then the nulls at their best.
+        """Two tables within 100 columns, of the states, then after t-SNE: every layer, then the nulls at their best.
 
         ARI and AMI of other labels than the task are in the record and on the page.
         """

@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
         (["silent-points", "binary"], "file='binary': it is another file"),
         (["table", "binary", "report"], "'binary': cannot be read as UTF-8"),
         (["probe", "m", "deep.jsonl"], "deep.jsonl:1: not JSON"),
-        (["probe", "m", "half.jsonl"], "half.jsonl:1='input': it holds half of a character"),
+        (["probe", "m", "half.jsonl"], 'half.jsonl:1: "input" holds half of a character'),
         (["probe", "m", "good.jsonl", "--threads", "99999999999"], "threads=99999999999: use 1 to 1,024"),
         (["probe", "m", "good.jsonl", "--device", "tpu"], "device='tpu': use cpu or cuda"),
         (
