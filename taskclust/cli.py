@@ -86,9 +86,9 @@ def probe(
     settings: Setting = None,
 ) -> None:
     """Cluster the states of a language model's prompts at every layer, beside untrained models and a bag of tokens."""
-    from taskclust.config import LanguageConfig  # noqa: PLC0415
+    from taskclust.config import MOST_THREADS, LanguageConfig  # noqa: PLC0415
     from taskclust.experiments.natural_language.run import short_name  # noqa: PLC0415
-    from taskclust.language import MOST_THREADS, default_probe, read_prompts  # noqa: PLC0415
+    from taskclust.language import default_probe, read_prompts  # noqa: PLC0415
     from taskclust.language import probe as measure  # noqa: PLC0415
     from taskclust.models.language import opened  # noqa: PLC0415
     from taskclust.profiles import changed  # noqa: PLC0415
@@ -223,7 +223,7 @@ def _one_line() -> Iterator[None]:
 
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _say
+            warnings.showwarning = _say  # type: ignore[assignment]  # of six arguments it takes the first
             yield
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error

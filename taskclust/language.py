@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from taskclust.config import LanguageConfig, ProbeConfig, require
+from taskclust.config import MOST_THREADS, LanguageConfig, ProbeConfig, require
 from taskclust.data.natural import Prompt, natural_tasks, prompts, read_pairs, read_prompts
 from taskclust.drawing import png
 from taskclust.experiments.natural_language.figures import over_layers, picture
@@ -29,10 +29,6 @@ from taskclust.report.page import inline_png, render
 from taskclust.store.codec import encode
 
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
-
-
-#: The most threads that are asked for.
-MOST_THREADS = 1_024
 
 
 #: The columns that are printed, and what stands above them.

@@ -21,7 +21,7 @@ import torch
 
 from taskclust import experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
-from taskclust.config import ConfigError, require, shortened
+from taskclust.config import MOST_THREADS, ConfigError, require, shortened
 from taskclust.estimate import total
 from taskclust.formats import aligned_columns
 from taskclust.profiles import Profile
@@ -36,8 +36,6 @@ SESSION = pytest.StashKey[ClaimSession]()
 MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
 #: The most seeds of one run, and the greatest.
 MOST_SEEDS, MOST_SEED = 1_000, 2**32 - 1
-#: The most threads of one run.
-MOST_THREADS = 1_024
 _MARKERS = (
     "smoke: claims at smoke scale, on a CPU in minutes",
     "gpu: claims at the paper's scale; on a CPU only with --device cpu",

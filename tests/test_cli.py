@@ -14,10 +14,8 @@ from filelock import FileLock
 
 from taskclust import exchange, smoke
 from taskclust.data import generate
-from taskclust.store import Store
 from tests.experiments.made import RECORDS
 from tests.helpers import command, small_tokenizer
-from tests.test_exchange import put
 
 
 def test_a_data_set_is_written_with_every_identity(tmp_path, capsys):
@@ -128,11 +126,7 @@ def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
     assert "http" not in page
 
 
-def test_records_are_listed_and_checked(tmp_path, capsys):
-    store = Store(tmp_path / "store")
-    for kind, record in RECORDS.items():
-        put(store, kind, record)
-
+def test_records_are_listed_and_checked(store, capsys):
     assert command("records", "list", store.root) == 0
     listed = capsys.readouterr().out
     assert all(kind in listed for kind in RECORDS)
@@ -164,57 +158,49 @@ def test_the_command_is_installed_and_helps_without_the_heavy_libraries():
 # ---------------------------------------------------------------- what a breaker tried
 
 
-@pytest.fixture
-def filled(tmp_path):
-    store = Store(tmp_path / "store")
-    for kind, record in RECORDS.items():
-        put(store, kind, record)
-    return store
-
-
-def test_a_record_whose_recomputation_was_killed_is_a_record(filled, tmp_path, capsys):
-    (folder,) = (filled.root / "synthetic").glob("[!.]*")
+def test_a_record_whose_recomputation_was_killed_is_a_record(store, tmp_path, capsys):
+    (folder,) = (store.root / "synthetic").glob("[!.]*")
     folder.rename(folder.with_name(f".{folder.name}.replaced"))
 
-    assert command("records", "list", filled.root) == 0
+    assert command("records", "list", store.root) == 0
     assert folder.name in capsys.readouterr().out
-    assert command("records", "save", filled.root, tmp_path / "out") == 0
+    assert command("records", "save", store.root, tmp_path / "out") == 0
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS)
 
 
-def test_what_is_no_record_is_left_where_it_is(filled, capsys):
-    (filled.root / "synthetic" / "notes.txt").write_text("mine")
+def test_what_is_no_record_is_left_where_it_is(store, capsys):
+    (store.root / "synthetic" / "notes.txt").write_text("mine")
 
-    assert command("records", "check", filled.root) == 0
+    assert command("records", "check", store.root) == 0
     assert capsys.readouterr().out == f"{len(RECORDS)} records whole\n"
-    assert (filled.root / "synthetic" / "notes.txt").read_text() == "mine"
+    assert (store.root / "synthetic" / "notes.txt").read_text() == "mine"
 
 
-def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(filled, tmp_path, capsys):
-    (folder,) = (filled.root / "alignment").glob("[!.]*")
+def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(store, tmp_path, capsys):
+    (folder,) = (store.root / "alignment").glob("[!.]*")
     (folder / "record.json").write_bytes(b"{")
 
-    assert command("records", "list", filled.root) == 0
+    assert command("records", "list", store.root) == 0
     assert "cannot be read; see taskclust records check" in capsys.readouterr().out
-    assert command("records", "save", filled.root, tmp_path / "out") == 1
+    assert command("records", "save", store.root, tmp_path / "out") == 1
     assert f"alignment record {folder.name}: record.json differs from its sum" in capsys.readouterr().err
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS) - 1
 
 
-def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(filled, tmp_path, monkeypatch, capsys):
+def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(exchange, "PATIENCE", 0.05)
-    (folder,) = (filled.root / "alignment").glob("[!.]*")
-    with FileLock(filled.root / "locks" / f"alignment-{folder.name}.lock"):
-        assert "another process works on it" in command("records", "save", filled.root, tmp_path / "out")
-        assert command("records", "check", filled.root) == 1
+    (folder,) = (store.root / "alignment").glob("[!.]*")
+    with FileLock(store.root / "locks" / f"alignment-{folder.name}.lock"):
+        assert "another process works on it" in command("records", "save", store.root, tmp_path / "out")
+        assert command("records", "check", store.root) == 1
     assert f"alignment record {folder.name}: another process works on it" in capsys.readouterr().out
 
 
-def test_arguments_the_wrong_way_round_make_no_store(filled, tmp_path):
-    command("records", "save", filled.root, tmp_path / "out")
+def test_arguments_the_wrong_way_round_make_no_store(store, tmp_path):
+    command("records", "save", store.root, tmp_path / "out")
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
 
-    assert "it holds no record" in command("records", "load", tmp_path / "out", filled.root)
+    assert "it holds no record" in command("records", "load", tmp_path / "out", store.root)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 

@@ -14,32 +14,20 @@ from taskclust.experiments.natural_language import run as natural_language
 from taskclust.experiments.natural_language.record import Origin
 from taskclust.runner import Runner
 from taskclust.store import RecordError, Store, encode
-from tests.experiments.made import FORMER, RECORDS, alignment_record, pretraining_record, synthetic_record
+from tests.experiments.made import (
+    FORMER,
+    RECORDS,
+    WEIGHTS,
+    alignment_record,
+    key_of,
+    pretraining_record,
+    put,
+    synthetic_record,
+)
 from tests.helpers import command
 
-WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
 COMMITTED = Path(__file__).parents[1] / "reports" / "records"
 FILES = sorted(path for path in COMMITTED.iterdir() if path.is_file())
-
-
-def key_of(kind, record):
-    """The key of what the record answers for."""
-    form = experiments.part(kind, "record")
-    if not hasattr(form, "answers"):
-        return WEIGHTS
-    return experiments.part(kind, "run").key(form.answers(record), None)
-
-
-def put(store, kind, record):
-    return store.obtain(kind, key_of(kind, record), lambda folder: (folder / "record.json").write_bytes(encode(record)))
-
-
-@pytest.fixture
-def store(tmp_path):
-    filled = Store(tmp_path / "store")
-    for kind, record in RECORDS.items():
-        put(filled, kind, record)
-    return filled
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from taskclust import experiments
 from taskclust.config import ARMS, SPLITS, AlignmentConfig, PretrainingConfig
 from taskclust.experiments.alignment.record import Accuracy, Method
 from taskclust.experiments.alignment.record import Record as AlignmentRecord
@@ -17,6 +18,7 @@ from taskclust.store import encode
 from tests.language_records import language_record
 from tests.records import perfect_record
 
+WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
 FACTS = {"commit": "0123abc", "threads": 1, "uncommitted_changes": False, "device": None}
 
 
@@ -167,3 +169,15 @@ FORMER = {
     "alignment": _former_alignment,
     "natural_language": _former_natural_language,
 }
+
+
+def key_of(kind, record):
+    """The key of what the record answers for."""
+    form = experiments.part(kind, "record")
+    if not hasattr(form, "answers"):
+        return WEIGHTS
+    return experiments.part(kind, "run").key(form.answers(record), None)
+
+
+def put(store, kind, record):
+    return store.obtain(kind, key_of(kind, record), lambda folder: (folder / "record.json").write_bytes(encode(record)))
