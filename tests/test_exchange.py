@@ -202,6 +202,32 @@ def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spo
         read_record(file)
 
 
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("synthetic", "scores.validation"),
+        ("synthetic", "bag_of_symbols.subset.tsne"),
+        ("synthetic", "history.loss"),
+        ("pretraining", "tuning.shuffled"),
+        ("pretraining", "scores.validation"),
+        ("alignment", "methods.mlp"),
+        ("natural_language", "bag.best_layer.tsne"),
+        ("paper_tables", "parameters.768"),
+    ],
+)
+def test_a_record_without_part_of_a_table_is_refused_by_what_is_not_there(files, tmp_path, kind, path):
+    plain = json.loads(lzma.decompress(files[kind].read_bytes()))
+    *places, name = path.split(".")
+    table = plain
+    for place in places:
+        table = table[place]
+    del table[name]
+    files[kind].write_bytes(lzma.compress(json.dumps(plain).encode()))
+
+    with pytest.raises(RecordError, match=rf"{files[kind].name}: .* has no '.*'; make the record again"):
+        load(Store(tmp_path / "other"), tmp_path / "out")
+
+
 def test_a_folder_without_records_is_refused(store, tmp_path):
     (tmp_path / "notes.md").write_text("what they are")
 

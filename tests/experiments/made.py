@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from taskclust import experiments
-from taskclust.config import ARMS, SPLITS, AlignmentConfig, PretrainingConfig
+from taskclust.config import ARMS, PRINTED_PARAMETERS, SPLITS, AlignmentConfig, PretrainingConfig
 from taskclust.experiments.alignment.record import Accuracy, Method
 from taskclust.experiments.alignment.record import Record as AlignmentRecord
 from taskclust.experiments.paper_tables.config import TablesConfig
@@ -89,9 +89,9 @@ def tables_record(seed=0):
     """Of the counted tables."""
     return TablesRecord(
         config=TablesConfig(seed=seed),
-        sizes={"train": 7275, "validation": 315},
+        sizes={"train": 7275, "subset": 180, "validation": 315},
         counts={"tasks": [50], "mappings": [5]},
-        parameters={"32": 55_168},
+        parameters={str(width): printed for width, printed in PRINTED_PARAMETERS.items()},
         wide_parameters={"32": 65_000},
         seconds={"count": 0.5},
         provenance=FACTS,
