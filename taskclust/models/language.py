@@ -13,6 +13,7 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     """Undo a GGUF file's quantization, which is slow, and save model and tokenizer as a Hugging Face folder.
 
     Raises:
-        ConfigError: it cannot be read, or the package ``gguf`` is missing.
+        ConfigError: it cannot be read, holds what transformers leaves out, or the package ``gguf`` is missing.
     """
     try:
         where: dict[str, Any] = {
@@ -91,10 +92,10 @@ def convert_gguf(path: Path, folder: Path) -> None:
             "gguf_file": path.name,
             "trust_remote_code": False,  # unset, it is asked for on the terminal
         }
-        _require_read(path)
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
         model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
         require_loaded(report, str(path))
+        _require_whole(path, model)
         config = AutoConfig.from_pretrained(**where)
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         plain.load_state_dict(model.state_dict())  # opened as GGUF it is not saved, though it is float32 by now
@@ -105,20 +106,53 @@ def convert_gguf(path: Path, folder: Path) -> None:
         raise ConfigError(f"model={str(path)!r}: not read as GGUF ({first_line(error)})") from error
 
 
-def _require_read(path: Path) -> None:
-    """Refuse a file with tensors that transformers drops without a word, though they move every state.
+def _require_whole(path: Path, model: PreTrainedModel) -> None:
+    """Refuse a file of which transformers left out, without a word, what moves every state.
 
     Raises:
-        ConfigError: it has factors of its rotary frequencies other than one, as files of Llama 3 have.
+        ConfigError: it has factors of its rotary frequencies other than one, as files of Llama 3 have; weights that
+            the model does not; or other rotary frequencies than the model.
     """
     from gguf import GGUFReader  # noqa: PLC0415 - an extra
 
-    for tensor in GGUFReader(path).tensors:
-        if tensor.name.endswith(("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")):
-            mend = (
-                f"transformers drops its {tensor.name}, and every state would move; name the model's folder or hub id"
-            )
-            require(bool((tensor.data == 1).all()), "model", str(path), mend)
+    reader, mend = GGUFReader(path), "and every state would move; name the model's folder or hub id"
+    for tensor in reader.tensors:
+        if tensor.name.endswith(_FACTORS):
+            require(bool((tensor.data == 1).all()), "model", str(path), f"transformers drops its {tensor.name}, {mend}")
+    is_tied = model.config.get_text_config().tie_word_embeddings
+    left_aside = (*_FACTORS, *(("output.weight",) if is_tied else ()))
+    given = sum(int(tensor.n_elements) for tensor in reader.tensors if not tensor.name.endswith(left_aside))
+    read = sum(value.numel() for value in {id(v): v for v in model.state_dict(keep_vars=True).values()}.values())
+    require(given <= read, "model", str(path), f"transformers drops {given - read:,} of its weights, {mend}")
+    said = {name.partition(".")[2]: field.contents() for name, field in reader.fields.items() if ".rope." in name}
+    dropped = dropped_rotary(said, model.config.get_text_config())
+    require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {mend}")
+
+
+_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+
+
+def dropped_rotary(said: Mapping[str, Any], config: Any) -> str | None:
+    """Which of a GGUF file's keys about rotary frequencies a configuration made from it does not follow, if any.
+
+    Args:
+        said: the file's values by their keys, without the architecture in front.
+        config: the configuration; where kinds of layers have their own frequencies, one of them has to follow.
+    """
+    settings = getattr(config, "rope_parameters", None) or {}
+    kinds = [kind for kind in settings.values() if isinstance(kind, dict)] or [settings]
+    base, scaling = said.get("rope.freq_base"), said.get("rope.scaling.type", "none")
+    if base is not None and not any(math.isclose(kind.get("rope_theta") or 0, base, rel_tol=1e-6) for kind in kinds):
+        return "rope.freq_base"
+    is_scaled = scaling != "none" and said.get("rope.scaling.factor", 1) != 1
+    if is_scaled and all(kind.get("rope_type", "default") == "default" for kind in kinds):
+        return "rope.scaling.factor"
+    if "rope.dimension_count" not in said:
+        return None
+    widths = [getattr(config, name, None) for name in ("head_dim", "global_head_dim")]
+    widths = [width for width in widths if width] or [config.hidden_size // config.num_attention_heads]
+    turned = {int(width * (kind.get("partial_rotary_factor") or 1)) for width in widths for kind in kinds}
+    return None if said["rope.dimension_count"] in turned else "rope.dimension_count"
 
 
 def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
