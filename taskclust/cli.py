@@ -62,10 +62,13 @@ def data(
 
 
 def _write_parquet(rows: list[dict[str, Any]], file: Path) -> None:
+    from taskclust.store.folders import naming  # noqa: PLC0415
+
     try:
         import pandas as pd  # noqa: PLC0415 - an extra
 
-        pd.DataFrame(rows).to_parquet(file)
+        with naming(file):
+            pd.DataFrame(rows).to_parquet(file)
     except ImportError as error:
         raise ConfigError(
             f"file={str(file)!r}: Parquet is written with pandas and pyarrow; install both, or name a .jsonl file"

@@ -27,6 +27,7 @@ from taskclust.models.language import LanguageModel, require_causal
 from taskclust.probes.tsne import EXACT_POINTS
 from taskclust.report.page import inline_png, render
 from taskclust.store.codec import encode
+from taskclust.store.folders import write_whole
 
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
 
@@ -66,7 +67,7 @@ class LanguageProbe:
 
     def save(self, path: Path | str) -> None:
         """Write the record as JSON."""
-        Path(path).write_bytes(encode(self.record))
+        write_whole(Path(path), encode(self.record))
 
     def write(self, folder: Path | str) -> None:
         """Write ``record.json``, the pictures, and ``index.html``, which holds table and pictures, to a folder.
@@ -78,7 +79,7 @@ class LanguageProbe:
         self.save(folder / "record.json")
         pictures = {file.stem: inline_png(file.read_bytes()) for file in self.plot(folder)}
         page = render("probe.html", record=self.record, rows=layer_rows(self.record), pictures=pictures)
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        write_whole(folder / "index.html", page.encode())
 
     def plot(self, folder: Path | str) -> list[Path]:
         """Draw the curves over layers and the picture of the best layer; return their files."""
@@ -87,7 +88,7 @@ class LanguageProbe:
         drawn = {"layers": over_layers(self.record), "clusters": picture(self.record)}
         files = [folder / f"{name}.png" for name in drawn]
         for file, figure in zip(files, drawn.values(), strict=True):
-            file.write_bytes(png(figure))
+            write_whole(file, png(figure))
         return files
 
 

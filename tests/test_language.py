@@ -1,5 +1,8 @@
 """The entry point for one's own model: a record that prints, saves and plots."""
 
+import errno
+from pathlib import Path
+
 import pytest
 import torch
 import transformers as tf
@@ -74,6 +77,18 @@ def test_it_saves_what_it_measured(found, tmp_path):
     assert found.record.name == read.name == "mine"
 
 
+def test_a_full_disk_is_named_by_the_file_and_leaves_no_half_of_it(found, tmp_path, monkeypatch):
+    def full(_path, _content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        found.write(tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out" / "record.json")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_it_plots_layers_and_clusters(found, tmp_path):
     files = found.plot(tmp_path / "new" / "folder")
 
@@ -93,7 +108,7 @@ def test_the_model_is_left_as_it_was():
 
 @pytest.mark.filterwarnings("ignore")
 def test_few_prompts_for_the_perplexity_are_told():
-    with pytest.warns(UserWarning, match=r"^prompts=12: few for t-SNE of perplexity 10; .*perplexity=2\)$"):
+    with pytest.warns(UserWarning, match=r"^prompts=12: few for t-SNE of perplexity 10; .*perplexity=2$"):
         probe(model_of(), small_tokenizer(), PROMPTS, probe=ProbeConfig(iterations=5, tsne_restarts=1), resamples=2)
 
 

@@ -149,8 +149,8 @@ def dropped_rotary(said: Mapping[str, Any], config: Any) -> str | None:
         return "rope.scaling.factor"
     if "rope.dimension_count" not in said:
         return None
-    widths = [getattr(config, name, None) for name in ("head_dim", "global_head_dim")]
-    widths = [width for width in widths if width] or [config.hidden_size // config.num_attention_heads]
+    own = [getattr(config, name, None) for name in ("head_dim", "global_head_dim")]
+    widths: list[int] = [width for width in own if width] or [config.hidden_size // config.num_attention_heads]
     turned = {int(width * (kind.get("partial_rotary_factor") or 1)) for width in widths for kind in kinds}
     return None if said["rope.dimension_count"] in turned else "rope.dimension_count"
 
