@@ -630,8 +630,8 @@ def write_gguf(path, model, *keys, **more):
     writer.add_rope_freq_base(10_000.0)
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*map(chr, range(97, 123)), *(f"<{n}>" for n in range(config.vocab_size - 27)), "ab"])
-    writer.add_token_merges(["a b"])
+    writer.add_token_list([*map(chr, range(97, 123)), *(f"<{n}>" for n in range(config.vocab_size - 28)), "ab", "abc"])
+    writer.add_token_merges(["a b", "ab c"])  # of one alone transformers 5.1 makes a word
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     for key, value in keys:
