@@ -5,12 +5,14 @@ What a command needs is imported when it runs, so that help is quick.
 
 import contextlib
 import json
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tqdm import tqdm
 
 from taskclust.config import ConfigError, require
 
@@ -60,10 +62,13 @@ def data(
 
 
 def _write_parquet(rows: list[dict[str, Any]], file: Path) -> None:
+    from taskclust.store.folders import naming  # noqa: PLC0415
+
     try:
         import pandas as pd  # noqa: PLC0415 - an extra
 
-        pd.DataFrame(rows).to_parquet(file)
+        with naming(file):
+            pd.DataFrame(rows).to_parquet(file)
     except ImportError as error:
         raise ConfigError(
             f"file={str(file)!r}: Parquet is written with pandas and pyarrow; install both, or name a .jsonl file"
@@ -84,9 +89,9 @@ def probe(
     settings: Setting = None,
 ) -> None:
     """Cluster the states of a language model's prompts at every layer, beside untrained models and a bag of tokens."""
-    from taskclust.config import LanguageConfig  # noqa: PLC0415
+    from taskclust.config import MOST_THREADS, LanguageConfig  # noqa: PLC0415
     from taskclust.experiments.natural_language.run import short_name  # noqa: PLC0415
-    from taskclust.language import MOST_THREADS, default_probe, read_prompts  # noqa: PLC0415
+    from taskclust.language import default_probe, read_prompts  # noqa: PLC0415
     from taskclust.language import probe as measure  # noqa: PLC0415
     from taskclust.models.language import opened  # noqa: PLC0415
     from taskclust.profiles import changed  # noqa: PLC0415
@@ -216,17 +221,24 @@ def _require_new(name: str, path: Path) -> None:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """End in one line where a command cannot go on."""
+    """End in one line where a command cannot go on, and warn in one, without the source that warns."""
     from taskclust.store import RecordError, StoreError  # noqa: PLC0415
 
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _say  # type: ignore[assignment]  # of six arguments it takes the first
+            yield
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
     except OSError as error:
         raise SystemExit(f"{str(error.filename or '')!r}: {error.strerror or error}") from error
     except (ConfigError, RecordError, StoreError) as error:
         raise SystemExit(str(error)) from error
+
+
+def _say(message: Warning | str, *_: Any) -> None:
+    """Print a warning above whatever progress bar is drawn."""
+    tqdm.write(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

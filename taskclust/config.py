@@ -43,6 +43,8 @@ PRINTED_CLUSTERS: dict[str, dict[str, tuple[float, float, float]]] = {
         ("Instruct-GPT-J-6B", (0.907, 0.749, 0.692), (0.471, 0.290, 0.516), (0.170, 0.084, 0.342)),
     )
 }
+#: The most threads of one run.
+MOST_THREADS = 1_024
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

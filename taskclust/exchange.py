@@ -9,7 +9,7 @@ import contextlib
 import lzma
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]
         ConfigError: the key in the file's name is not the record's.
         RecordError: the file does not hold a record of its kind.
     """
-    record, form, run = _read(file, kind), experiments.part(kind, "record"), experiments.part(kind, "run")
+    record, form, run = _read_whole(file, kind), experiments.part(kind, "record"), experiments.part(kind, "run")
     own = run.key(form.answers(record), runner) if hasattr(form, "answers") else run.recorded_key(record) or key
     is_former = file.suffix == ".json"  # keys were computed in another way then
     require(own == key or is_former, "file", str(file), f"its record has the key {own}; was it renamed or changed?")
@@ -130,7 +130,7 @@ def read_record(file: Path) -> Any:
         ConfigError: the file is not named like a record.
         RecordError: the file does not hold a record of its kind.
     """
-    return _read(file, _named(file)[0])
+    return _read_whole(file, _named(file)[0])
 
 
 def _named(file: Path) -> tuple[str, str]:
@@ -149,9 +149,41 @@ def _read(file: Path, kind: str) -> Any:
     content = file.read_bytes()
     form = experiments.part(kind, "record")
     try:
-        return decode(lzma.decompress(content) if file.suffix == ".xz" else content, form.Record, form.upgrade)
+        return decode(_unpacked(content) if file.suffix == ".xz" else content, form.Record, form.upgrade)
     except (lzma.LZMAError, RecordError) as error:
         raise RecordError(f"{file}: {error}") from error
+
+
+def _read_whole(file: Path, kind: str) -> Any:
+    """A record whose tables have all their parts.
+
+    A record's ``NAMES`` say by a table's path of fields what it must hold; "*" are all parts of a table or list.
+    """
+    record = _read(file, kind)
+    for path, wanted in experiments.part(kind, "record").NAMES.items():
+        for table in _tables(record, path.split(".")):
+            missing = [name for name in wanted if name not in table]
+            if missing:
+                raise RecordError(f"{file}: {path} has no {missing[0]!r}; make the record again")
+    return record
+
+
+def _tables(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    if not path:
+        yield value
+        return
+    here = (value.values() if isinstance(value, Mapping) else value) if path[0] == "*" else [getattr(value, path[0])]
+    for part in here:
+        yield from _tables(part, path[1:])
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What was compressed: one whole stream, for ``lzma.decompress`` overlooks whatever follows the first one's end."""
+    stream = lzma.LZMADecompressor()
+    plain = stream.decompress(content)
+    if not stream.eof or stream.unused_data:
+        raise RecordError("it is cut off, or has more behind its end; copy it again")
+    return plain
 
 
 def _label(record: Any) -> str:

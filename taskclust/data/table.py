@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskclust.data.regexes import SYMBOLS
-from taskclust.data.synthetic import Dataset, Split
+from taskclust.data.synthetic import Dataset
 
 
 def instance_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
@@ -19,7 +19,7 @@ def instance_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
     first_task_symbol = 1 + dataset.config.regex.n_symbols
     for name, split in dataset.splits.items():
         identities = {label: split.labels(label).tolist() for label in _IDENTITIES}
-        for n, (tokens, x, y) in enumerate(_instances(split)):
+        for n, (tokens, x, y) in enumerate(split.instances()):
             yield {
                 "split": name,
                 "instruction": "".join(SYMBOLS[token - 1] for token in tokens),
@@ -32,10 +32,3 @@ def instance_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 _IDENTITIES = ("task", "distribution", "mapping", "distribution_mapping", "is_hard")
-
-
-def _instances(split: Split) -> Iterator[tuple[list[int], int, int]]:
-    rows = zip(split.instructions, split.lengths, split.inputs, split.outputs, strict=True)
-    for instruction, length, inputs, outputs in rows:
-        for x, y in zip(inputs.tolist(), outputs.tolist(), strict=True):
-            yield instruction[:length].tolist(), x, y

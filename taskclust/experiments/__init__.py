@@ -11,7 +11,7 @@ need no torch.
   as records of their own. ``until(config, epochs)``: a shorter one. ``TAKES_CHANGES``: ``--set`` changes it.
   ``title(config)``: what a dry run says.
 - ``record``: ``answers(record)``, the configuration whose key it has. ``Record`` has ``config.seed``, ``failure``,
-  ``seconds`` and ``provenance``.
+  ``seconds`` and ``provenance``. ``NAMES``: what its tables must hold, names by a table's path.
 - ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``; ``recorded_key(record)`` where a key is of more
   than the configuration and a record has no ``answers``. ``label(config)`` names a subject, and
   ``serve(record, config)`` gives a stored record as it is asked for.

@@ -33,13 +33,7 @@ class Instance(NamedTuple):
 
 def instances_of(split: Split) -> list[Instance]:
     """Each instance ``[I; x; y]`` of a split, in its order: ``[I; x]`` asks and ``[y]`` answers."""
-    return [
-        Instance([*map(int, instruction[:length]), int(x)], [int(y)])
-        for instruction, length, inputs, outputs in zip(
-            split.instructions, split.lengths, split.inputs, split.outputs, strict=True
-        )
-        for x, y in zip(inputs, outputs, strict=True)
-    ]
+    return [Instance([*instruction, x], [y]) for instruction, x, y in split.instances()]
 
 
 class Switch(nn.Sequential):

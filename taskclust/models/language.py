@@ -13,6 +13,7 @@ Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T toke
 import importlib.util
 import inspect
 import itertools
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     """Undo a GGUF file's quantization, which is slow, and save model and tokenizer as a Hugging Face folder.
 
     Raises:
-        ConfigError: it cannot be read, or the package ``gguf`` is missing.
+        ConfigError: it cannot be read, holds what transformers leaves out, or the package ``gguf`` is missing.
     """
     try:
         where: dict[str, Any] = {
@@ -91,10 +92,10 @@ def convert_gguf(path: Path, folder: Path) -> None:
             "gguf_file": path.name,
             "trust_remote_code": False,  # unset, it is asked for on the terminal
         }
-        _require_read(path)
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
         model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
         require_loaded(report, str(path))
+        _require_whole(path, model)
         config = AutoConfig.from_pretrained(**where)
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         plain.load_state_dict(model.state_dict())  # opened as GGUF it is not saved, though it is float32 by now
@@ -102,23 +103,56 @@ def convert_gguf(path: Path, folder: Path) -> None:
     except ConfigError:
         raise
     except Exception as error:  # whatever transformers makes of a file of another shape
-        raise ConfigError(f"llm={str(path)!r}: not read as GGUF ({first_line(error)})") from error
+        raise ConfigError(f"model={str(path)!r}: not read as GGUF ({first_line(error)})") from error
 
 
-def _require_read(path: Path) -> None:
-    """Refuse a file with tensors that transformers drops without a word, though they move every state.
+def _require_whole(path: Path, model: PreTrainedModel) -> None:
+    """Refuse a file of which transformers left out, without a word, what moves every state.
 
     Raises:
-        ConfigError: it has factors of its rotary frequencies other than one, as files of Llama 3 have.
+        ConfigError: it has factors of its rotary frequencies other than one, as files of Llama 3 have; weights that
+            the model does not; or other rotary frequencies than the model.
     """
     from gguf import GGUFReader  # noqa: PLC0415 - an extra
 
-    for tensor in GGUFReader(path).tensors:
-        if tensor.name.endswith(("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")):
-            mend = (
-                f"transformers drops its {tensor.name}, and every state would move; name the model's folder or hub id"
-            )
-            require(bool((tensor.data == 1).all()), "llm", str(path), mend)
+    reader, mend = GGUFReader(path), "and every state would move; name the model's folder or hub id"
+    for tensor in reader.tensors:
+        if tensor.name.endswith(_FACTORS):
+            require(bool((tensor.data == 1).all()), "model", str(path), f"transformers drops its {tensor.name}, {mend}")
+    is_tied = model.config.get_text_config().tie_word_embeddings
+    left_aside = (*_FACTORS, *(("output.weight",) if is_tied else ()))
+    given = sum(int(tensor.n_elements) for tensor in reader.tensors if not tensor.name.endswith(left_aside))
+    read = sum(value.numel() for value in {id(v): v for v in model.state_dict(keep_vars=True).values()}.values())
+    require(given <= read, "model", str(path), f"transformers drops {given - read:,} of its weights, {mend}")
+    said = {name.partition(".")[2]: field.contents() for name, field in reader.fields.items() if ".rope." in name}
+    dropped = dropped_rotary(said, model.config.get_text_config())
+    require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {mend}")
+
+
+_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+
+
+def dropped_rotary(said: Mapping[str, Any], config: Any) -> str | None:
+    """Which of a GGUF file's keys about rotary frequencies a configuration made from it does not follow, if any.
+
+    Args:
+        said: the file's values by their keys, without the architecture in front.
+        config: the configuration; where kinds of layers have their own frequencies, one of them has to follow.
+    """
+    settings = getattr(config, "rope_parameters", None) or {}
+    kinds = [kind for kind in settings.values() if isinstance(kind, dict)] or [settings]
+    base, scaling = said.get("rope.freq_base"), said.get("rope.scaling.type", "none")
+    if base is not None and not any(math.isclose(kind.get("rope_theta") or 0, base, rel_tol=1e-6) for kind in kinds):
+        return "rope.freq_base"
+    is_scaled = scaling != "none" and said.get("rope.scaling.factor", 1) != 1
+    if is_scaled and all(kind.get("rope_type", "default") == "default" for kind in kinds):
+        return "rope.scaling.factor"
+    if "rope.dimension_count" not in said:
+        return None
+    own = [getattr(config, name, None) for name in ("head_dim", "global_head_dim")]
+    widths: list[int] = [width for width in own if width] or [config.hidden_size // config.num_attention_heads]
+    turned = {int(width * (kind.get("partial_rotary_factor") or 1)) for width in widths for kind in kinds}
+    return None if said["rope.dimension_count"] in turned else "rope.dimension_count"
 
 
 def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
@@ -142,7 +176,7 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         raise
     except Exception as error:  # of a file cut off, of weights of other shapes, of a name that leads nowhere
         raise ConfigError(
-            f"llm={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
+            f"model={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
             "give a hub id that can be reached or was downloaded, a local folder, or a GGUF file"
         ) from error
     if "device_map" not in where:
@@ -156,7 +190,7 @@ def opened(source: str, device: str = "cpu") -> LanguageModel:
     """As :func:`open_language_model`, and of a GGUF file, whose weights are converted in passing and not kept."""
     if not source.endswith(".gguf"):
         return open_language_model(source, device)
-    require(Path(source).is_file(), "llm", source, "there is no such file")
+    require(Path(source).is_file(), "model", source, "there is no such file")
     with tempfile.TemporaryDirectory() as folder:
         convert_gguf(Path(source), Path(folder) / "weights")
         return open_language_model(str(Path(folder) / "weights"), device)
@@ -176,7 +210,7 @@ def require_loaded(report: Mapping[str, Any], source: str) -> None:
     found = {kind: sorted(map(_name, report.get(key) or ())) for kind, key in kinds.items()}
     faults = [f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in found.items() if names]
     mend = "save the whole model again with save_pretrained, under the names that its class has"
-    require(not faults, "llm", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
+    require(not faults, "model", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
 
 
 def _name(key: Any) -> str:
@@ -193,7 +227,7 @@ def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
         needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # beside an untrained one
         dtype = torch.float32 if needed[torch.float32] < free else torch.bfloat16
         least = f"it and an untrained one need {needed[dtype] / 1e9:.2f} GB of memory, {free / 1e9:.2f} are free"
-        require(needed[dtype] < free, "llm", source, least)
+        require(needed[dtype] < free, "model", source, least)
         return {"dtype": dtype}
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     fits = 2.2 * n_parameters < torch.cuda.mem_get_info(device)[0]  # a tenth for what is read
@@ -210,31 +244,30 @@ def available_memory() -> float:
 
 
 @torch.no_grad()
-def require_causal(model: PreTrainedModel, source: str, option: str = "llm") -> None:
+def require_causal(model: PreTrainedModel, source: str) -> None:
     """Read two rows that differ in their last token alone: what stands before it must not notice.
 
     Args:
         model: in evaluation.
         source: how to call it.
-        option: where it was named.
 
     Raises:
         ConfigError: it does, as in an encoder, or has one; or its states are not finite.
     """
     is_decoder = not model.config.is_encoder_decoder
-    require(is_decoder, option, source, "it has an encoder beside its decoder; name a causal language model")
+    require(is_decoder, "model", source, "it has an encoder beside its decoder; name a causal language model")
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
     try:
         top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
     except Exception as error:  # whatever a class of its own makes of plain tokens
         mend = "name a causal language model that reads tokens alone"
-        raise ConfigError(f"{option}={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
+        raise ConfigError(f"model={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
     require(
-        bool(torch.isfinite(top).all()), option, source, "its states are not finite; were its weights loaded whole?"
+        bool(torch.isfinite(top).all()), "model", source, "its states are not finite; were its weights loaded whole?"
     )
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
-    require(is_causal, option, source, "its states look ahead: it is an encoder, no causal language model")
+    require(is_causal, "model", source, "its states look ahead: it is an encoder, no causal language model")
 
 
 @contextmanager
@@ -457,7 +490,9 @@ def _read(
     out = model.base_model(rows, output_hidden_states=True, return_dict=True, **kept)
     at = torch.arange(len(rests), device=model.device)
     shapes = {tuple(h.shape[:-1]) for h in out.hidden_states}
-    require(shapes == {tuple(rows.shape)}, "llm", model.name_or_path, "its hidden states are not one a token and layer")
+    require(
+        shapes == {tuple(rows.shape)}, "model", model.name_or_path, "its hidden states are not one a token and layer"
+    )
     layers = [h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states]
     widest = max(h.shape[-1] for h in layers)
     return torch.stack([torch.nn.functional.pad(h, (0, widest - h.shape[-1])) for h in layers])
@@ -478,7 +513,7 @@ def _check(states: Float[Tensor, "L1 N D"]) -> None:
         elif layer and torch.equal(rows, states[layer - 1]):
             fault = "those of the layer below"
         if fault:
-            raise ConfigError(f"llm: the states of layer {layer} are {fault}; were its weights loaded whole?")
+            raise ConfigError(f"model: the states of layer {layer} are {fault}; were its weights loaded whole?")
 
 
 def first_line(error: Exception) -> str:

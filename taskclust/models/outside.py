@@ -226,7 +226,7 @@ def outside_model(source: str, sizes: ModelConfig, data: DataConfig) -> ModelCon
     except Exception as error:  # whatever a class makes of sizes that it does not take
         mend = "give a configuration file with all sizes"
         raise ConfigError(f"model={source!r}: it cannot be built ({first_line(error)[:_SHOWN]}); {mend}") from error
-    require_causal(model, source, "model")
+    require_causal(model, source)
     layers = len(_layers(model))
     with torch.no_grad():
         out = model(torch.tensor([[1, 2, 3]]), output_hidden_states=True, use_cache=False, return_dict=True)

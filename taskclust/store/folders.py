@@ -100,13 +100,16 @@ class Store:
             key: the hash of everything that determines it.
             make: writes the record's files into the folder that it is given.
             recompute: compute the record even if it exists; only a finished new record replaces the old one.
+
+        Raises:
+            OSError: the disk is full or fails; the error names the file, or the record's folder.
         """
         with self.lock(kind, key):
             found = None if recompute else self.find(kind, key)
             if recompute:
                 self.begin_again(kind, key)
             if found is None:
-                with self._writing(kind, key) as folder:
+                with naming(self.path(kind, key)), self._writing(kind, key) as folder:
                     make(folder)
                 shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
             elif not (self.unfinished(kind, key) / "recompute").exists():  # left by one killed before it had removed it
@@ -171,6 +174,17 @@ def lock_of(path: Path) -> Path:
     """A file to lock while ``path`` is written, among this machine's temporary files, not beside it."""
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:20]
     return Path(tempfile.gettempdir()) / f"taskclust-{name}.lock"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name ``path`` in an error of the operating system that names no file, as that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -136,13 +136,20 @@ def test_pairs_are_read_from_folders_of_categories_and_phrases_left_out(tmp_path
     assert read_pairs(tmp_path) == {("translation", "en_fr"): (("dog", "chien"),)}
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"dog": 1}'])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"dog": 1}', '{"dog": "chien", "dog": "clebs"}'])
 def test_a_file_that_is_no_mapping_is_named(tmp_path, content):
     (tmp_path / "translation").mkdir()
     (tmp_path / "translation" / "en_fr.json").write_text(content)
 
     with pytest.raises(ConfigError, match=r"en_fr\.json: not .*input: output"):
         read_pairs(tmp_path)
+
+
+def test_a_mark_that_editors_put_in_front_is_none_of_the_pairs(tmp_path):
+    (tmp_path / "translation").mkdir()
+    (tmp_path / "translation" / "en_fr.json").write_text('\ufeff{"dog": "chien"}', "utf-8")
+
+    assert read_pairs(tmp_path) == {("translation", "en_fr"): (("dog", "chien"),)}
 
 
 def test_a_folder_without_tasks_is_refused(tmp_path):
@@ -167,6 +174,9 @@ def test_own_prompts_are_read_a_line_each(tmp_path):
     ("line", "message"),
     [
         ("{", "not JSON"),
+        (json.dumps(ROW)[:-1] + ', "input": "coal"}', "not JSON \\('input' stands twice\\)"),
+        (json.dumps({**ROW, "distribution": " "}), '"distribution" is no text'),
+        (json.dumps({**ROW, "distribution": "\ud800"}), '"distribution" holds half of a character'),
         ("3", 'no text under "instruction"'),
         (json.dumps({k: v for k, v in ROW.items() if k != "task"}), 'no text under "task"'),
         (json.dumps({**ROW, "input": " "}), 'no text under "input"'),

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from taskclust.config import ARMS, SPLITS, AlignmentConfig, PretrainingConfig
+from taskclust import experiments
+from taskclust.config import ARMS, PRINTED_PARAMETERS, SPLITS, AlignmentConfig, PretrainingConfig
 from taskclust.experiments.alignment.record import Accuracy, Method
 from taskclust.experiments.alignment.record import Record as AlignmentRecord
 from taskclust.experiments.paper_tables.config import TablesConfig
@@ -17,6 +18,7 @@ from taskclust.store import encode
 from tests.language_records import language_record
 from tests.records import perfect_record
 
+WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
 FACTS = {"commit": "0123abc", "threads": 1, "uncommitted_changes": False, "device": None}
 
 
@@ -87,9 +89,9 @@ def tables_record(seed=0):
     """Of the counted tables."""
     return TablesRecord(
         config=TablesConfig(seed=seed),
-        sizes={"train": 7275, "validation": 315},
+        sizes={"train": 7275, "subset": 180, "validation": 315},
         counts={"tasks": [50], "mappings": [5]},
-        parameters={"32": 55_168},
+        parameters={str(width): printed for width, printed in PRINTED_PARAMETERS.items()},
         wide_parameters={"32": 65_000},
         seconds={"count": 0.5},
         provenance=FACTS,
@@ -167,3 +169,15 @@ FORMER = {
     "alignment": _former_alignment,
     "natural_language": _former_natural_language,
 }
+
+
+def key_of(kind, record):
+    """The key of what the record answers for."""
+    form = experiments.part(kind, "record")
+    if not hasattr(form, "answers"):
+        return WEIGHTS
+    return experiments.part(kind, "run").key(form.answers(record), None)
+
+
+def put(store, kind, record):
+    return store.obtain(kind, key_of(kind, record), lambda folder: (folder / "record.json").write_bytes(encode(record)))

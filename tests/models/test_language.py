@@ -207,7 +207,7 @@ def test_a_token_that_the_model_does_not_know_is_refused():
 def test_a_model_with_an_encoder_is_refused():
     sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
 
-    with pytest.raises(ConfigError, match="llm='mine': it has an encoder beside its decoder"):
+    with pytest.raises(ConfigError, match="model='mine': it has an encoder beside its decoder"):
         L.require_causal(tf.T5ForConditionalGeneration(tf.T5Config(**sizes)).eval(), "mine")
 
 
@@ -278,7 +278,7 @@ def test_a_folder_opens_and_its_states_are_the_models(tmp_path):
 def test_a_hub_id_that_cannot_be_reached_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    with pytest.raises(ConfigError, match=r"llm='nobody/nothing': cannot be opened .*give a hub id") as caught:
+    with pytest.raises(ConfigError, match=r"model='nobody/nothing': cannot be opened .*give a hub id") as caught:
         L.open_language_model("nobody/nothing")
 
     assert "\n" not in str(caught.value)
@@ -316,7 +316,7 @@ def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(tmp_pat
     source = saved(tmp_path, MODELS["gpt2"])
     monkeypatch.setattr(L, "available_memory", lambda: 1e4)
 
-    with pytest.raises(ConfigError, match=r"^llm='.*': it and an untrained one need 0\.00 GB of memory, 0\.00 are"):
+    with pytest.raises(ConfigError, match=r"^model='.*': it and an untrained one need 0\.00 GB of memory, 0\.00 are"):
         L.open_language_model(source)
 
 
@@ -356,7 +356,7 @@ def test_a_folder_that_is_not_whole_is_refused_in_one_line(tmp_path, spoil):
     small_tokenizer().save_pretrained(tmp_path)
     spoil(tmp_path)
 
-    with pytest.raises(ConfigError, match=r"^llm='.*': cannot be opened as a causal language model \(") as caught:
+    with pytest.raises(ConfigError, match=r"^model='.*': cannot be opened as a causal language model \(") as caught:
         L.open_language_model(str(tmp_path))
 
     assert "\n" not in str(caught.value)
@@ -366,7 +366,7 @@ def test_a_model_that_plain_tokens_are_not_enough_for_is_refused(monkeypatch):
     model = model_of()
     monkeypatch.setattr(type(model.base_model), "forward", lambda *_args, **_kwargs: {}["image"])
 
-    with pytest.raises(ConfigError, match=r"^llm='p': it cannot be read \('image'\); name a causal language model"):
+    with pytest.raises(ConfigError, match=r"^model='p': it cannot be read \('image'\); name a causal language model"):
         L.require_causal(model, "p")
 
 
@@ -607,8 +607,15 @@ LLAMA_PARTS = {
 LLAMA_ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
 
-def write_gguf(path, model, **more):
-    """A tiny Llama as llama.cpp's converter writes it, and more tensors; weights of the attention are not permuted."""
+def write_gguf(path, model, *keys, **more):
+    """A tiny Llama as llama.cpp's converter writes it, but for the order in which its attention's weights stand.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        keys: each what a writer is told, as a name of its method and an argument.
+        more: tensors by name.
+    """
     pytest.importorskip("accelerate", reason="transformers reads no GGUF file without it")
     gguf, config = pytest.importorskip("gguf"), model.config
     writer = gguf.GGUFWriter(path, "llama")
@@ -623,16 +630,18 @@ def write_gguf(path, model, **more):
     writer.add_rope_freq_base(10_000.0)
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*map(chr, range(97, 123)), *(f"<{n}>" for n in range(config.vocab_size - 27)), "ab"])
-    writer.add_token_merges(["a b"])
+    writer.add_token_list([*map(chr, range(97, 123)), *(f"<{n}>" for n in range(config.vocab_size - 28)), "ab", "abc"])
+    writer.add_token_merges(["a b", "ab c"])  # of one alone transformers 5.1 makes a word
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
+    for key, value in keys:
+        getattr(writer, f"add_{key}")(value)
     for key, value in model.state_dict().items():
         *_, layer, part = [None, *key.removesuffix(".weight").split(".layers.")[-1].split(".", 1)]
         name = f"blk.{layer}.{LLAMA_PARTS[part]}" if ".layers." in key else LLAMA_ENDS[key.removesuffix(".weight")]
         writer.add_tensor(f"{name}.weight", value.numpy())
     for name, value in more.items():
-        writer.add_tensor(f"{name}.weight", value)
+        writer.add_tensor(name if "." in name else f"{name}.weight", value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -651,6 +660,60 @@ def test_a_file_whose_rotary_factors_would_be_dropped_is_refused(tmp_path):
         L.convert_gguf(tmp_path / "llama3.gguf", tmp_path / "llama3")
 
     assert (tmp_path / "ones" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("blk.0.attn_q.bias", 16), ("blk.1.attn_q_norm.weight", 8), ("blk.2.attn_norm.weight", 16), ("other.weight", 1)],
+    ids=["a bias", "a norm", "a layer too many", "unknown"],
+)
+def test_a_file_with_weights_that_the_model_does_not_have_is_refused(tmp_path, name, shape):
+    write_gguf(tmp_path / "more.gguf", model_of(tie_word_embeddings=False), **{name: np.ones(shape, np.float32)})
+
+    with pytest.raises(ConfigError, match=rf"more\.gguf': transformers drops {shape} of its weights, and every state"):
+        L.convert_gguf(tmp_path / "more.gguf", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "is_read"), [("none", 8.0, True), ("linear", 1.0, True), ("yarn", 8.0, False)]
+)
+def test_a_file_of_stretched_places_is_refused(tmp_path, kind, factor, is_read):
+    scaling = pytest.importorskip("gguf").RopeScalingType(kind)
+    keys = [("rope_scaling_type", scaling), ("rope_scaling_factor", factor)]
+    write_gguf(tmp_path / "long.gguf", model_of(tie_word_embeddings=False), *keys)
+
+    if is_read:
+        L.convert_gguf(tmp_path / "long.gguf", tmp_path / "out")
+    else:
+        with pytest.raises(ConfigError, match=r"long\.gguf': transformers drops its rope\.scaling\.factor, and every"):
+            L.convert_gguf(tmp_path / "long.gguf", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "dropped"),
+    [
+        (tf.Starcoder2Config(), {"rope.freq_base": 999_999.4}, "rope.freq_base"),  # transformers knows no such key
+        (tf.Starcoder2Config(), {"rope.freq_base": 10_000.0}, None),
+        (tf.StableLmConfig(), {"rope.dimension_count": 20}, None),
+        (tf.StableLmConfig(), {"rope.dimension_count": 80}, "rope.dimension_count"),
+        (tf.Gemma3TextConfig(), {"rope.freq_base": 1e6, "rope.dimension_count": 256}, None),
+        (tf.Gemma3TextConfig(), {"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}, "rope.scaling.factor"),
+        (tf.GPT2Config(), {"context_length": 1_024}, None),
+        (tf.MambaConfig(), {"ssm.state_size": 16}, None),
+    ],
+    ids=[
+        "base",
+        "its default",
+        "a quarter turned",
+        "all turned",
+        "two kinds of layers",
+        "long",
+        "no places",
+        "no heads",
+    ],
+)
+def test_rotary_keys_that_a_configuration_does_not_follow_are_named(config, said, dropped):
+    assert L.dropped_rotary(said, config) == dropped
 
 
 def test_whatever_transformers_makes_of_a_file_is_one_line(tmp_path):

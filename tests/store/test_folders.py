@@ -1,5 +1,6 @@
 """Records are whole, are what was written, and are made once."""
 
+import errno
 import json
 import math
 import os
@@ -166,6 +167,18 @@ def test_a_make_that_raises_leaves_nothing(store):
 
     assert store.find("scores", "abc") is None
     assert not list((store.root / "scores").iterdir())
+
+
+@pytest.mark.parametrize("filename", [None, "elsewhere"])
+def test_a_full_disk_is_named_by_the_record_where_the_error_names_no_file(store, filename):
+    def full(_folder):
+        raise OSError(errno.ENOSPC, "No space left on device", filename)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        store.obtain("scores", "0123", full)
+
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == (filename or str(store.path("scores", "0123")))
 
 
 def test_a_recompute_that_raises_leaves_the_old_record(store, make):

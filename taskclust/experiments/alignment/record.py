@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from taskclust.config import AlignmentConfig
+from taskclust.config import PRINTED_DROPS, AlignmentConfig
 from taskclust.store.codec import Provenance, columns
 
 #: The version of the record's format. Version 2 had histories of rows.
 SCHEMA = 3
+#: What a whole record's tables hold.
+NAMES = {"methods": tuple(PRINTED_DROPS), "shuffled": ("linear", "mlp")}
 
 History = dict[str, Float[np.ndarray, " epoch"]]
 

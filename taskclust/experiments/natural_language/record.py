@@ -6,13 +6,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from taskclust.config import LanguageConfig
+from taskclust.config import SPACES, LanguageConfig
 from taskclust.probes.scores import LayerScores
 from taskclust.store.codec import Provenance
 
 #: The version of the record's format. Version 1 had no schema and no name; version 2 one untrained model, of which some
 #: layers were read.
 SCHEMA = 3
+#: What a whole record's tables hold.
+NAMES = {
+    f"{part}.{table}": SPACES
+    for part in ("model", "bag", "untrained.*")
+    for table in ("scores", "best_layer", "interval", "resampled_f1")
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,7 +172,7 @@ def probe_prompts(
 def _warn_of_few(n_prompts: int, perplexity: float) -> None:
     """t-SNE looks at three times as many neighbors as its perplexity: of fewer prompts each is every other's."""
     if n_prompts <= 3 * perplexity:
-        mend = f"give more, or probe=ProbeConfig(perplexity={max(2, n_prompts // 6)})"
+        mend = f"give more, or set perplexity={max(2, n_prompts // 6)}"
         warnings.warn(f"prompts={n_prompts}: few for t-SNE of perplexity {perplexity:g}; {mend}", stacklevel=3)
 
 

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from taskclust.config import PRINTED_PARAMETERS, PRINTED_SIZES
 from taskclust.experiments.paper_tables.config import TablesConfig
 from taskclust.store.codec import Provenance
 
 SCHEMA = 1
+#: What a whole record's tables hold.
+NAMES = {"sizes": tuple(PRINTED_SIZES), "parameters": tuple(map(str, PRINTED_PARAMETERS))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

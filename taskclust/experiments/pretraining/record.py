@@ -6,12 +6,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from taskclust.config import PretrainingConfig, ProbeConfig
+from taskclust.config import ARMS, SPLITS, PretrainingConfig, ProbeConfig
 from taskclust.probes.scores import ClusterScores, Epochs
 from taskclust.store.codec import Provenance, columns
 
 #: The version of the record's format. Version 3 had histories of rows. Version 2 had one embedding per checkpoint.
 SCHEMA = 4
+#: What a whole record's tables hold.
+NAMES = {
+    "tuning": ARMS,
+    "tuning.*.history": ("validation_accuracy",),
+    "scores": SPLITS,
+    "scores.*.raw": ("task",),
+    "scores.*.tsne": ("task",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from taskclust.config import ExperimentConfig, ProbeConfig
+from taskclust.config import LABELS, SPLITS, ExperimentConfig, ProbeConfig
 from taskclust.probes.scores import ClusterScores, Epochs, Neighbors, Number, PerCheckpoint, PerLayer
 from taskclust.store.codec import Provenance, RecordError, columns
 
 #: The version of the record's format. Version 6 had a history of rows. Version 5 had one embedding per checkpoint, the
 #: one of lowest divergence among three.
 SCHEMA = 7
+#: What a whole record's tables hold.
+NAMES = {
+    "history": ("loss", "validation_accuracy", "subset_accuracy"),
+    "scores": SPLITS,
+    "scores.*.raw": LABELS,
+    "scores.*.tsne": LABELS,
+    "bag_of_symbols": SPLITS,
+    "bag_of_symbols.*.raw": LABELS,
+    "bag_of_symbols.*.tsne": LABELS,
+}
 
 PerEpoch = Float[np.ndarray, " epoch"]
 #: Shares of variance, by identity.

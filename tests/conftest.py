@@ -1,0 +1,16 @@
+"""Fixtures of more than one folder's tests."""
+
+import pytest
+
+from taskclust.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with a record of every experiment."""
+    from tests.experiments.made import RECORDS, put  # only where a test asks for it
+
+    filled = Store(tmp_path / "store")
+    for kind, record in RECORDS.items():
+        put(filled, kind, record)
+    return filled
