@@ -51,5 +51,5 @@ def test_the_page_names_commands_and_machine(folder):
 
 
 def test_a_folder_without_reports_is_refused_in_one_line(tmp_path):
-    with pytest.raises(SystemExit, match="no FAMILY/verdicts.json"):
+    with pytest.raises(SystemExit, match=r"no FAMILY/verdicts\.json"):
         main([str(tmp_path)])
