@@ -11,15 +11,20 @@ from taskclust import experiments
 from taskclust.config import DataConfig, ExperimentConfig
 from taskclust.data import generate
 from taskclust.models.precision import matmul_flops
-from taskclust.models.registry import count_parameters
+from taskclust.models.registry import architecture, count_parameters
 from taskclust.runner import Runner
 
-#: The share of the timed product's speed that a training step reaches at width 768 on a CPU (bfloat16: 0.2 with AMX,
-#: 0.45 with AVX512-BF16), and the seconds per step that do not depend on the width. Estimates are right to a factor of
-#: two.
-_EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.3, "float32": 0.5}, 0.015
-#: Seconds per t-SNE iteration and pair of points, on one core and on a GPU.
+#: The share of the timed product's speed that a compiled training step reaches at width 768 (less with AMX, whose
+#: products are faster than memory), and the seconds per step that do not depend on the width. Estimates are right to a
+#: factor of two.
+_EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.5, "float32": 0.7}, 0.003
+#: The same for autograd's steps on one instance a row, as models from outside are trained.
+_PLAIN_EFFICIENCY, _PLAIN_STEP_SECONDS = 0.4, 0.03
+#: Seconds per t-SNE iteration and pair of points, on one core and on a GPU; and of many points, on one core or a GPU.
 _TSNE_SECONDS = {"cpu": 6e-10, "cuda": 2e-11}
+_TSNE_SECONDS_OF_MANY = {"cpu": 3e-10, "cuda": 2e-11}
+#: Tokens of a prompt in natural language.
+_PROMPT_TOKENS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ def estimate(runner: Runner, experiment: str, configs: Sequence[Any]) -> list[Es
 def _one(runner: Runner, experiment: str, config: Any) -> Estimate:
     module = experiments.part(experiment, "config")
     if not module.stages(config):
-        return Estimate(f"{experiment} {module.title(config)}", None, None, None)
+        hours = _language(runner, experiments.part(experiment, "run").size(config), config)
+        return Estimate(f"{experiment} {module.title(config)}", hours, None, None)
     name = f"{experiment} width {config.model.width} seed {config.seed}"
     if runner.is_stored(experiment, config):
         return Estimate(name, 0.0, 0.0, is_stored=True)
@@ -90,15 +96,27 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
     parameters = count_parameters(config.data, config.model)
     precision = config.training.precision
     low = precision == "bfloat16"
-    speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * _EFFICIENCY[precision]
+    is_packed = architecture(config.model.architecture).reads_packed
+    share, step = (_EFFICIENCY[precision], _STEP_SECONDS) if is_packed else (_PLAIN_EFFICIENCY, _PLAIN_STEP_SECONDS)
+    read = tokens if is_packed else tokens * config.data.n_mappings
+    speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * share
     steps = -(-instructions // config.training.batch_instructions)
-    training = config.training.epochs * (6 * parameters * tokens / speed + steps * _STEP_SECONDS)
+    training = config.training.epochs * (6 * parameters * read / speed + steps * step)
     checkpoints = len(config.training.checkpoints) + 1
     embedded = 3 if config.probe.tsne_at == "few" else checkpoints
     iterations = config.probe.tsne_restarts * config.probe.iterations
     problems = embedded * (config.model.layers + 1)
-    probing = (
-        problems * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * tokens / speed
-    )
+    probing = problems * pairs * iterations * _TSNE_SECONDS[runner.device] + checkpoints * 2 * parameters * read / speed
     size = parameters * (2 if low else 4) * checkpoints
     return (training + probing) / 3600, size / 1e9
+
+
+def _language(runner: Runner, size: tuple[int, int, int] | None, config: Any) -> float | None:
+    """The hours to read and probe a language model and its untrained ones, of some parameters, layers and prompts."""
+    if size is None:
+        return None
+    parameters, layers, prompts = size
+    iterations = config.probe.tsne_restarts * config.probe.iterations
+    reading = 2 * parameters * prompts * _PROMPT_TOKENS / matmul_flops(torch.float32, runner.device)
+    probing = (layers + 1) * prompts**2 * iterations * _TSNE_SECONDS_OF_MANY[runner.device]
+    return (1 + config.untrained) * (reading + probing) / 3600

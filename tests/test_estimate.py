@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from taskclust import estimate as module
 from taskclust import experiments
 from taskclust.config import ARMS, LanguageConfig, ModelConfig
 from taskclust.estimate import Estimate, estimate, total
+from taskclust.models.outside import outside_model
 from taskclust.models.registry import count_parameters
 from taskclust.runner import Runner
 from taskclust.store import Store
@@ -151,7 +153,7 @@ def test_a_run_of_several_trainings_costs_the_sum_of_them(runner):
     assert whole.gigabytes == pytest.approx(sum(part.gigabytes for part in parts))
 
 
-def test_the_cost_of_what_trains_nothing_is_not_known_and_of_counts_is_none(runner):
+def test_the_cost_of_a_language_model_that_is_not_found_is_not_known_and_of_counts_is_none(runner):
     (found,) = estimate(runner, "natural_language", [LanguageConfig(source="some/model", n_expressions=2, n_pairs=3)])
 
     assert found.name.startswith("natural_language some/model, ")
@@ -159,6 +161,32 @@ def test_the_cost_of_what_trains_nothing_is_not_known_and_of_counts_is_none(runn
     assert (found.hours, found.gigabytes, found.is_stored) == (None, None, None)
     assert set(found.row().values()) == {found.name, "–"}
     assert estimate(runner, "paper_tables", [experiments.part("paper_tables", "config").smoke()]) == []
+
+
+def test_a_language_models_hours_grow_with_its_layers_prompts_and_untrained_models(runner, tmp_path):
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    for layers in (3, 7):
+        AutoConfig.for_model("llama", num_hidden_layers=layers, **sizes).save_pretrained(tmp_path / str(layers))
+    usual = LanguageConfig(source=str(tmp_path / "3"), n_expressions=2, n_pairs=3)
+    dearer = {"source": str(tmp_path / "7"), "n_expressions": 4, "untrained": 7}
+
+    hours = estimate(runner, "natural_language", [usual])[0].hours
+    others = [estimate(runner, "natural_language", [replace(usual, **{n: v})])[0].hours for n, v in dearer.items()]
+
+    assert hours > 0
+    assert others == [pytest.approx(factor * hours, rel=0.1) for factor in (2, 4, 2)]
+
+
+def test_models_from_outside_are_estimated_to_read_an_instruction_for_each_of_its_inputs(runner):
+    own = replace(CONFIG, model=ModelConfig.gpt2(32))
+    outside = replace(own, model=outside_model("gpt2", own.model, own.data))
+
+    assert _only(runner, outside).hours > _only(runner, own).hours
+
+
+def _only(runner, config):
+    (found,) = estimate(runner, "synthetic", [config])
+    return found
 
 
 def test_the_total_is_of_what_is_known():

@@ -186,6 +186,25 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     return LanguageModel(model, tokenizer)
 
 
+def sizes(source: str) -> tuple[int, int]:
+    """Parameters and layers of a model, by its configuration: nothing is allocated, and no weight is read.
+
+    Raises:
+        ConfigError: it is not found, or is no causal language model.
+    """
+    path = Path(source) if source else bundled_gguf()
+    where = {"pretrained_model_name_or_path": source}
+    if path.suffix == ".gguf":
+        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # of a name that leads nowhere, or of a configuration that fits no class
+        raise ConfigError(f"model={source!r}: its configuration cannot be read ({first_line(error)})") from error
+    return model.num_parameters(), config.get_text_config().num_hidden_layers
+
+
 def opened(source: str, device: str = "cpu") -> LanguageModel:
     """As :func:`open_language_model`, and of a GGUF file, whose weights are converted in passing and not kept."""
     if not source.endswith(".gguf"):

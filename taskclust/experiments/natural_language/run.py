@@ -25,6 +25,7 @@ from taskclust.models.language import (
     last_states,
     open_language_model,
     read_checked,
+    sizes,
     split_words,
     tokenize,
     untrained_model,
@@ -82,6 +83,15 @@ def serve(record: Record, config: LanguageConfig) -> Record:
 def label(config: LanguageConfig) -> str:
     """The model's name in tables and tests."""
     return short_name(config.source)
+
+
+def size(config: LanguageConfig) -> tuple[int, int, int] | None:
+    """Parameters, layers and prompts, by the model's configuration alone; None where it is not found."""
+    try:
+        parameters, layers = sizes(config.source)
+    except ConfigError:  # which the run will tell
+        return None
+    return parameters, layers, len(natural_tasks()) * config.n_expressions * config.n_pairs
 
 
 def probe_prompts(
