@@ -18,10 +18,11 @@ it; then how it is read, each after a comma:
 
 import argparse
 import csv
+import json
 import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,22 +48,29 @@ class Sources:
 
     Attributes:
         runs: the record files of each run, one per seed; a run has the name of its report's folder.
+        searches: setting, width and seeds of each run of the search, by a name for it.
         checks: claim, condition and check, by the number's name.
         records: a path of names in a record, by the number's name.
-        cells: file, row (some of its cells) and column of a committed Markdown table, by the number's name.
+        rows: a path of names and places in a row of the search, by the number's name.
+        cells: file, row (some of its cells) and column of a committed Markdown table, by the number's name; "part"
+            takes one of the numbers that the cell has.
         root: the folder that files are named from.
     """
 
     runs: dict[str, list[str]] = field(default_factory=dict)
+    searches: dict[str, list[Any]] = field(default_factory=dict)
     checks: dict[str, list[str]] = field(default_factory=dict)
     records: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
     cells: dict[str, dict[str, Any]] = field(default_factory=dict)
     root: Path = ROOT
 
     def __post_init__(self) -> None:
-        names = [*self.checks, *self.records, *self.cells]
+        names = [*self.checks, *self.records, *self.rows, *self.cells]
         twice = sorted({name for name in names if names.count(name) > 1})
         require(not twice, "numbers.toml", twice, "a number's name stands once; give one of them another")
+        marked = [name for name in names if set(name) & set(",:")]
+        require(not marked, "numbers.toml", marked, "a number's name has no comma and no colon; leave them out")
 
 
 def sources(path: Path = ROOT / "docs" / "numbers.toml") -> Sources:
@@ -72,8 +80,9 @@ def sources(path: Path = ROOT / "docs" / "numbers.toml") -> Sources:
         ConfigError: it has a table that there is not.
     """
     tables = tomllib.loads(path.read_text("utf-8"))
-    unknown = sorted(set(tables) - {"runs", "checks", "records", "cells"})
-    require(not unknown, str(path.name), unknown, "use the tables runs, checks, records and cells")
+    usable = [one.name for one in fields(Sources) if one.name != "root"]
+    unknown = sorted(set(tables) - {*usable})
+    require(not unknown, str(path.name), unknown, f"use the tables {', '.join(usable)}")
     return Sources(**tables, root=path.parents[1])
 
 
@@ -93,6 +102,8 @@ def value(key: str, known: Sources) -> str:
         return _of_check(key, run, known.checks[name], options, known)
     if name in known.records:
         return _of_records(key, run, known.records[name], options, known)
+    if name in known.rows:
+        return _of_search(key, run, known.rows[name], options, known)
     raise ConfigError(f"number={key!r}: numbers.toml has no {name!r}; add it there, or name one that it has")
 
 
@@ -153,14 +164,31 @@ def _rows(path: Path, key: str) -> dict[tuple[str, ...], dict[str, str]]:
 def _of_records(key: str, run: str, path: str, options: _Options, known: Sources) -> str:
     require(run in known.runs, "number", key, f"use one of the runs {', '.join(known.runs)}")
     require(options.form != "control", "number", key, "a record's number has no control; name a check")
-    found: dict[int, np.ndarray] = {}
+    found = {}
     for file in known.runs[run]:
         record = _record(known.root / "reports" / "records" / file)
-        found[record.config.seed] = _selected(key, record, path, options)
-    if options.where == "layers":
-        means = np.mean([*found.values()], axis=0)
-        return ", ".join(_text(float(mean), options.digits) for mean in means)
-    return _over_seeds(key, {seed: float(one) for seed, one in found.items()}, options)
+        values = _at_path(key, record, path)
+        found[record.config.seed] = _selected(key, values, _epochs(record, path, values), record.best_epoch, options)
+    return _over_seeds(key, found, options)
+
+
+def _of_search(key: str, run: str, path: str, options: _Options, known: Sources) -> str:
+    require(run in known.searches, "number", key, f"use one of the searches {', '.join(known.searches)}")
+    setting, width, *seeds = known.searches[run]
+    found = {}
+    for row in _search(known.root / "reports" / "search" / "runs.jsonl"):
+        if (row["setting"], row["width"]) == (setting, width) and row["seed"] in seeds:
+            values = _at_path(key, row, path)
+            epochs = list(range(len(values))) if path.startswith("accuracy.") else row["epochs"]
+            is_curve = values.ndim > 0 and len(values) == len(epochs)
+            found[row["seed"]] = _selected(key, values, epochs if is_curve else None, row["best_epoch"], options)
+    require(sorted(found) == sorted(seeds), "number", key, f"the search has the seeds {sorted(found)} only")
+    return _over_seeds(key, found, options)
+
+
+@cache
+def _search(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
 @cache
@@ -168,14 +196,22 @@ def _record(file: Path) -> Any:
     return read_record(file)
 
 
-def _selected(key: str, record: Any, path: str, options: _Options) -> np.ndarray:
-    """What a record says at a path: a number, or one per layer."""
+def _at_path(key: str, record: Any, path: str) -> np.ndarray:
+    """What a record, or a row of the search, has at a path: a number, or an array of epochs or layers or both."""
     found = record
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
-        require(found is not None, "number", key, f"a record has no {path}")
+        if isinstance(found, list):
+            found = found[int(name)]
+        else:
+            found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
+        require(found is not None, "number", key, f"it has no {path}")
     values = np.asarray(found, dtype=float)
-    epochs = _epochs(record, path, values)
+    require(not np.isnan(values).all(), "number", key, "it was not measured in this run, or is not a number there")
+    return values
+
+
+def _selected(key: str, values: np.ndarray, epochs: list[int] | None, best_epoch: int, options: _Options) -> np.ndarray:
+    """A number, or one per layer, of values whose first axis is of ``epochs``, unless these are None."""
     if options.where != "layers" and values.ndim == 1 + (epochs is not None):
         values = values[..., int(options.where.split()[-1]) if options.where != "top" else -1]
     if epochs is None:
@@ -184,7 +220,7 @@ def _selected(key: str, record: Any, path: str, options: _Options) -> np.ndarray
     if options.when in ("highest", "when highest"):
         row = int(np.nanargmax(values))
         return np.asarray(epochs[row] if options.when == "when highest" else values[row])
-    epoch = {"end": epochs[-1], "untrained": 0, "best": record.best_epoch}.get(options.when)
+    epoch = {"end": epochs[-1], "untrained": 0, "best": best_epoch}.get(options.when)
     epoch = int(options.when.split()[-1]) if epoch is None else epoch
     require(epoch in epochs, "number", key, f"it was not measured there; use one of {', '.join(map(str, epochs))}")
     return np.asarray(values[epochs.index(epoch)])
@@ -200,8 +236,12 @@ def _epochs(record: Any, path: str, values: np.ndarray) -> list[int] | None:
     return [int(epoch) for epoch in record.epochs.of("tsne" if after_tsne else "raw")]
 
 
-def _over_seeds(key: str, by_seed: dict[int, float], options: _Options) -> str:
-    values, digits = [by_seed[seed] for seed in sorted(by_seed)], options.digits
+def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
+    digits = options.digits
+    if options.where == "layers":
+        return ", ".join(_text(float(mean), digits) for mean in np.mean([*found.values()], axis=0))
+    by_seed = {seed: float(one) for seed, one in found.items()}
+    values = [by_seed[seed] for seed in sorted(by_seed)]
     if options.form.startswith("seed "):
         seed = int(options.form.split()[-1])
         require(seed in by_seed, "number", key, f"use one of the seeds {', '.join(map(str, sorted(by_seed)))}")
@@ -233,7 +273,9 @@ def _cell(key: str, run: str, of: dict[str, Any], words: Sequence[str], known: S
         elif of["column"] in header and set(of["row"]) <= set(cells):
             found.append(cells[header.index(of["column"])])
     require(len(found) == 1, "number", key, f"{len(found)} rows of {file.name} have {of['row']}; name one row's cells")
-    return found[0]
+    numbers = re.findall(r"-?\d[\d,]*\.?\d*", found[0])
+    require(of.get("part", 0) < max(len(numbers), 1), "number", key, f"{found[0]!r} has no part {of.get('part')}")
+    return str(numbers[of["part"]]) if "part" in of else found[0]
 
 
 def filled(page: str, known: Sources) -> str:
