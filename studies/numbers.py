@@ -39,7 +39,7 @@ MARK = re.compile(r"<!--=([^\n]+?)-->([^\n]*?)<!--=-->")
 _HALF = re.compile(r"<!--=")
 _BLOCK = re.compile(r"<!-- (\S+):begin -->.*?<!-- \1:end -->", re.DOTALL)
 _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
-_DECIMAL = re.compile(r"(?<![\w.§])\d*\.\d+(?![\w.])")
+_DECIMAL = re.compile(r"(?<![\w.§])\d*\.\d+(?!\w|\.\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,13 @@ def _rows(path: Path, key: str) -> dict[tuple[str, ...], dict[str, str]]:
 
 def _of_records(key: str, run: str, path: str, options: _Options, known: Sources) -> str:
     require(run in known.runs, "number", key, f"use one of the runs {', '.join(known.runs)}")
-    require(options.form != "control", "number", key, "a record's number has no control; name a check")
     found = {}
     for file in known.runs[run]:
         record = _record(known.root / "reports" / "records" / file)
         values = _at_path(key, record, path)
-        found[record.config.seed] = _selected(key, values, _epochs(record, path, values), record.best_epoch, options)
+        found[record.config.seed] = _selected(
+            key, values, _epochs(record, path, values), getattr(record, "best_epoch", None), options
+        )
     return _over_seeds(key, found, options)
 
 
@@ -210,9 +211,13 @@ def _at_path(key: str, record: Any, path: str) -> np.ndarray:
     return values
 
 
-def _selected(key: str, values: np.ndarray, epochs: list[int] | None, best_epoch: int, options: _Options) -> np.ndarray:
+def _selected(
+    key: str, values: np.ndarray, epochs: list[int] | None, best_epoch: int | None, options: _Options
+) -> np.ndarray:
     """A number, or one per layer, of values whose first axis is of ``epochs``, unless these are None."""
-    if options.where != "layers" and values.ndim == 1 + (epochs is not None):
+    has_layers = values.ndim == 1 + (epochs is not None)
+    require(has_layers or options.where == "top", "number", key, "it has no layers")
+    if has_layers and options.where != "layers":
         values = values[..., int(options.where.split()[-1]) if options.where != "top" else -1]
     if epochs is None:
         require(options.when == "end", "number", key, "it has no epochs")
@@ -220,15 +225,17 @@ def _selected(key: str, values: np.ndarray, epochs: list[int] | None, best_epoch
     if options.when in ("highest", "when highest"):
         row = int(np.nanargmax(values))
         return np.asarray(epochs[row] if options.when == "when highest" else values[row])
-    epoch = {"end": epochs[-1], "untrained": 0, "best": best_epoch}.get(options.when)
-    epoch = int(options.when.split()[-1]) if epoch is None else epoch
+    epoch: int | None = {"end": epochs[-1], "untrained": 0, "best": best_epoch}.get(options.when)
+    if options.when.startswith("at "):
+        epoch = int(options.when.split()[-1])
     require(epoch in epochs, "number", key, f"it was not measured there; use one of {', '.join(map(str, epochs))}")
+    assert epoch is not None
     return np.asarray(values[epochs.index(epoch)])
 
 
 def _epochs(record: Any, path: str, values: np.ndarray) -> list[int] | None:
     """The epochs that the first axis is of; None if it is not of epochs."""
-    if path.startswith("history."):
+    if "history" in path.split("."):
         return list(range(len(values)))
     if path.startswith("bag") or values.ndim == 0:
         return None
@@ -238,7 +245,9 @@ def _epochs(record: Any, path: str, values: np.ndarray) -> list[int] | None:
 
 def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
     digits = options.digits
+    require(options.form != "control", "number", key, "only a check has a control; name one")
     if options.where == "layers":
+        require(options.form == "mean", "number", key, "layers are means over seeds; leave out what is of seeds")
         return ", ".join(_text(float(mean), digits) for mean in np.mean([*found.values()], axis=0))
     by_seed = {seed: float(one) for seed, one in found.items()}
     values = [by_seed[seed] for seed in sorted(by_seed)]
@@ -248,6 +257,7 @@ def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
         return _text(by_seed[seed], digits)
     mean = _text(float(np.mean(values)), digits)
     if options.form == "interval":
+        require(len(values) > 1, "number", key, "there is one seed, which has no interval; leave it out")
         return f"{mean} [{', '.join(_text(bound, digits) for bound in interval(values))}]"
     if options.form == "range":
         return f"{_text(min(values), digits)} to {_text(max(values), digits)}"
@@ -259,9 +269,28 @@ def _text(number: float, digits: int) -> str:
 
 
 def _cell(key: str, run: str, of: dict[str, Any], words: Sequence[str], known: Sources) -> str:
-    require(not words, "number", key, "a table's cell is quoted as it is; leave out what follows its name")
+    """A cell as it is, or with zeros behind it."""
+    digits = re.fullmatch(r"(\d) digits", ", ".join(words)) if words else None
+    require(not words or digits is not None, "number", key, "a table's cell has no more than digits behind its name")
     file = known.root / (f"reports/{run}/{of['file']}" if run else str(of["file"]))
     require(file.is_file(), "number", key, f"there is no {file.name} there")
+    found = _cells(file, set(of["row"]), of["column"])
+    require(len(found) == 1, "number", key, f"{len(found)} rows of {file.name} have {of['row']}; name one row's cells")
+    numbers = re.findall(r"-?\d[\d,]*\.?\d*", found[0])
+    require(of.get("part", 0) < max(len(numbers), 1), "number", key, f"{found[0]!r} has no part {of.get('part')}")
+    text = str(numbers[of["part"]]) if "part" in of else found[0]
+    return re.sub(_DECIMAL, lambda one: one[0] + "0" * _missing(key, one[0], int(digits[1])), text) if digits else text
+
+
+def _missing(key: str, number: str, digits: int) -> int:
+    """How many zeros a number lacks."""
+    has = len(number.partition(".")[2])
+    require(has <= digits, "number", key, f"the table has {has} digits of it; rounding twice may err")
+    return digits - has
+
+
+def _cells(file: Path, row: set[str], column: str) -> list[str]:
+    """The cells of a column in the rows of a page's tables that have all the cells ``row``."""
     header: list[str] = []
     found = []
     for line in file.read_text("utf-8").splitlines():
@@ -270,12 +299,9 @@ def _cell(key: str, run: str, of: dict[str, Any], words: Sequence[str], known: S
             header = []
         elif not header:
             header = cells
-        elif of["column"] in header and set(of["row"]) <= set(cells):
-            found.append(cells[header.index(of["column"])])
-    require(len(found) == 1, "number", key, f"{len(found)} rows of {file.name} have {of['row']}; name one row's cells")
-    numbers = re.findall(r"-?\d[\d,]*\.?\d*", found[0])
-    require(of.get("part", 0) < max(len(numbers), 1), "number", key, f"{found[0]!r} has no part {of.get('part')}")
-    return str(numbers[of["part"]]) if "part" in of else found[0]
+        elif column in header and row <= {*cells}:
+            found.append(cells[header.index(column)])
+    return found
 
 
 def filled(page: str, known: Sources) -> str:

@@ -61,13 +61,10 @@ def on_files(files: Any, config: Any) -> Any:
     texts = {**dict(_written(files)), **pages}
     for name, text in pages.items():
         if files.get_file_from_path(name) is not None:
-            files.remove(files.get_file_from_path(name))  # docs/silent-points.md, made by hand for a look
+            files.remove(files.get_file_from_path(name))  # docs/silent-points.md, which a command writes there
         files.append(File.generated(config, name, content=text))
     for name, content in linked_files(texts, ROOT).items():
-        listed = InclusionLevel.NOT_IN_NAV
-        files.append(File.generated(config, name, content=content, inclusion=listed))
-    for name in ("numbers.toml",):
-        files.remove(files.get_file_from_path(name))
+        files.append(File.generated(config, name, content=content, inclusion=InclusionLevel.NOT_IN_NAV))
     return files
 
 
@@ -233,13 +230,19 @@ def _checks(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
             "check": row["check"],
             "mean": number(_float(row["mean"])) + band(_float(row["low"]), _float(row["high"])),
             "seeds": row["n"],
-            "criterion": row["criterion"],
+            "criterion": _criterion(row),
             "negative control": f"{number(_float(row['control']))} ({row['control_name']})",
             "source": row["source"],
             "verdict": row["verdict"],
         }
         for row in rows
     ]
+
+
+def _criterion(row: dict[str, str]) -> str:
+    relation = row["criterion"].replace(">=", "≥").replace("<=", "≤")
+    tolerance = f" ± {number(_float(row['tolerance']))}" if row["tolerance"] else ""
+    return f"{relation} {number(_float(row['bound']))}{tolerance}"
 
 
 def _float(text: str) -> float | None:
@@ -263,12 +266,14 @@ def _known_failures(claim: Claim) -> list[str]:
 
 
 def _figures(claim: Claim, runs: dict[str, list[dict[str, str]]], root: Path) -> list[str]:
-    lines = []
+    """The claim's figures of the first report that has them."""
     for run in runs:
         folder = root / "reports" / run / "figures"
-        files = sorted({file for name in claim.figures for file in folder.glob(name if "." in name else f"{name}.png")})
-        lines += [f"![{file.stem}, {run}](../../reports/{run}/figures/{file.name})\n" for file in files]
-    return ["## Figures", "", *lines] if lines else []
+        files = sorted({file for name in claim.figures for file in folder.glob(f"{name}.png")})
+        if files:
+            shown = [f"![{file.stem}](../../reports/{run}/figures/{file.name})\n" for file in files]
+            return ["## Figures", "", f"Of {run}.", "", *shown]
+    return []
 
 
 def reference() -> str:
