@@ -328,10 +328,10 @@ PAGE = """# What becomes of a run whose process or disk fails?
 Made by `python -m studies.fault_trials docs/faults.md`. After a fault the run is
 repeated, and must give the same record and the same weights, to the bit, as a run without one.
 
-We take a run of seconds: two layers, three epochs, two checkpoints, its state kept after every epoch. We kill it at each
-change that it makes to the file system, or let the disk fail there, or damage a file of its store. Then we repeat it. An
-error is one that a session reports in one line, with the path. In the last row three processes want one record at once.
-The first is killed at a change if it is the one at work, and the others must still get the record.
+We take a run of seconds: two layers, three epochs, two checkpoints, its state kept after every epoch. We kill it at
+each change that it makes to the file system, or let the disk fail there, or damage a file of its store. Then we repeat
+it. An error is one that a session reports in one line, with the path. In the last row three processes want one record
+at once. The first is killed at a change if it is the one at work, and the others must still get the record.
 """
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.experiments.made import RECORDS
-from tests.helpers import small_tokenizer
+from tests.helpers import command, small_tokenizer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "own_claim" / "README.md"]
@@ -170,28 +170,58 @@ def fault_of_tox(words):
     return [name for name in words[words.index("-e") + 1].split(",") if name not in known]
 
 
+#: Collects for each list of words and says, a line for each, how it ended; one process loads the libraries once.
+COLLECT = """
+import contextlib, io, json, sys
+import pytest
+for words in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main(words)
+    print(json.dumps([int(code), words, said.getvalue()[-1000:]]))
+"""
+
+
+def quick(words):
+    """The same options of one claim, and of no model of a hub."""
+    claim = f"benchmarks/test_{'open_llm_clusters' if 'llm' in words else 'parameter_counts'}.py"
+    left_out = {part for n, word in enumerate(words) if word == "--llm" for part in (n, n + 1)}
+    kept = [word for n, word in enumerate(words) if n not in left_out and word != "--pyargs"]
+    return [claim if word in ("benchmarks", "taskclust.benchmarks") else word for word in kept]
+
+
+def faults_of_pytest(lists, folder):
+    """What pytest says of options that it does not take, of one claim instead of all."""
+    asked = [[*quick(words), "--device=cpu", "--collect-only", "-q"] for words in lists]  # there may be no GPU here
+    done = ran([sys.executable, "-c", COLLECT, json.dumps(asked)], folder)
+    ended = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(ended) == len(asked), done.stderr[-2000:]
+    return [one for one in ended if one[0] not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)]
+
+
 def fault(words, folder):
     """What is wrong with a command that is not run: it is asked to say what it would do."""
     if words[:2] == ["pip", "install"]:
         return fault_of_install(words[2:])
-    if words[0] == "cd":
-        return [] if (ROOT / "examples" / words[1]).is_dir() else [words[1]]
     if words[0] == "tox":
         return fault_of_tox(words)
     if words[0] == "pytest":
-        models = {part for n, word in enumerate(words) if word == "--llm" for part in (n, n + 1)}  # a hub's, not here
-        words = [word for n, word in enumerate(words) if n not in models and word != "--pyargs"]
-        words = ["benchmarks" if word == "taskclust.benchmarks" else word for word in words]  # its name in a wheel
-        done = ran([*words, "--collect-only", "-q"], folder)
-    elif words[:2] == ["python", "-m"]:
-        spec = importlib.util.find_spec(words[2])
-        if spec is None:
-            return [f"no module {words[2]}"]
-        if "argparse" not in Path(spec.origin).read_text("utf-8"):
-            return []
-        done = ran([*words, "--help"], folder)
-    else:
-        done = ran([*words, "--help"], folder)
+        return faults_of_pytest([words[1:]], folder)
+    if words[0] == "cd":
+        return [] if (ROOT / "examples" / words[1]).is_dir() else [words[1]]
+    return fault_of_help(words, folder)
+
+
+def fault_of_help(words, folder):
+    """What a command says that does not know its words when help is asked behind them."""
+    if words[0] == "taskclust":
+        ended = command(*words[1:], "--help")
+        return [] if ended == 0 else [ended]
+    module = words[2] if words[:2] == ["python", "-m"] else None
+    spec = module and importlib.util.find_spec(module)
+    if module and (spec is None or "argparse" not in Path(spec.origin).read_text("utf-8")):
+        return [] if spec else [f"no module {module}"]
+    done = ran([*words, "--help"], folder)
     return [] if done.returncode == 0 else [done.stdout[-1000:] + done.stderr[-1000:]]
 
 
@@ -209,6 +239,22 @@ def test_a_block_of_shell_runs(block, checkout):
 @pytest.mark.parametrize("block", of("sh", is_run=False), ids=str)
 def test_a_command_that_is_not_run_is_one_that_could_be(block, checkout):
     assert [found for words in commands(block.text) for found in fault(words, checkout)] == []
+
+
+def inline_commands():
+    """The commands that pages name in a sentence or a table."""
+    texts = [FENCED.sub("", page.read_text("utf-8")) for page in PAGES]
+    pattern = r"`((?:pytest benchmarks|taskclust [a-z]|python -m studies|tox run)[^`\n]*)`"
+    return sorted({found for text in texts for found in re.findall(pattern, text)})
+
+
+def test_every_command_in_a_sentence_is_one_that_could_be_run(checkout):
+    found = [shlex.split(line) for line in inline_commands() if "--benchmark-json" not in line]  # it writes, of no runs
+    of_pytest = [words[1:] for words in found if words[0] == "pytest"]
+
+    assert len(of_pytest) >= 10
+    assert faults_of_pytest(of_pytest, checkout) == []
+    assert [one for words in found if words[0] != "pytest" for one in fault(words, checkout)] == []
 
 
 @pytest.mark.parametrize(
