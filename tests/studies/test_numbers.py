@@ -29,6 +29,14 @@ def test_the_pages_quote_hundreds_of_numbers_and_hardly_type_any():
     assert sum(map(typed, texts)) <= 60
 
 
+def test_every_name_is_quoted_somewhere():
+    keys = [one[1].rpartition(":") for page in PAGES for one in numbers.MARK.finditer(page.read_text("utf-8"))]
+    runs, names = {run.strip() for run, *_ in keys}, {rest.split(",")[0].strip() for *_, rest in keys}
+
+    assert [run for run in (*KNOWN.runs, *KNOWN.searches) if run not in runs] == []
+    assert [one for one in (*KNOWN.checks, *KNOWN.records, *KNOWN.rows, *KNOWN.cells) if one not in names] == []
+
+
 def test_a_runs_records_are_those_of_its_report():
     """Both say how the same seeds ended, so that a record of another run, or one left out, is seen."""
     for run in KNOWN.runs:
