@@ -1,4 +1,4 @@
-"""Our own follow-up research: what the paper does not ask. Not part of the wheel."""
+"""Our own follow-up research, which the paper does not ask for, and what makes the pages of docs. Not in the wheel."""
 
 import argparse
 from collections.abc import Callable

@@ -277,9 +277,14 @@ def page(found: Sequence[Kind]) -> str:
 HEAD = """# Which architectures can be probed and aligned?
 
 Made by `python -m studies.architectures docs/architectures.md` with transformers {version}. {which}
-is built tiny with random weights. Its states, read as `probe` reads them, are compared with those of each prompt read
-alone; an aligned model with its base on prompts that are not to change, padded on the left, beside one that is; and its
-logits with those of the model saved and opened again. What cannot be promised is refused, in the table's words.
+is built tiny with random weights, and three things are compared:
+
+- its states, as `probe` reads them, with those of each prompt read by itself;
+- an aligned model's continuations with its base's, on prompts that must not change, padded on the left beside one that
+  must;
+- the aligned model's logits with those of the model saved and opened again.
+
+What cannot be promised is refused, in the table's words.
 
 {counts}
 

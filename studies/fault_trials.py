@@ -325,11 +325,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 PAGE = """# What becomes of a run whose process or disk fails?
 
-Made by `python -m studies.fault_trials docs/faults.md`. A run of seconds (two layers, three epochs, two checkpoints,
-its state kept after every epoch) is killed at each change it makes to the file system, or its disk fails there; or a
-file of its store is damaged. It is then done again, and must give the record and the weights of a run without a fault,
-to the bit. An error is one that a session says in a line, with the path. Of three processes that want one record at
-once, the first is killed at a change, if it is the one at work; the others must have it nevertheless.
+Made by `python -m studies.fault_trials docs/faults.md`. After a fault the run is
+repeated, and must give the same record and the same weights, to the bit, as a run without one.
+
+We take a run of seconds: two layers, three epochs, two checkpoints, its state kept after every epoch. We kill it at
+each change that it makes to the file system, or let the disk fail there, or damage a file of its store. Then we repeat
+it. An error is one that a session reports in one line, with the path. In the last row three processes want one record
+at once. The first is killed at a change if it is the one at work, and the others must still get the record.
 """
 
 if __name__ == "__main__":

@@ -1,9 +1,22 @@
-"""README is short, and links lead somewhere."""
+"""README is short, links lead somewhere, and every block of code is run, or says why not."""
 
+import importlib.util
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from tests.experiments.made import RECORDS
+from tests.helpers import command, small_tokenizer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "own_claim" / "README.md"]
@@ -33,3 +46,238 @@ def test_readme_is_read_in_two_minutes():
     assert len(text.split()) < 750
     assert max(map(len, text.splitlines())) <= 122
     assert all(page.read_text("utf-8").startswith("# ") for page in PAGES)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    place: str
+    language: str
+    text: str
+    why_not_run: str | None
+
+    def __str__(self):
+        return self.place
+
+
+#: A fence with its language, and the comment before it that says why the block is not run.
+FENCED = re.compile(r"(?:^<!-- not run: ([^\n]*?) -->\n)?^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: What is no code to run.
+SHOWN = {"bibtex", "json", "text"}
+
+
+def blocks(name, text):
+    """The blocks of a page in their order."""
+    return [
+        Block(f"{name}-line-{text.count(chr(10), 0, found.start(2)) + 1}", found[2], found[3], found[1])
+        for found in FENCED.finditer(text)
+    ]
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page.relative_to(ROOT).as_posix(), page.read_text("utf-8"))]
+
+
+def of(language, *, is_run):
+    return [block for block in BLOCKS if block.language == language and (block.why_not_run is None) == is_run]
+
+
+def commands(text):
+    """The commands of a shell block, as words, without comments."""
+    lines = [" ".join(shlex.split(line, comments=True, posix=False)) for line in text.splitlines()]
+    return [shlex.split(part) for line in lines for part in line.split(" && ") if part]
+
+
+def test_every_block_has_a_language_and_a_reason_not_to_be_run_is_given():
+    assert {block.language for block in BLOCKS} <= {"python", "sh", *SHOWN}
+    assert len(of("python", is_run=True)) >= 7
+    assert of("python", is_run=False) == []  # they all run, on small stand-ins
+    assert [str(block) for block in BLOCKS if block.why_not_run is not None and len(block.why_not_run) < 10] == []
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A folder like a checkout, with a tiny model under a hub's name, its prompts, and a checkpoint of ours."""
+    import torch
+    import transformers as tf
+
+    from taskclust import ModelConfig, create, smoke
+
+    folder = tmp_path_factory.mktemp("checkout")
+    for path in ROOT.iterdir():
+        if path.name not in (".taskclust", ".git"):
+            (folder / path.name).symlink_to(path)
+    name = folder / "HuggingFaceTB" / "SmolLM2-135M"
+    config = tf.LlamaConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    tf.LlamaForCausalLM(config).save_pretrained(name)
+    small_tokenizer().save_pretrained(name)
+    rows = [
+        {"instruction": f"{verb} {letter}", "input": word, "output": word, "task": verb}
+        for verb in "kl"
+        for letter in "abcdef"
+        for word in "mnopqr"
+    ]
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = smoke().base("synthetic").data
+    model = create(data, ModelConfig.of_width(32), torch.Generator().manual_seed(0))
+    model.save_pretrained(folder / ".taskclust" / "trajectory" / "<key>" / "checkpoints" / "0080")
+    return folder
+
+
+def decided_on(record):
+    """What pytest's fixture ``decide`` gives, for six seeds of a record that is there."""
+    from taskclust import judge
+
+    records = [replace(record, config=replace(record.config, seed=seed)) for seed in range(6)]
+    return lambda claim, cell: judge(claim, cell, records, "smoke")
+
+
+@pytest.mark.parametrize("block", of("python", is_run=True), ids=str)
+def test_a_block_of_python_runs(block, checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    names = {"__name__": "__main__"}
+
+    exec(compile(block.text, str(block), "exec"), names)  # noqa: S102 - a page's own code
+
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    for test in tests:  # a claim: it is judged as pytest would, on a made record instead of a trained one
+        for cell in names["CLAIM"].cells:
+            test(cell, decided_on(RECORDS[names["CLAIM"].experiment]))
+
+
+def ran(words, folder):
+    """A process of these words as a shell in ``folder`` would start it, with this Python's commands."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def fault_of_install(words):
+    """What is wrong with a "pip install": a file that is not there or an extra that there is not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(re.findall(r"\.\[([a-z,]+)\]", " ".join(words)))
+    missing = {name for extra in extras for name in extra.split(",")} - set(project["optional-dependencies"])
+    files = [words[n + 1] for n, word in enumerate(words) if word in ("-c", "-r") and n + 1 < len(words)]
+    return [*missing, *(file for file in files if not (ROOT / file).is_file())]
+
+
+def fault_of_tox(words):
+    """Environments that tox.ini does not have."""
+    config = ConfigParser(interpolation=None)
+    config.read(ROOT / "tox.ini", encoding="utf-8")
+    known = set(re.findall(r"[\w-]+", " ".join(config.sections())))
+    return [name for name in words[words.index("-e") + 1].split(",") if name not in known]
+
+
+#: Collects for each list of words and says, a line for each, how it ended; one process loads the libraries once.
+COLLECT = """
+import contextlib, io, json, sys
+import pytest
+for words in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main(words)
+    print(json.dumps([int(code), words, said.getvalue()[-1000:]]))
+"""
+
+
+def quick(words):
+    """The same options of one claim, and of no model of a hub."""
+    claim = f"benchmarks/test_{'open_llm_clusters' if 'llm' in words else 'parameter_counts'}.py"
+    left_out = {part for n, word in enumerate(words) if word == "--llm" for part in (n, n + 1)}
+    kept = [word for n, word in enumerate(words) if n not in left_out and word != "--pyargs"]
+    return [claim if word in ("benchmarks", "taskclust.benchmarks") else word for word in kept]
+
+
+def faults_of_pytest(lists, folder):
+    """What pytest says of options that it does not take, of one claim instead of all."""
+    asked = [[*quick(words), "--device=cpu", "--collect-only", "-q"] for words in lists]  # there may be no GPU here
+    done = ran([sys.executable, "-c", COLLECT, json.dumps(asked)], folder)
+    ended = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(ended) == len(asked), done.stderr[-2000:]
+    return [one for one in ended if one[0] not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)]
+
+
+def fault(words, folder):
+    """What is wrong with a command that is not run: it is asked to say what it would do."""
+    if words[:2] == ["pip", "install"]:
+        return fault_of_install(words[2:])
+    if words[0] == "tox":
+        return fault_of_tox(words)
+    if words[0] == "pytest":
+        return faults_of_pytest([words[1:]], folder)
+    if words[0] == "cd":
+        return [] if (ROOT / "examples" / words[1]).is_dir() else [words[1]]
+    return fault_of_help(words, folder)
+
+
+def fault_of_help(words, folder):
+    """What a command says that does not know its words when help is asked behind them."""
+    if words[0] == "taskclust":
+        ended = command(*words[1:], "--help")
+        return [] if ended == 0 else [ended]
+    module = words[2] if words[:2] == ["python", "-m"] else None
+    spec = module and importlib.util.find_spec(module)
+    if module and (spec is None or "argparse" not in Path(spec.origin).read_text("utf-8")):
+        return [] if spec else [f"no module {module}"]
+    done = ran([*words, "--help"], folder)
+    return [] if done.returncode == 0 else [done.stdout[-1000:] + done.stderr[-1000:]]
+
+
+@pytest.mark.parametrize("block", of("sh", is_run=True), ids=str)
+def test_a_block_of_shell_runs(block, checkout):
+    """Installing is only checked: what runs this test is installed."""
+    for words in commands(block.text):
+        if words[:2] == ["pip", "install"]:
+            assert fault_of_install(words[2:]) == []
+        else:
+            done = ran(words, checkout)
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("block", of("sh", is_run=False), ids=str)
+def test_a_command_that_is_not_run_is_one_that_could_be(block, checkout):
+    assert [found for words in commands(block.text) for found in fault(words, checkout)] == []
+
+
+def inline_commands():
+    """The commands that pages name in a sentence or a table."""
+    texts = [FENCED.sub("", page.read_text("utf-8")) for page in PAGES]
+    pattern = r"`((?:pytest benchmarks|taskclust [a-z]|python -m studies|tox run)[^`\n]*)`"
+    return sorted({found for text in texts for found in re.findall(pattern, text)})
+
+
+def test_every_command_in_a_sentence_is_one_that_could_be_run(checkout):
+    found = [shlex.split(line) for line in inline_commands() if "--benchmark-json" not in line]  # it writes, of no runs
+    of_pytest = [words[1:] for words in found if words[0] == "pytest"]
+
+    assert len(of_pytest) >= 10
+    assert faults_of_pytest(of_pytest, checkout) == []
+    assert [one for words in found if words[0] != "pytest" for one in fault(words, checkout)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pip install -e .[lmm]",
+        "pip install -c constraint.txt -e .",
+        "tox run -e claim",
+        "pytest benchmarks --profle paper",
+        "taskclust records lod",
+        "python -m studies.rounding_twin run",
+        "python -m studies.rounding_twins runn",
+    ],
+)
+def test_a_planted_slip_in_a_command_is_found(line, checkout):
+    assert fault(shlex.split(line), checkout) != []
+
+
+def test_a_mark_belongs_to_the_block_after_it_and_gives_its_reason():
+    page = "<!-- not run: takes hours -->\n```sh\ntox run -e a  # b\n```\n\n```python\nx = 1\n```\n"
+
+    first, second = blocks("page", page)
+
+    assert (first.why_not_run, second.why_not_run) == ("takes hours", None)
+    assert commands(first.text) == [["tox", "run", "-e", "a"]]
+    assert (first.place, second.place) == ("page-line-2", "page-line-6")

@@ -133,6 +133,14 @@ def test_the_short_table_in_readme_is_that_of_its_report():
     assert insert_verdicts(text, "paper-256:short", short_table(root / "reports" / "paper-256")) == text
 
 
+def test_the_tables_of_results_are_those_of_their_reports():
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "results.md").read_text("utf-8")
+
+    for name in ("paper-256", "smoke"):
+        assert insert_verdicts(text, name, (root / "reports" / name / "verdicts.md").read_text("utf-8")) == text
+
+
 def test_both_tables_of_a_report_are_filled(judged, tmp_path):
     (judged / "verdicts.md").write_text("the whole table")
     marks = [f"<!-- paper-256{kind}:{end} -->" for kind in (":short", "") for end in ("begin", "end")]

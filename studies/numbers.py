@@ -1,0 +1,398 @@
+"""Numbers in prose, each quoted from a committed record, report or table by its key.
+
+``python -m studies.numbers README.md docs/*.md`` rewrites them; with ``--check`` it only says which are stale or
+unknown; with ``--count`` it says how many decimals of each page have no key. A quoted number stands between two
+comments, which readers of the page do not see::
+
+    F1 is <!--=paper-256: f1, interval-->0.48 [0.44, 0.52]<!--=-->.
+
+Before the colon stands a run, where the number is one of a run; then the number's name, as ``docs/numbers.toml`` has
+it; then how it is read, each after a comma:
+
+- ``untrained``, ``at 20`` (an epoch), ``best`` (the epoch of best accuracy), ``highest``, ``when highest`` (its epoch);
+  the end of training otherwise. ``layer 0``; the top layer otherwise. ``layers``: all of them.
+- ``interval`` (after the mean over seeds), ``range`` (lowest to highest seed), ``seeds`` (each), ``seed 3``;
+  ``control`` (of a check: the mean of its negative control); the mean over seeds otherwise.
+- ``0 digits`` or another number of digits after the point; 2 otherwise.
+"""
+
+import argparse
+import csv
+import json
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskclust.claims.criteria import interval
+from taskclust.config import ConfigError, require
+from taskclust.exchange import read_record
+from taskclust.store.folders import write_whole
+
+ROOT = Path(__file__).parents[1]
+MARK = re.compile(r"<!--=([^\n]+?)-->([^\n]*?)<!--=-->")
+_HALF = re.compile(r"<!--=")
+_BLOCK = re.compile(r"<!-- (\S+):begin -->.*?<!-- \1:end -->", re.DOTALL)
+_CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+_DECIMAL = re.compile(r"(?<![\w.§])\d*\.\d+(?!\w|\.\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The tables of ``docs/numbers.toml``.
+
+    Attributes:
+        runs: the record files of each run, one per seed; a run has the name of its report's folder.
+        searches: setting, width and seeds of each run of the search, by a name for it.
+        checks: claim, condition and check, by the number's name.
+        records: a path of names in a record, by the number's name.
+        rows: a path of names and places in a row of the search, by the number's name.
+        cells: file, row (some of its cells) and column of a committed Markdown table, by the number's name; "part"
+            takes one of the numbers that the cell has.
+        root: the folder that files are named from.
+    """
+
+    runs: dict[str, list[str]] = field(default_factory=dict)
+    searches: dict[str, list[Any]] = field(default_factory=dict)
+    checks: dict[str, list[str]] = field(default_factory=dict)
+    records: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    root: Path = ROOT
+
+    def __post_init__(self) -> None:
+        names = [*self.checks, *self.records, *self.rows, *self.cells]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        require(not twice, "numbers.toml", twice, "a number's name stands once; give one of them another")
+        marked = [name for name in names if set(name) & set(",:")]
+        require(not marked, "numbers.toml", marked, "a number's name has no comma and no colon; leave them out")
+
+
+def sources(path: Path = ROOT / "docs" / "numbers.toml") -> Sources:
+    """The sources that a file lists.
+
+    Raises:
+        ConfigError: it has a table that there is not.
+    """
+    tables = tomllib.loads(path.read_text("utf-8"))
+    usable = [one.name for one in fields(Sources) if one.name != "root"]
+    unknown = sorted(set(tables) - {*usable})
+    require(not unknown, str(path.name), unknown, f"use the tables {', '.join(usable)}")
+    return Sources(**tables, root=path.parents[1])
+
+
+def value(key: str, known: Sources) -> str:
+    """The number of a key, as text.
+
+    Raises:
+        ConfigError: there is none of this key.
+    """
+    run, _, rest = key.rpartition(":")
+    name, *words = (part.strip() for part in rest.split(","))
+    run = run.strip()
+    if name in known.cells:
+        return _cell(key, run, known.cells[name], words, known)
+    options = _options(key, words)
+    if name in known.checks:
+        return _of_check(key, run, known.checks[name], options, known)
+    if name in known.records:
+        return _of_records(key, run, known.records[name], options, known)
+    if name in known.rows:
+        return _of_search(key, run, known.rows[name], options, known)
+    raise ConfigError(f"number={key!r}: numbers.toml has no {name!r}; add it there, or name one that it has")
+
+
+@dataclass(slots=True)
+class _Options:
+    when: str = "end"
+    where: str = "top"
+    form: str = "mean"
+    digits: int = 2
+
+
+_WORDS: tuple[tuple[str, str], ...] = (
+    (r"untrained|at \d+|best|highest|when highest", "when"),
+    (r"layers|layer \d+", "where"),
+    (r"interval|range|seeds|seed \d+|control", "form"),
+    (r"\d digits", "digits"),
+)
+
+
+def _options(key: str, words: Sequence[str]) -> _Options:
+    options = _Options()
+    for word in words:
+        names = [name for pattern, name in _WORDS if re.fullmatch(pattern, word)]
+        require(bool(names), "number", key, f"{word!r} says nothing; see the head of studies/numbers.py")
+        setattr(options, names[0], int(word[0]) if names[0] == "digits" else word)
+    return options
+
+
+def _of_check(key: str, run: str, of: Sequence[str], options: _Options, known: Sources) -> str:
+    row = _rows(known.root / "reports" / run / "checks.csv", key).get(tuple(of))
+    require(row is not None, "number", key, f"the report has no check {' / '.join(of)}")
+    assert row is not None
+    require(options.when == "end" and options.where == "top", "number", key, "a check has no epochs and no layers")
+    if options.form == "control":
+        return _text(float(row["control"]), options.digits)
+    values = _rows(known.root / "reports" / run / "values.csv", key)
+    by_seed = {int(key[-1]): float(row["value"]) for key, row in values.items() if key[:3] == tuple(of)}
+    if options.form == "interval" and len(by_seed) == 1:  # over resamples, not seeds
+        return f"{_text(float(row['mean']), options.digits)} [{', '.join(_bounds(row, options.digits))}]"
+    return _over_seeds(key, by_seed, options)
+
+
+def _bounds(row: dict[str, str], digits: int) -> list[str]:
+    return [_text(float(row[name]), digits) for name in ("low", "high")]
+
+
+@cache
+def _rows(path: Path, key: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """The rows of a report's table by claim, condition, check and, where it has them, seed."""
+    require(path.is_file(), "number", key, f"there is no {path.name} of this run in reports; name a report's folder")
+    with path.open(encoding="utf-8", newline="") as lines:
+        return {
+            tuple(row[name] for name in ("claim", "cell", "check", "seed") if name in row): row
+            for row in csv.DictReader(lines)
+        }
+
+
+def _of_records(key: str, run: str, path: str, options: _Options, known: Sources) -> str:
+    require(run in known.runs, "number", key, f"use one of the runs {', '.join(known.runs)}")
+    found = {}
+    for file in known.runs[run]:
+        record = _record(known.root / "reports" / "records" / file)
+        values = _at_path(key, record, path)
+        found[record.config.seed] = _selected(
+            key, values, _epochs(record, path, values), getattr(record, "best_epoch", None), options
+        )
+    return _over_seeds(key, found, options)
+
+
+def _of_search(key: str, run: str, path: str, options: _Options, known: Sources) -> str:
+    require(run in known.searches, "number", key, f"use one of the searches {', '.join(known.searches)}")
+    setting, width, *seeds = known.searches[run]
+    found = {}
+    for row in _search(known.root / "reports" / "search" / "runs.jsonl"):
+        if (row["setting"], row["width"]) == (setting, width) and row["seed"] in seeds:
+            values = _at_path(key, row, path)
+            epochs = list(range(len(values))) if path.startswith("accuracy.") else row["epochs"]
+            is_curve = values.ndim > 0 and len(values) == len(epochs)
+            found[row["seed"]] = _selected(key, values, epochs if is_curve else None, row["best_epoch"], options)
+    require(sorted(found) == sorted(seeds), "number", key, f"the search has the seeds {sorted(found)} only")
+    return _over_seeds(key, found, options)
+
+
+@cache
+def _search(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+@cache
+def _record(file: Path) -> Any:
+    return read_record(file)
+
+
+def _at_path(key: str, record: Any, path: str) -> np.ndarray:
+    """What a record, or a row of the search, has at a path: a number, or an array of epochs or layers or both."""
+    found = record
+    for name in path.split("."):
+        if isinstance(found, list):
+            found = found[int(name)]
+        else:
+            found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
+        require(found is not None, "number", key, f"it has no {path}")
+    values = np.asarray(found, dtype=float)
+    require(not np.isnan(values).all(), "number", key, "it was not measured in this run, or is not a number there")
+    return values
+
+
+def _selected(
+    key: str, values: np.ndarray, epochs: list[int] | None, best_epoch: int | None, options: _Options
+) -> np.ndarray:
+    """A number, or one per layer, of values whose first axis is of ``epochs``, unless these are None."""
+    has_layers = values.ndim == 1 + (epochs is not None)
+    require(has_layers or options.where == "top", "number", key, "it has no layers")
+    if has_layers and options.where != "layers":
+        values = values[..., int(options.where.split()[-1]) if options.where != "top" else -1]
+    if epochs is None:
+        require(options.when == "end", "number", key, "it has no epochs")
+        return values
+    if options.when in ("highest", "when highest"):
+        row = int(np.nanargmax(values))
+        return np.asarray(epochs[row] if options.when == "when highest" else values[row])
+    epoch: int | None = {"end": epochs[-1], "untrained": 0, "best": best_epoch}.get(options.when)
+    if options.when.startswith("at "):
+        epoch = int(options.when.split()[-1])
+    require(epoch in epochs, "number", key, f"it was not measured there; use one of {', '.join(map(str, epochs))}")
+    assert epoch is not None
+    return np.asarray(values[epochs.index(epoch)])
+
+
+def _epochs(record: Any, path: str, values: np.ndarray) -> list[int] | None:
+    """The epochs that the first axis is of; None if it is not of epochs."""
+    if "history" in path.split("."):
+        return list(range(len(values)))
+    if path.startswith("bag") or values.ndim == 0:
+        return None
+    after_tsne = any(name in path for name in ("tsne", "merging", "by_mapping"))
+    return [int(epoch) for epoch in record.epochs.of("tsne" if after_tsne else "raw")]
+
+
+def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
+    digits = options.digits
+    require(options.form != "control", "number", key, "only a check has a control; name one")
+    if options.where == "layers":
+        require(options.form == "mean", "number", key, "layers are means over seeds; leave out what is of seeds")
+        return ", ".join(_text(float(mean), digits) for mean in np.mean([*found.values()], axis=0))
+    by_seed = {seed: float(one) for seed, one in found.items()}
+    values = [by_seed[seed] for seed in sorted(by_seed)]
+    if options.form.startswith("seed "):
+        seed = int(options.form.split()[-1])
+        require(seed in by_seed, "number", key, f"use one of the seeds {', '.join(map(str, sorted(by_seed)))}")
+        return _text(by_seed[seed], digits)
+    mean = _text(float(np.mean(values)), digits)
+    if options.form == "interval":
+        require(len(values) > 1, "number", key, "there is one seed, which has no interval; leave it out")
+        return f"{mean} [{', '.join(_text(bound, digits) for bound in interval(values))}]"
+    if options.form == "range":
+        return f"{_text(min(values), digits)} to {_text(max(values), digits)}"
+    return ", ".join(_text(one, digits) for one in values) if options.form == "seeds" else mean
+
+
+def _text(number: float, digits: int) -> str:
+    return f"{round(number, digits) + 0.0:,.{digits}f}"  # no -0
+
+
+def _cell(key: str, run: str, of: dict[str, Any], words: Sequence[str], known: Sources) -> str:
+    """A cell as it is, or with zeros behind it."""
+    digits = re.fullmatch(r"(\d) digits", ", ".join(words)) if words else None
+    require(not words or digits is not None, "number", key, "a table's cell has no more than digits behind its name")
+    file = known.root / (f"reports/{run}/{of['file']}" if run else str(of["file"]))
+    require(file.is_file(), "number", key, f"there is no {file.name} there")
+    found = _cells(file, set(of["row"]), of["column"])
+    require(len(found) == 1, "number", key, f"{len(found)} rows of {file.name} have {of['row']}; name one row's cells")
+    numbers = re.findall(r"-?\d[\d,]*\.?\d*", found[0])
+    require(of.get("part", 0) < max(len(numbers), 1), "number", key, f"{found[0]!r} has no part {of.get('part')}")
+    text = str(numbers[of["part"]]) if "part" in of else found[0]
+    return re.sub(_DECIMAL, lambda one: one[0] + "0" * _missing(key, one[0], int(digits[1])), text) if digits else text
+
+
+def _missing(key: str, number: str, digits: int) -> int:
+    """How many zeros a number lacks."""
+    has = len(number.partition(".")[2])
+    require(has <= digits, "number", key, f"the table has {has} digits of it; rounding twice may err")
+    return digits - has
+
+
+def _cells(file: Path, row: set[str], column: str) -> list[str]:
+    """The cells of a column in the rows of a page's tables that have all the cells ``row``."""
+    header: list[str] = []
+    found = []
+    for line in file.read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            header = []
+        elif not header:
+            header = cells
+        elif column in header and row <= {*cells}:
+            found.append(cells[header.index(column)])
+    return found
+
+
+def filled(page: str, known: Sources) -> str:
+    """The page with every quoted number as its source has it.
+
+    Raises:
+        ConfigError: a key is unknown, or a mark is half, or begins a line, where Markdown would end the paragraph.
+    """
+    halves = [*_HALF.finditer(page)]
+    require(len(halves) == 2 * len(MARK.findall(page)), "page", len(halves), "a number's mark has no end on its line")
+    for one in MARK.finditer(page):
+        before = page[page.rfind("\n", 0, one.start()) + 1 : one.start()]
+        require(bool(before.strip(" \t")), "number", one[1], "it begins a line; move a word before it")
+    return MARK.sub(lambda one: f"<!--={one[1]}-->{value(one[1], known)}<!--=-->", page)
+
+
+def plain(page: str) -> str:
+    """The page without the marks of numbers."""
+    return MARK.sub(lambda one: one[2], page)
+
+
+def typed(page: str) -> int:
+    """How many decimals of a page are typed: neither quoted by key, nor in a made table, nor in code.
+
+    A page that is made by a command as a whole has none.
+    """
+    if re.search(r"\A# [^\n]*\n+Made by `", page):
+        return 0
+    for made in (_BLOCK, _CODE, MARK):
+        page = made.sub("", page)
+    return len(_DECIMAL.findall(page))
+
+
+def main() -> None:
+    """Rewrite pages, check them, or count what they have no key for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", type=Path, nargs="+")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--check", action="store_true", help="write nothing; fail where a number is stale or unknown")
+    kinds.add_argument("--count", action="store_true", help="write nothing; count decimals without a key")
+    given = parser.parse_args()
+    work: Callable[[Sequence[Path]], None] = _check if given.check else _count if given.count else _rewrite
+    try:
+        work(given.pages)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _rewrite(pages: Sequence[Path]) -> None:
+    known = sources()
+    texts = {page: filled(page.read_text("utf-8"), known) for page in pages}  # all, before any is written
+    for page, text in texts.items():
+        if text != page.read_text("utf-8"):
+            write_whole(page, text.encode())
+            print(page)  # noqa: T201 - the result
+
+
+def _check(pages: Sequence[Path]) -> None:
+    known = sources()
+    stale = [line for page in pages for line in differences(str(page), page.read_text("utf-8"), known)]
+    if stale:
+        raise SystemExit("\n".join(stale))
+
+
+def differences(name: str, page: str, known: Sources) -> list[str]:
+    """A line for every number of a page that is unknown, or is not what its source has."""
+    found = []
+    try:
+        filled("\n".join(_without_keys(page)), known)
+    except ConfigError as error:
+        found.append(f"{name}: {error}")
+    for one in MARK.finditer(page):
+        try:
+            if (now := value(one[1], known)) != one[2]:
+                found.append(f"{name}: {one[1]}: {one[2]!r} is {now!r} today")
+        except ConfigError as error:
+            found.append(f"{name}: {error}")
+    return found
+
+
+def _without_keys(page: str) -> list[str]:
+    return [MARK.sub("0" if line.lstrip().find("<!--=") else r"\g<0>", line) for line in page.splitlines()]
+
+
+def _count(pages: Sequence[Path]) -> None:
+    counts = {page: typed(page.read_text("utf-8")) for page in pages}
+    quoted = {page: len(MARK.findall(page.read_text("utf-8"))) for page in pages}
+    for page in pages:
+        print(f"{page}: {counts[page]} typed, {quoted[page]} by key")  # noqa: T201 - the result
+    print(f"{sum(counts.values())} typed, {sum(quoted.values())} by key")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
