@@ -68,8 +68,8 @@ def estimate(runner: Runner, experiment: str, configs: Sequence[Any]) -> list[Es
 def _one(runner: Runner, experiment: str, config: Any) -> Estimate:
     module = experiments.part(experiment, "config")
     if not module.stages(config):
-        hours = _language(runner, experiments.part(experiment, "run").size(config), config)
-        return Estimate(f"{experiment} {module.title(config)}", hours, None, None)
+        cost = _language(runner, experiments.part(experiment, "run").size(config), config)
+        return Estimate(f"{experiment} {module.title(config)}", cost, None, None)
     name = f"{experiment} width {config.model.width} seed {config.seed}"
     if runner.is_stored(experiment, config):
         return Estimate(name, 0.0, 0.0, is_stored=True)
