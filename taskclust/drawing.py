@@ -32,6 +32,9 @@ NAMES = {
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#777777")
 MARKERS = ("o", "s", "D", "x", "+")
 
+#: What claims ask for, as drawn in figures: the bound of each check, by claim, condition and check.
+Asked = Mapping[tuple[str, str, str], float]
+
 #: Epochs, then the mean, lowest and highest value over seeds at each.
 Curves = tuple[list[int], Values, Values, Values]
 
@@ -103,6 +106,18 @@ def draw_top_layer(axis: Axes, curves: Curves, nulls: Mapping[str, Sequence[floa
     axis.set_ylim(-0.1, 1.02)
 
 
+def draw_marks(
+    axis: Axes, *, asked: float | None = None, control: tuple[str, float] | None = None, best: float | None = None
+) -> None:
+    """Draw what a claim asks for and a negative control as horizontal lines, the best epoch as an upright one."""
+    if asked is not None:
+        axis.axhline(asked, color="#D55E00", linestyle="--", linewidth=1, label="asked")
+    if control is not None:
+        axis.axhline(control[1], color="grey", linestyle="--", linewidth=1, label=control[0])
+    if best is not None:
+        axis.axvline(best, color="grey", linestyle=":", linewidth=1, label="best epoch, mean")
+
+
 def about(records: Sequence[Any]) -> str:
     """The models' width and the number of seeds, as words for a title."""
     n = len(records)
@@ -120,7 +135,11 @@ def finish(figure: Figure, axes: np.ndarray, title: str, *, legend: bool = True,
     for axis in axes.flat:
         axis.set_xlabel(x)
         axis.grid(alpha=0.2)
-    if legend:
-        axes.flat[-1].legend(fontsize=6, loc="best")
+    if legend:  # each name once, below the panels: no line is covered
+        found = {
+            name: handle for axis in axes.flat for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        columns = max(1, min(len(found), 4 * axes.shape[1]))
+        figure.legend(found.values(), found, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
     figure.suptitle(title, fontsize=10)
     return figure

@@ -15,7 +15,7 @@ need no torch.
 - ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``; ``recorded_key(record)`` where a key is of more
   than the configuration and a record has no ``answers``. ``label(config)`` names a subject, and
   ``serve(record, config)`` gives a stored record as it is asked for.
-- ``tables(records)``, ``figures(records)``: by title and by file name. ``ON_TERMINAL``: tables close a run, too.
+- ``tables(records)`` by title, ``figures(records, asked)`` by file name. ``ON_TERMINAL``: tables close a run, too.
   ``CAPTIONS``: the sentence under a figure, by a pattern of its file name.
 - ``scenes``: ``scenes(records)``, moving pictures of plotly by the sentence under them, where there are any.
 """

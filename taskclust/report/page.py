@@ -18,7 +18,7 @@ from taskclust import experiments
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.claims.criteria import Verdict
 from taskclust.config import ConfigError, require
-from taskclust.drawing import png
+from taskclust.drawing import Asked, png
 from taskclust.formats import Rows, comma_separated, latex, markdown
 from taskclust.report.tables import check_numbers, check_rows, value_rows, verdict_rows, verdict_word
 from taskclust.store.codec import Provenance
@@ -123,7 +123,13 @@ def _write(
     }
     for name, text in texts.items():
         (scratch / name).write_text(text, encoding="utf-8")
-    figures = {name: png(figure) for name, figure in figures_of(records).items()}
+    asked = {
+        (result.claim, result.cell, check.name): check.terms.bound
+        for result in results
+        for check in result.checks
+        if check.verdict is not None and check.terms.bound is not None
+    }
+    figures = {name: png(figure) for name, figure in figures_of(records, asked).items()}
     for name, content in figures.items():
         (scratch / "figures" / f"{name}.png").write_bytes(content)
     checks = check_rows(results)
@@ -241,12 +247,12 @@ def _first_to_see(
     ]
 
 
-def figures_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Figure]:
-    """Each experiment's figures by file name."""
+def figures_of(records: Mapping[str, Sequence[Any]], asked: Asked) -> dict[str, Figure]:
+    """Each experiment's figures by file name, with the bounds that its claims ask for."""
     found: dict[str, Figure] = {}
     for name, some in records.items():
         module = experiments.part(name, "figures")
-        found |= module.figures(some) if module else {}
+        found |= module.figures(some, asked) if module else {}
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from taskclust.drawing import about, finish, grid
+from taskclust.drawing import Asked, about, finish, grid
 from taskclust.experiments.alignment.record import History, Record
 
 #: The sentence under each figure.
@@ -14,7 +14,7 @@ CAPTIONS = {
 }
 
 
-def figures(records: Sequence[Record]) -> dict[str, Figure]:
+def figures(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Figure]:  # noqa: ARG001 - none is drawn
     """The figures by file name; empty if no training succeeded."""
     whole = [record for record in records if not record.failure]
     return {"forgetting": forgetting(whole)} if whole else {}

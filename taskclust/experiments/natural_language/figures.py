@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from taskclust.drawing import NAMES, finish, grid
+from taskclust.drawing import NAMES, Asked, finish, grid
 from taskclust.experiments.natural_language.record import Record
 
 #: The sentence under each figure.
@@ -17,7 +17,7 @@ CAPTIONS = {
 }
 
 
-def figures(records: Sequence[Record]) -> dict[str, Figure]:
+def figures(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Figure]:  # noqa: ARG001 - none is drawn
     """The figures by file name, two per model; empty without records."""
     made = {}
     for record in records:

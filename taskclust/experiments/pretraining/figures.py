@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from taskclust.config import ARMS, SPLITS
-from taskclust.drawing import NAMES, about, draw_layers, finish, grid, over_seeds
+from taskclust.drawing import NAMES, Asked, about, draw_layers, draw_marks, finish, grid, over_seeds
 from taskclust.experiments.pretraining.record import Record
 from taskclust.experiments.pretraining.statistics import tuning
 from taskclust.experiments.pretraining.tables import ARM_NAMES
@@ -21,13 +21,13 @@ CAPTIONS = {
 }
 
 
-def figures(records: Sequence[Record]) -> dict[str, Figure]:
+def figures(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Figure]:
     """The figures by file name; empty if no training succeeded."""
     whole = [record for record in records if not record.failure]
     if not whole:
         return {}
     return {
-        "figure-5a-pretraining-clusters": pretraining_clusters(whole),
+        "figure-5a-pretraining-clusters": pretraining_clusters(whole, asked),
         "figure-5b-pretraining-speedup": speedup(whole),
     }
 
@@ -36,13 +36,14 @@ def _scores(split: str, space: str, metric: str) -> Callable[[Record], Values]:
     return lambda r: (r.scores[split].tsne if space == "tsne" else r.scores[split].raw)["task"][metric]
 
 
-def pretraining_clusters(records: Sequence[Record]) -> Figure:
+def pretraining_clusters(records: Sequence[Record], asked: Asked | None = None) -> Figure:
     """Figure 5a: clustering by task during identity pre-training, solid lines after t-SNE, dotted lines without."""
     figure, axes = grid(len(SPLITS), 3)
     for line, split in zip(axes, SPLITS, strict=True):
         for axis, metric in zip(line, ("f1", "ari", "ami"), strict=True):
             for space, style in (("tsne", "-"), ("raw", ":")):
                 draw_layers(axis, *over_seeds(records, space, _scores(split, space, metric)), style=style)
+            draw_marks(axis, asked=(asked or {}).get(("pretraining-clusters", split, f"late {metric}")))
             axis.set(title=NAMES[metric], ylabel=NAMES[split], ylim=(-0.02, 1.02))
     return finish(figure, axes, f"Identity pre-training, {about(records)}; solid: after t-SNE, dotted: without")
 

@@ -9,7 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from taskclust.config import LABELS, SPLITS
-from taskclust.drawing import NAMES, about, color_and_marker, draw_layers, draw_top_layer, finish, grid, over_seeds
+from taskclust.drawing import (
+    NAMES,
+    Asked,
+    about,
+    color_and_marker,
+    draw_layers,
+    draw_marks,
+    draw_top_layer,
+    finish,
+    grid,
+    over_seeds,
+)
 from taskclust.experiments.synthetic.record import Record
 from taskclust.experiments.synthetic.statistics import curve
 from taskclust.probes.scores import Values
@@ -19,7 +30,7 @@ CAPTIONS = {
     "clusters-forming": "The top layer's embedding at four epochs, a color and a shape a task: unseen instructions "
     "above, the training subset below, its hard examples larger.",
     "figure-2-f1": "F1 of k-means clusters by the paper's three identities over training, a line a layer: solid after "
-    "t-SNE, dotted without; bands are the range over seeds.",
+    "t-SNE, dotted without; bands are the range over seeds; dashed: what the claim asks for, and a bag of symbols.",
     "figure-6-all-metrics": "F1, ARI and AMI of the same clusters: solid after t-SNE, dotted without.",
     "codes-taken-out": "F1 by task once the class means of input, output or distribution are taken out of the states.",
     "merging": "F1 by task on unseen instructions, and how far clusters join a task's distributions, beside a bag of "
@@ -28,20 +39,21 @@ CAPTIONS = {
     "negative controls.",
     "figure-3-learning": "Training loss and accuracies, a line a seed; dashed: the epoch of best validation accuracy.",
     "figure-4-neighbors": "Unseen instances' nearest training neighbors: how many are of the same task, and how well "
-    "they predict the output, a line a layer.",
+    "they predict the output, a line a layer; dashed: what the claim asks for, and a bag of symbols.",
     "components": "Shares of the top layer's variance between tasks, distributions, inputs and outputs.",
 }
 
 
-def figures(records: Sequence[Record]) -> dict[str, Figure]:
-    """The figures by file name; empty if no training succeeded."""
+def figures(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Figure]:
+    """The figures by file name, with what claims ask for; empty if no training succeeded."""
+    asked = asked or {}
     records = [record for record in records if not record.failure]
     if not records:
         return {}
     made = {
         "clusters-forming": forming(records[0]),
-        "figure-2-f1": clusters(records, ("f1",)),
-        "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami")),
+        "figure-2-f1": clusters(records, ("f1",), asked),
+        "figure-6-all-metrics": clusters(records, ("f1", "ari", "ami"), asked),
     }
     if all(record.f1_without is not None for record in records):
         made["codes-taken-out"] = codes_taken_out(records)
@@ -49,8 +61,8 @@ def figures(records: Sequence[Record]) -> dict[str, Figure]:
         **made,
         "merging": merging(records),
         "by-mapping": by_mapping(records),
-        "figure-3-learning": learning(records),
-        "figure-4-neighbors": neighbors(records),
+        "figure-3-learning": learning(records, asked),
+        "figure-4-neighbors": neighbors(records, asked),
         "components": components(records),
     }
 
@@ -102,8 +114,9 @@ def forming(record: Record, most: int = 4) -> Figure:
     return figure
 
 
-def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
+def clusters(records: Sequence[Record], metrics: Sequence[str], asked: Asked | None = None) -> Figure:
     """Figures 2 and 6: clustering scores throughout training, solid lines after t-SNE, dotted lines without."""
+    best = float(np.mean([record.best_epoch for record in records]))
     rows = [(split, metric) for split in ("subset", "validation") for metric in metrics]
     figure, axes = grid(len(rows), len(LABELS))
     for line, (split, metric) in zip(axes, rows, strict=True):
@@ -111,11 +124,17 @@ def clusters(records: Sequence[Record], metrics: Sequence[str]) -> Figure:
             for space, style in (("tsne", "-"), ("raw", ":")):
                 curves = over_seeds(records, space, _scores(split, space, label, metric))
                 draw_layers(axis, *curves, style=style)
+            bags = [r.bag_of_symbols[split].tsne[label] for r in records]
+            has_bag = all(metric in bag for bag in bags)
+            bag = ("bag of symbols", float(np.mean([b[metric][0] for b in bags]))) if has_bag else None
+            where = ("cluster-emergence", split) if label == "task" else ("inner-structure", f"{split}-{label}")
+            bound = (asked or {}).get((*where, f"late {metric}"))
+            draw_marks(axis, asked=bound, control=bag, best=best)
             axis.set(title=NAMES[label], ylabel=f"{NAMES[metric]}, {NAMES[split]}", ylim=(-0.02, 1.02))
     return finish(figure, axes, f"Clustering, {about(records)}; solid: after t-SNE, dotted: without")
 
 
-def learning(records: Sequence[Record]) -> Figure:
+def learning(records: Sequence[Record], asked: Asked | None = None) -> Figure:
     """Figure 3: training loss and accuracies over epochs, one line per seed."""
     columns = {
         "loss": "Training loss (nats)",
@@ -129,10 +148,12 @@ def learning(records: Sequence[Record]) -> Figure:
             axis.plot(record.history[column], ".-", markersize=2, linewidth=0.8, alpha=0.8)
             axis.axvline(record.best_epoch, color="grey", linewidth=0.5, linestyle="--")
         axis.set(title=title, ylim=(0, None) if column == "loss" else (-0.02, 1.02))
-    return finish(figure, axes, f"Learning curves, {about(records)}; dashed: best epoch", legend=False)
+    bound = (asked or {}).get(("plateau-then-rise", "validation", "highest accuracy"))
+    draw_marks(axes[0, list(columns).index("validation_accuracy")], asked=bound)
+    return finish(figure, axes, f"Learning curves, {about(records)}; dashed: best epoch", legend=bound is not None)
 
 
-def neighbors(records: Sequence[Record]) -> Figure:
+def neighbors(records: Sequence[Record], asked: Asked | None = None) -> Figure:
     """Figure 4: KNN percentage and accuracy of unseen instances among their nearest training neighbours."""
     figure, axes = grid(1, 2)
     reads: dict[str, Callable[[Record], Values]] = {
@@ -141,6 +162,9 @@ def neighbors(records: Sequence[Record]) -> Figure:
     }
     for axis, (quantity, read) in zip(axes[0], reads.items(), strict=True):
         draw_layers(axis, *over_seeds(records, "raw", read), style="-")
+        bag = float(np.mean([getattr(r.bag_knn, quantity) for r in records]))
+        bound = (asked or {}).get((f"knn-{quantity}", "validation", "late level"))
+        draw_marks(axis, asked=bound, control=("bag of symbols", bag))
         axis.set(title=NAMES[quantity], ylim=(-0.02, 1.02))
     return finish(figure, axes, f"Nearest training neighbours of unseen instances, {about(records)}")
 

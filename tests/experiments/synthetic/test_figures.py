@@ -78,3 +78,34 @@ def test_codes_taken_out_are_drawn_where_every_record_has_them_alone():
 
 def test_failed_seeds_are_not_drawn():
     assert figures([replace(record, failure="loss is NaN") for record in world(perfect_record)]) == {}
+
+
+def lines(axis):
+    return {line.get_label(): line for line in axis.get_lines()}
+
+
+def test_what_claims_ask_for_and_controls_are_drawn():
+    records = world(perfect_record)
+    asked = {("cluster-emergence", "subset", "late f1"): 0.9, ("knn-accuracy", "validation", "late level"): 0.6}
+
+    drawn = figures(records, asked)
+
+    task, *_ = [lines(axis) for axis in drawn["figure-2-f1"].axes]
+    assert list(task["asked"].get_ydata()) == [0.9, 0.9]
+    assert task["best epoch, mean"].get_xdata()[0] == np.mean([record.best_epoch for record in records])
+    bag = np.mean([record.bag_of_symbols["subset"].tsne["task"]["f1"][0] for record in records])
+    assert task["bag of symbols"].get_ydata()[0] == pytest.approx(bag)
+    percentage, accuracy = (lines(axis) for axis in drawn["figure-4-neighbors"].axes)
+    assert list(accuracy["asked"].get_ydata()) == [0.6, 0.6]
+    assert "asked" not in percentage
+    assert all("asked" not in lines(axis) for axis in drawn["figure-3-learning"].axes)
+
+
+def test_a_legend_names_each_line_once_outside_the_panels():
+    drawn = figures(world(perfect_record))["figure-2-f1"]
+
+    (legend,) = drawn.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert len(names) == len(set(names))
+    assert {"layer 0", "bag of symbols", "best epoch, mean"} <= set(names)
+    assert all(axis.get_legend() is None for axis in drawn.axes)
