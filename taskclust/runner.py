@@ -73,6 +73,8 @@ class Runner:
         line: the line of the terminal on which this process draws.
         replay: record a training step once and replay it (:mod:`taskclust.models.replay`), in trainings that are stored
             as records. The stages of the applications run without replay.
+        bfloat16_pays: whether products are quicker in bfloat16 on the device; by default it is timed where precision
+            "auto" has to be settled. It is given where this machine does not have the device.
     """
 
     store: Store
@@ -82,6 +84,7 @@ class Runner:
     show_progress: bool = False
     line: int = 0
     replay: bool = False
+    bfloat16_pays: bool | None = None
 
     def resolve(self, experiment: str, config: Any) -> Any:
         """The configuration with everything that depends on the device settled, so that its key says what is run.
@@ -97,7 +100,7 @@ class Runner:
             registry.architecture(config.model.architecture)
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
         admitted = {
-            name: precisions(stage.precision, config.model.width, self.device)
+            name: precisions(stage.precision, config.model.width, self.device, pays=self.bfloat16_pays)
             for name, stage in stages.items()
             if isinstance(stage, TrainingConfig)
         }
@@ -118,11 +121,17 @@ class Runner:
 
     def _is_begun(self, experiment: str, config: Any) -> bool:
         """Whether there is work to continue: part of the record, or a training that it depends on, begun or stored."""
-        keys = [(experiment, self._key(experiment, config))]
+        keys = self.keys(experiment, config)
+        return any(place(*key).exists() for key in keys for place in (self.store.path, self.store.unfinished))
+
+    def keys(self, experiment: str, config: Any) -> list[tuple[str, str]]:
+        """Kind and key of a settled configuration's record, then of every training that it depends on."""
         module: Any = None if experiment == TRAJECTORY else experiments.part(experiment, "config")
         trainings = module.trainings(config) if hasattr(module, "trainings") else []
-        keys += [(TRAJECTORY, trajectory_key(training)) for training in trainings]
-        return any(place(*key).exists() for key in keys for place in (self.store.path, self.store.unfinished))
+        return [
+            (experiment, self._key(experiment, config)),
+            *((TRAJECTORY, trajectory_key(training)) for training in trainings),
+        ]
 
     def _key(self, experiment: str, config: Any) -> str:
         if experiment == TRAJECTORY:

@@ -1,0 +1,166 @@
+"""Runs as tasks of a Ray cluster: ``--engine ray [--address A]``; the extra ``ray``.
+
+A task sends what it keeps while it runs and its record at the end, by Ray's own channels. Ray does not begin a lost
+task again, because it would begin from nothing: the driver does (:mod:`taskclust.engines.elsewhere`).
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from taskclust.config import ConfigError, require
+from taskclust.engines.elsewhere import LOOK_EVERY, Elsewhere, LostWorker, Stopped
+from taskclust.engines.task import EngineError, Message, Task, news, perform, results, unpack
+from taskclust.runner import SAVE_EVERY
+from taskclust.store import Store
+
+
+class Ray(Elsewhere):
+    """A Ray cluster.
+
+    Args:
+        address: of a cluster's head, e.g. "10.0.0.1:6379", or "auto" for one that this machine belongs to. None: the
+            address in RAY_ADDRESS, or a new cluster of this machine alone, which ends with the engine.
+        send_every: seconds between two looks of a task at what it has kept, which it then sends.
+
+    Raises:
+        ConfigError: Ray is not installed, or the address is one of its clients'.
+    """
+
+    name = "ray"
+
+    def __init__(self, address: str | None = None, send_every: float = SAVE_EVERY) -> None:
+        super().__init__()
+        self._address = address or os.environ.get("RAY_ADDRESS") or "local"
+        self._send_every = send_every
+        self._is_ours = False
+        require(
+            not self._address.startswith("ray://"),
+            "address",
+            self._address,
+            "Ray's client takes no answers in parts; run on a machine of the cluster, with --address auto",
+        )
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unless asked for
+        try:
+            import ray  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise ConfigError("engine='ray': Ray is not installed; pip install 'taskclust[ray]'") from error
+        self._ray: Any = ray
+
+    def run(self, task: Task) -> Generator[Message, None, None]:
+        """See :class:`Elsewhere`."""
+        ray = self._ray
+        stream = self._remote(_work, task.device, task.threads, task.title, num_returns="streaming").remote(
+            task, self._send_every
+        )
+        ended = False
+        try:
+            while not ended:
+                ready, _ = ray.wait([stream], timeout=LOOK_EVERY)
+                if self._stop.is_set():
+                    raise Stopped
+                if ready:
+                    with _as_ours(ray):
+                        try:
+                            message = ray.get(next(stream))
+                        except StopIteration:
+                            ended = True
+                            return
+                    yield message
+        finally:
+            if not ended:
+                with contextlib.suppress(Exception):  # it may be the cluster that is gone
+                    ray.cancel(stream)
+
+    def ask(self, question: Callable[[str], bool], device: str) -> bool:
+        """See :class:`Elsewhere`."""
+        self.connect()
+        ray = self._ray
+        with _as_ours(ray):
+            return bool(ray.get(self._remote(question, device, 1, question.__name__).remote(device)))
+
+    def connect(self) -> None:
+        """Connect to the cluster, or start one.
+
+        A cluster that is started here ends with the thread that started it (Ray 2.60), not with the process.
+
+        Raises:
+            ConfigError: no cluster answers.
+        """
+        if self._ray.is_initialized():
+            return
+        mine = {"num_cpus": os.cpu_count(), "include_dashboard": False} if self._address == "local" else {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Ray's advice to its own developers
+                self._ray.init(self._address, log_to_driver=False, logging_level="WARNING", **mine)
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            first = str(error).partition("\n")[0]
+            raise ConfigError(f"address={self._address!r}: no cluster answers ({first})") from error
+        self._is_ours = True
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._is_ours:
+            self._ray.shutdown()
+            self._is_ours = False
+
+    def _remote(self, function: Callable[..., Any], device: str, threads: int, name: str, **more: Any) -> Any:
+        """The function as a task of Ray's, with the room it needs."""
+        room = {"CPU": threads, "GPU": int(device == "cuda")}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        for kind, n in room.items():
+            most = max((node.get(kind, 0) for node in nodes), default=0)
+            if most < n:
+                option = "threads" if kind == "CPU" else "device"
+                value = threads if kind == "CPU" else device
+                mend = f"a run needs {n} {kind} on one machine of the cluster, which has at most {most:g}"
+                raise ConfigError(f"{option}={value!r}: {mend}; ask for less or add a machine")
+        options = {"num_cpus": threads, "num_gpus": room["GPU"], "max_retries": 0, "name": name, **more}
+        return self._ray.remote(function).options(**options)
+
+
+@contextlib.contextmanager
+def _as_ours(ray: Any) -> Iterator[None]:
+    """Ray's exceptions as the engine's."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:  # not the run's own, which is sent
+        raise EngineError(f"a task of Ray failed: {error.cause!r}") from error
+    except ray.exceptions.RayError as error:
+        first = str(error).partition("\n")[0].partition(". ")[0]
+        raise LostWorker(f"{type(error).__name__}: {first}") from error
+
+
+def _work(task: Task, send_every: float) -> Iterator[Message]:
+    """Compute a task in a temporary store, and send what it keeps meanwhile.
+
+    The run has a thread of its own, so that this one can send.
+    """
+    root = Path(tempfile.mkdtemp(prefix="taskclust-"))
+    try:
+        store = Store(root)
+        unpack(task, store)
+        known = set(task.files)
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(perform, task, store)
+            try:
+                while not wait([run], timeout=send_every).done:
+                    yield from news(task, store, known)
+            except (KeyboardInterrupt, SystemExit):  # cancelled: a thread cannot be ended, a process can
+                shutil.rmtree(root, ignore_errors=True)
+                os._exit(1)
+        failure = run.result()
+        if failure is not None:
+            yield from news(task, store, known)
+        yield from results(task, store)
+        if failure is not None:
+            yield failure
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
