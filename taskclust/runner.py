@@ -75,6 +75,7 @@ class Runner:
             as records. The stages of the applications run without replay.
         bfloat16_pays: whether products are quicker in bfloat16 on the device; by default it is timed where precision
             "auto" has to be settled. It is given where this machine does not have the device.
+        save_every: seconds between two saves of an unfinished training; by default :data:`SAVE_EVERY`.
     """
 
     store: Store
@@ -85,6 +86,7 @@ class Runner:
     line: int = 0
     replay: bool = False
     bfloat16_pays: bool | None = None
+    save_every: float | None = None
 
     def resolve(self, experiment: str, config: Any) -> Any:
         """The configuration with everything that depends on the device settled, so that its key says what is run.
@@ -258,6 +260,7 @@ class Runner:
         config, checkpoints = trainer.config, resume / "checkpoints"
         seconds = load_progress(trainer, resume)
         failure = None
+        every = SAVE_EVERY if self.save_every is None else self.save_every
         started = saved = time.monotonic()
         bar = self.bar(config, verb, config.training.epochs, initial=trainer.epoch, line=line)
         try:
@@ -272,7 +275,7 @@ class Runner:
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['validation_accuracy']:.2f}", refresh=False)
                 bar.update()
                 is_last = trainer.epoch == config.training.epochs
-                if time.monotonic() - saved > SAVE_EVERY or (keep and is_last):
+                if time.monotonic() - saved > every or (keep and is_last):
                     saved = time.monotonic()
                     save_progress(trainer, resume, seconds + saved - started)
         except TrainingDiverged as error:

@@ -24,7 +24,7 @@ from taskclust import experiments
 from taskclust.config import TrainingConfig
 from taskclust.engines.task import EngineError, Message, Place, Task, contents, kept, put
 from taskclust.models.precision import bfloat16_pays
-from taskclust.runner import Runner
+from taskclust.runner import SAVE_EVERY, Runner
 from taskclust.store import Store, decode
 
 #: How often in a row a worker may be lost without having sent anything new.
@@ -46,12 +46,17 @@ class Stopped(Exception):
 
 
 class Elsewhere(ABC):
-    """An engine whose runs are computed outside this process. It can be asked by several threads at once."""
+    """An engine whose runs are computed outside this process. It can be asked by several threads at once.
+
+    Args:
+        save_every: seconds between two saves of an unfinished training.
+    """
 
     #: The engine's name on the command line.
     name = ""
 
-    def __init__(self) -> None:
+    def __init__(self, save_every: float = SAVE_EVERY) -> None:
+        self._save_every = save_every
         self._stop = threading.Event()
         self._pays: dict[str, bool] = {}
 
@@ -213,6 +218,7 @@ class Elsewhere(ABC):
             replay=runner.replay,
             native_bfloat16=any(name in autos and precision == "bfloat16" for name, precision in _precisions(config)),
             recompute=runner.recompute,
+            save_every=self._save_every,
             files=files,
         )
 

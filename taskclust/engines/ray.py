@@ -7,6 +7,7 @@ task again, because it would begin from nothing: the driver does (:mod:`taskclus
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -27,7 +28,7 @@ class Ray(Elsewhere):
     Args:
         address: of a cluster's head, e.g. "10.0.0.1:6379", or "auto" for one that this machine belongs to. None: the
             address in RAY_ADDRESS, or a new cluster of this machine alone, which ends with the engine.
-        send_every: seconds between two looks of a task at what it has kept, which it then sends.
+        save_every: seconds between two saves of an unfinished training, which are then sent.
 
     Raises:
         ConfigError: Ray is not installed, or the address is one of its clients'.
@@ -35,10 +36,9 @@ class Ray(Elsewhere):
 
     name = "ray"
 
-    def __init__(self, address: str | None = None, send_every: float = SAVE_EVERY) -> None:
-        super().__init__()
-        self._address = address or os.environ.get("RAY_ADDRESS") or "local"
-        self._send_every = send_every
+    def __init__(self, address: str | None = None, save_every: float = SAVE_EVERY) -> None:
+        super().__init__(save_every)
+        self._address = os.environ.get("RAY_ADDRESS") or "local" if address is None else address
         self._is_ours = False
         require(
             not self._address.startswith("ray://"),
@@ -56,9 +56,7 @@ class Ray(Elsewhere):
     def run(self, task: Task) -> Generator[Message, None, None]:
         """See :class:`Elsewhere`."""
         ray = self._ray
-        stream = self._remote(_work, task.device, task.threads, task.title, num_returns="streaming").remote(
-            task, self._send_every
-        )
+        stream = self._remote(_work, task.device, task.threads, task.title, num_returns="streaming").remote(task)
         ended = False
         try:
             while not ended:
@@ -95,6 +93,7 @@ class Ray(Elsewhere):
         """
         if self._ray.is_initialized():
             return
+        _require_answer(self._address)
         mine = {"num_cpus": os.cpu_count(), "include_dashboard": False} if self._address == "local" else {}
         try:
             with warnings.catch_warnings():
@@ -126,6 +125,22 @@ class Ray(Elsewhere):
         return self._ray.remote(function).options(**options)
 
 
+def _require_answer(address: str) -> None:
+    """Refuse an address that nothing listens at; Ray (2.60) would end the program, without an exception.
+
+    Raises:
+        ConfigError: so, or the address is of another form.
+    """
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    require(bool(host) and port.isdecimal(), "address", address, "write auto, or HOST:PORT of the cluster's head")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"address={address!r}: no cluster answers ({error}); see ray status there") from error
+
+
 @contextlib.contextmanager
 def _as_ours(ray: Any) -> Iterator[None]:
     """Ray's exceptions as the engine's."""
@@ -138,7 +153,7 @@ def _as_ours(ray: Any) -> Iterator[None]:
         raise LostWorker(f"{type(error).__name__}: {first}") from error
 
 
-def _work(task: Task, send_every: float) -> Iterator[Message]:
+def _work(task: Task) -> Iterator[Message]:
     """Compute a task in a temporary store, and send what it keeps meanwhile.
 
     The run has a thread of its own, so that this one can send.
@@ -151,9 +166,9 @@ def _work(task: Task, send_every: float) -> Iterator[Message]:
         with ThreadPoolExecutor(1) as pool:
             run = pool.submit(perform, task, store)
             try:
-                while not wait([run], timeout=send_every).done:
+                while not wait([run], timeout=task.save_every).done:
                     yield from news(task, store, known)
-            except (KeyboardInterrupt, SystemExit):  # cancelled: a thread cannot be ended, a process can
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):  # cancelled: only with its process does a thread end
                 shutil.rmtree(root, ignore_errors=True)
                 os._exit(1)
         failure = run.result()

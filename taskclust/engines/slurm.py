@@ -17,11 +17,14 @@ from typing import Any
 from taskclust.config import ConfigError, require
 from taskclust.engines.elsewhere import LOOK_EVERY, Elsewhere, LostWorker, Stopped
 from taskclust.engines.task import EngineError, Message, Task, news, perform, results, unpack
+from taskclust.runner import SAVE_EVERY
 from taskclust.store import Store
 from taskclust.store.folders import write_whole
 
 #: What a job is given where nothing else is asked for. submitit's own limits are 5 minutes, and 2 without Slurm.
 _DEFAULTS = {"name": "taskclust", "timeout_min": 24 * 60}
+#: The most seconds for which a file system of several machines shows what was there before.
+PATIENCE = 90.0
 #: What is asked for by options of its own.
 _OPTIONS = {"cpus_per_task": "--threads", "gpus_per_node": "--device", "nodes": "one machine a run",
             "tasks_per_node": "one task a run"}  # fmt: skip
@@ -54,6 +57,7 @@ class Slurm(Elsewhere):
     Args:
         root: the store's folder, which every machine sees under the same path.
         parameters: submitit's, by name; "cluster" chooses "slurm" or "local".
+        save_every: seconds between two saves of an unfinished training.
 
     Raises:
         ConfigError: submitit is not installed, there is no Slurm here, or a parameter is unknown.
@@ -61,8 +65,8 @@ class Slurm(Elsewhere):
 
     name = "slurm"
 
-    def __init__(self, root: Path, parameters: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
+    def __init__(self, root: Path, parameters: Mapping[str, Any] | None = None, save_every: float = SAVE_EVERY) -> None:
+        super().__init__(save_every)
         try:
             import submitit  # noqa: PLC0415 - an extra
         except ImportError as error:
@@ -107,7 +111,9 @@ class Slurm(Elsewhere):
             failure = self._outcome(job)
         except (LostWorker, Stopped) as error:
             failure = error
-        if failure is not None:
+        if failure is None:
+            _wait_for(store.path(task.experiment, task.key))
+        else:
             yield from news(task, store, set(task.files))
         yield from results(task, store)
         shutil.rmtree(folder, ignore_errors=True)
@@ -156,11 +162,22 @@ class Slurm(Elsewhere):
                     job.cancel(check=False)
                 raise Stopped
         with self._lock:
-            job._results_timeout_s = 2 * LOOK_EVERY  # noqa: SLF001
+            if not self._is_slurm:  # else a file system has to show it
+                job._results_timeout_s = 2 * LOOK_EVERY  # noqa: SLF001
             error = job.exception()
             if error is None:
-                return job.result()
+                result = job.result()
+                for log in job.paths.folder.glob(f"{job.job_id}_*"):  # kept of what failed only
+                    log.unlink(missing_ok=True)
+                return result
         raise LostWorker(f"job {job.job_id}: {type(error).__name__}, see {job.paths.stderr}")
+
+
+def _wait_for(record: Path) -> None:
+    """Wait for a record that is there, until a shared file system shows it: it may have looked for it before."""
+    until = time.monotonic() + PATIENCE
+    while not record.exists() and time.monotonic() < until:
+        time.sleep(LOOK_EVERY)
 
 
 def _work(task: Task, folder: Path) -> Exception | None:

@@ -64,6 +64,7 @@ class Task:
         replay: see :class:`taskclust.runner.Runner`.
         native_bfloat16: bfloat16 was chosen because the processor multiplies it, so the machine's must do so too.
         recompute: an earlier outcome of the same task is not wanted.
+        save_every: seconds between two saves of an unfinished training.
         files: what the driver's store has of the run, by place, each without its manifest.
     """
 
@@ -75,6 +76,7 @@ class Task:
     replay: bool
     native_bfloat16: bool
     recompute: bool
+    save_every: float
     files: Mapping[Place, Mapping[str, bytes]]
 
     @property
@@ -105,7 +107,9 @@ def perform(task: Task, store: Store) -> Exception | None:
     """
     try:
         with threadpool_limits(task.threads):  # NumPy's products, beside PyTorch's, whose number the runner sets
-            runner = Runner(store, device=task.device, threads=task.threads, replay=task.replay)
+            runner = Runner(
+                store, device=task.device, threads=task.threads, replay=task.replay, save_every=task.save_every
+            )
             _require_fit(task, runner)
             runner.record(task.experiment, task.config)
     except Exception as error:  # noqa: BLE001 - the driver raises it
