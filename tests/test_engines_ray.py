@@ -154,7 +154,7 @@ def test_an_interrupted_run_leaves_no_task_at_work(there, tmp_path, monkeypatch)
     ],
 )
 def test_an_address_at_which_there_is_no_cluster_is_refused(monkeypatch, address, said):
-    """The next function is what Ray would do: end the program."""
+    """Ray itself is not asked: it would try for minutes."""
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

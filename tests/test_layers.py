@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "progress": {"models", "store"},
     "runner": {"config", "data", "models", "store", "progress", "experiments"},
     "slices": {"config", "data", "models", "probes", "store", "formats", "drawing", "runner"},
-    "engines": {"runner", "experiments"},
+    "engines": {"config", "models", "store", "runner", "experiments"},
     "estimate": {"config", "data", "models", "runner", "experiments"},
     "exchange": {"config", "store", "runner", "experiments"},
     "report": {"config", "claims", "store", "formats", "drawing", "experiments"},
@@ -36,7 +36,8 @@ MAY_IMPORT = {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
     "plugin": {
-        "config", "claims", "store", "experiments", "estimate", "formats", "profiles", "runner", "report", "session",
+        "config", "claims", "store", "experiments", "engines", "estimate", "formats", "profiles", "runner", "report",
+        "session",
     },
     "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices", "report"},
     "cli": {
@@ -47,8 +48,8 @@ MAY_IMPORT = {
 #: Where each heavy library may be imported, by layer or by file of a slice.
 HOMES = {
     "torch": {
-        "models", "probes", "store", "runner", "estimate", "session", "plugin", "slices/run", "slices/probing",
-        "slices/arms", "language",
+        "models", "probes", "store", "runner", "engines", "estimate", "session", "plugin", "slices/run",
+        "slices/probing", "slices/arms", "language",
     },
     "transformers": {"models", "runner", "language", "slices/run"},
     "sklearn": {"probes"},
@@ -59,6 +60,8 @@ HOMES = {
     "jinja2": {"report"},
     "plotly": {"report", "slices/scenes"},
     "pytest": {"plugin"},
+    "ray": {"engines"},
+    "submitit": {"engines"},
 }  # fmt: skip
 #: What works for every experiment there is or will be.
 GENERAL = (

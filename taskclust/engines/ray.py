@@ -126,7 +126,7 @@ class Ray(Elsewhere):
 
 
 def _require_answer(address: str) -> None:
-    """Refuse an address that nothing listens at; Ray (2.60) would end the program, without an exception.
+    """Refuse an address that nothing listens at; Ray (2.60) would try for minutes.
 
     Raises:
         ConfigError: so, or the address is of another form.

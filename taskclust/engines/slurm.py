@@ -7,6 +7,7 @@ names the job: a driver that was killed finds its job again, at work or done, an
 
 import contextlib
 import shutil
+import time
 from ast import literal_eval
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
