@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "exchange": {"config", "store", "runner", "experiments"},
     "report": {"config", "claims", "store", "formats", "drawing", "experiments"},
     "compare": {"formats", "report"},
+    "sweep": {"config", "formats", "report"},
     "session": {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices", "report"},
     "cli": {
         "config", "data", "models", "store", "formats", "slices", "profiles", "exchange", "report", "compare",
-        "silent_points", "language",
+        "silent_points", "sweep", "language",
     },
 }  # fmt: skip
 #: Where each heavy library may be imported, by layer or by file of a slice.
@@ -66,7 +67,7 @@ HOMES = {
 #: What works for every experiment there is or will be.
 GENERAL = (
     "claims", "store", "formats", "drawing", "profiles", "progress", "runner", "engines", "estimate", "report",
-    "compare", "session", "plugin",
+    "compare", "sweep", "session", "plugin",
 )  # fmt: skip
 SOURCES = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "taskclust").rglob("*.py"))}
 CLAIMS = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "benchmarks").glob("test_*.py"))}
