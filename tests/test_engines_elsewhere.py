@@ -18,6 +18,7 @@ from taskclust.engines import task as tasks
 from taskclust.engines.elsewhere import ATTEMPTS, Elsewhere, LostWorker, Stopped
 from taskclust.engines.task import EngineError, Place, Task, news, perform, results, unpack
 from taskclust.models import Trainer
+from taskclust.profiles import llm
 from taskclust.runner import TRAJECTORY, Runner
 from taskclust.store import CorruptRecordWarning, Store, encode
 from taskclust.store.folders import read_json
@@ -374,6 +375,30 @@ def test_what_trains_nothing_is_computed_here(runner, tmp_path):
 
     assert record.config.seed == 0
     assert there.tasks == []
+
+
+def test_what_trains_nothing_needs_no_device(runner, tmp_path, monkeypatch):
+    """But of what takes its time the device is not changed silently."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    there, runner = Here(tmp_path / "there"), replace(runner, device="cuda")
+
+    assert there.obtain_all(runner, "paper_tables", smoke().subjects("paper_tables")[0][:1], None)
+    with pytest.raises(ConfigError, match=r"^device='cuda': natural_language trains nothing and is computed on this"):
+        there.obtain_all(runner, "natural_language", llm("a/model").subjects("natural_language")[0], None)
+
+
+def test_nothing_is_asked_where_all_is_stored_in_either_precision(runner, tmp_path, monkeypatch):
+    wide = replace(
+        CONFIGS[0], model=replace(CONFIG.model, width=128), training=replace(CONFIG.training, precision="auto")
+    )
+    settled = replace(runner, bfloat16_pays=False).record("synthetic", wide)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    there = Here(tmp_path / "there")
+
+    (found,) = there.obtain_all(replace(runner, device="cuda"), "synthetic", [wide], None)
+
+    assert encode(found) == encode(settled)
+    assert (there.asked, there.tasks) == ([], [])
 
 
 # --- which engine

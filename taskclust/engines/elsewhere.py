@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from taskclust import experiments
-from taskclust.config import TrainingConfig
+from taskclust.config import TrainingConfig, require
 from taskclust.engines.task import EngineError, Message, Place, Task, contents, kept, put
 from taskclust.models.precision import bfloat16_pays
 from taskclust.runner import SAVE_EVERY, Runner
@@ -108,13 +108,18 @@ class Elsewhere(ABC):
         trains = any(module.stages(config) for config in configs if hasattr(module, "stages"))
         if trains:
             asked = configs
-            runner = self._knowing(runner, asked)
+            runner = self._knowing(runner, experiment, asked)
             configs = [runner.resolve(experiment, config) for config in asked]
             pairs = list(zip(asked, configs, strict=True))
             pending = [pair for pair in pairs if runner.recompute or not _is_whole(runner, experiment, pair[1])]
             if pending:
                 self._obtain_pending(runner, experiment, pending, workers)
             runner = replace(runner, recompute=False)
+        elif not _is_here(runner.device):
+            takes_time = hasattr(module, "stages")
+            mend = f"{experiment} trains nothing and is computed on this machine, which has no CUDA device; use cpu"
+            require(not takes_time, "device", runner.device, mend)
+            runner = replace(runner, device="cpu")
         return [runner.record(experiment, config) for config in configs]
 
     def _obtain_pending(
@@ -143,11 +148,13 @@ class Elsewhere(ABC):
         for future in futures:
             future.result()
 
-    def _knowing(self, runner: Runner, configs: Sequence[Any]) -> Runner:
+    def _knowing(self, runner: Runner, experiment: str, configs: Sequence[Any]) -> Runner:
         """The runner that can settle precisions for a device that this machine does not have."""
-        is_here = runner.device == "cpu" or torch.cuda.is_available()
-        if is_here or not any(_autos(config) for config in configs):
+        if _is_here(runner.device) or not any(_autos(config) for config in configs):
             return runner
+        either = replace(runner, bfloat16_pays=True)  # what is stored in one precision serves both
+        if all(either.is_stored(experiment, config) for config in configs):
+            return either
         if runner.device not in self._pays:
             self._pays[runner.device] = self.ask(bfloat16_pays, runner.device)
         return replace(runner, bfloat16_pays=self._pays[runner.device])
@@ -248,6 +255,11 @@ class Elsewhere(ABC):
                 decode((folder / "record.json").read_bytes(), form.Record, form.upgrade)
 
         return check
+
+
+def _is_here(device: str) -> bool:
+    """Whether this machine has the device."""
+    return device == "cpu" or torch.cuda.is_available()
 
 
 def _is_whole(runner: Runner, experiment: str, config: Any) -> bool:
