@@ -1,6 +1,7 @@
 """Runs on a real Ray cluster of two nodes on this machine, one of which is killed."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -8,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from taskclust.config import ConfigError
-from taskclust.engines import LostWorkerWarning, obtain_all
-from taskclust.engines.ray import Ray
+from taskclust.engines import EngineError, LostWorkerWarning, obtain_all
+from taskclust.engines.ray import Ray, _own_folder
 from taskclust.runner import Runner
 from taskclust.store import Store
 from tests.experiments.small import CONFIG, LONG, measured
@@ -20,9 +22,6 @@ from tests.test_engines_elsewhere import trained
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the nodes are Linux processes"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its log files open
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # likewise
 ]
 
 PROBE = replace(CONFIG.probe, iterations=5, tsne_restarts=1)
@@ -119,6 +118,39 @@ def test_a_run_that_fits_no_node_is_refused(there, tmp_path):
 def test_a_device_that_no_node_has_is_refused(there, tmp_path):
     with pytest.raises(ConfigError, match=r"^device='cuda': a run needs 1 GPU on one machine of the cluster, which"):
         there.obtain_all(Runner(Store(tmp_path), device="cuda"), "synthetic", CONFIGS[:1], None)
+
+
+def test_a_node_that_says_it_has_a_device_and_has_none_is_named(cluster, there, tmp_path):
+    cluster.add_node(num_cpus=1, num_gpus=1)
+
+    with pytest.raises(EngineError, match=r"^synthetic seed 0: .* has no CUDA device; leave it out"):
+        there.obtain_all(Runner(Store(tmp_path), device="cuda"), "synthetic", CONFIGS[:1], None)
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["left", "at work"])
+def test_the_folder_of_a_killed_task_is_deleted_by_the_next(tmp_path, monkeypatch, is_held):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with _own_folder() as other:
+        (other / "state").touch()
+        copy = tmp_path / "taskclust-task-left"
+        shutil.copytree(other, copy)
+        lock = FileLock(copy / "lock")
+        if is_held:
+            lock.acquire()
+
+        with _own_folder() as own:
+            assert {other, own} <= set(tmp_path.iterdir())
+            assert copy.exists() is is_held
+        assert not own.exists()
+        lock.release()
+
+
+def test_an_error_in_a_task_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with pytest.raises(OSError, match="full"), _own_folder():
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_run_leaves_no_task_at_work(there, tmp_path, monkeypatch):

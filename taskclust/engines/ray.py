@@ -15,11 +15,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from taskclust.config import ConfigError, require
 from taskclust.engines.elsewhere import LOOK_EVERY, Elsewhere, LostWorker, Stopped
 from taskclust.engines.task import EngineError, Message, Task, news, perform, results, unpack
 from taskclust.runner import SAVE_EVERY
 from taskclust.store import Store
+
+#: How the temporary folders of tasks are named.
+_FOLDER = "taskclust-task-"
 
 
 class Ray(Elsewhere):
@@ -158,24 +163,40 @@ def _work(task: Task) -> Iterator[Message]:
 
     The run has a thread of its own, so that this one can send.
     """
-    root = Path(tempfile.mkdtemp(prefix="taskclust-"))
-    try:
-        store = Store(root)
+    with _own_folder() as root, ThreadPoolExecutor(1) as pool:
+        store = Store(root / "store")
         unpack(task, store)
         known = set(task.files)
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(perform, task, store)
-            try:
-                while not wait([run], timeout=task.save_every).done:
-                    yield from news(task, store, known)
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):  # cancelled: only with its process does a thread end
-                shutil.rmtree(root, ignore_errors=True)
-                os._exit(1)
+        run = pool.submit(perform, task, store)
+        try:
+            while not wait([run], timeout=task.save_every).done:
+                yield from news(task, store, known)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):  # cancelled: only with its process does a thread end
+            shutil.rmtree(root, ignore_errors=True)
+            os._exit(1)
         failure = run.result()
         if failure is not None:
             yield from news(task, store, known)
         yield from results(task, store)
         if failure is not None:
             yield failure
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A temporary folder for one task. Those that killed tasks of this machine have left are deleted first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/lock"):
+        with contextlib.suppress(OSError, Timeout), FileLock(left, timeout=0):  # its owner is dead
+            shutil.rmtree(left.parent)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
+        lock = FileLock(folder / "lock")
+        lock.acquire()
+        if (folder / "lock").exists():  # else another task took it for one that was left
+            break
+        lock.release()
+    try:
+        yield folder
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
