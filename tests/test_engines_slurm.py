@@ -24,8 +24,6 @@ from tests.test_engines_elsewhere import trained
 pytest.importorskip("submitit", reason="needs the extra slurm")
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="jobs are Linux processes"),
-    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),  # submitit's jobs
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # likewise
 ]
 
 PROBE = replace(CONFIG.probe, iterations=5, tsne_restarts=1)

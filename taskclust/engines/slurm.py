@@ -26,6 +26,8 @@ from taskclust.store.folders import write_whole
 _DEFAULTS = {"name": "taskclust", "timeout_min": 24 * 60}
 #: The most seconds for which a file system of several machines shows what was there before.
 PATIENCE = 90.0
+#: The most seconds for which a cancelled process of this machine is waited for.
+LAST_WORDS = 20.0
 #: What is asked for by options of its own.
 _OPTIONS = {"cpus_per_task": "--threads", "gpus_per_node": "--device", "nodes": "one machine a run",
             "tasks_per_node": "one task a run"}  # fmt: skip
@@ -142,9 +144,16 @@ class Slurm(Elsewhere):
             job = self._executor._executor.job_class(self._root / "logs", number)  # noqa: SLF001 - no public way
             if not task.recompute:
                 return job
-            job.cancel(check=False)
+            self._cancel(job)
         shutil.rmtree(folder, ignore_errors=True)
         return None
+
+    def _cancel(self, job: Any) -> None:
+        """Cancel a job; a process of this machine is waited for, since it may be writing a state."""
+        with contextlib.suppress(Exception):  # it may have ended, or Slurm not answer
+            job.cancel(check=False)
+            if not self._is_slurm:
+                job._process.wait(LAST_WORDS)  # noqa: SLF001 - no public way
 
     def _outcome(self, job: Any) -> Any:
         """What a job gives, once it has ended.
@@ -159,8 +168,7 @@ class Slurm(Elsewhere):
             if is_done:
                 break
             if self._stop.wait(LOOK_EVERY):
-                with contextlib.suppress(Exception):
-                    job.cancel(check=False)
+                self._cancel(job)
                 raise Stopped
         with self._lock:
             if not self._is_slurm:  # else a file system has to show it
