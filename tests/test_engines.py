@@ -138,6 +138,7 @@ SEVERAL = """
 import pathlib, signal, sys, time
 from dataclasses import replace
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+from taskclust import engines
 from taskclust.runner import Runner
 from taskclust.store import Store
 from tests.experiments.small import CONFIG
