@@ -135,6 +135,23 @@ def compare(
 
 
 @app.command()
+def sweep(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="TOML or JSON: [settings.NAME] of FIELD = VALUE; [grid]")
+    ],
+    words: Annotated[list[str], typer.Argument(metavar="-- PYTEST...", help="what pytest is given, e.g. benchmarks")],
+    report: Annotated[Path | None, typer.Option(help="folder of the reports (reports/<name of FILE>)")] = None,
+) -> None:
+    """Judge the claims under several settings: a report each, and one page that compares them.
+
+    All settings are checked before the first is run. The store is shared, so nothing is computed twice.
+    """
+    from taskclust.sweep import sweep as run  # noqa: PLC0415
+
+    raise typer.Exit(run(file, Path("reports") / file.stem if report is None else report, words))
+
+
+@app.command()
 def table(
     page: Annotated[Path, typer.Argument(metavar="PAGE", help="a Markdown file with the marks of each report")],
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT...")],

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-from taskclust import experiments, profiles
+from taskclust import engines, experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import MOST_THREADS, ConfigError, require, shortened
 from taskclust.estimate import total
@@ -86,6 +86,17 @@ def _folder(text: str) -> Path:
 
 def _add_running(group: pytest.OptionGroup) -> None:
     group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    group.addoption("--engine", choices=engines.NAMES, default="local", help="where runs go (local: this machine)")
+    group.addoption(
+        "--address", help="of a Ray cluster, e.g. auto; default: RAY_ADDRESS, or a cluster of this machine alone"
+    )
+    group.addoption(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of Slurm's jobs, e.g. partition=gpu, timeout_min=600; repeatable; cluster=local: without Slurm",
+    )
     group.addoption(
         "--threads",
         type=int,
@@ -94,7 +105,10 @@ def _add_running(group: pytest.OptionGroup) -> None:
         "made it, and the closing lines say so",
     )
     group.addoption(
-        "--workers", type=int, help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain)"
+        "--workers",
+        type=int,
+        help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain; of a cluster as many as it has "
+        "room for)",
     )
     group.addoption(
         "--replay",
@@ -244,7 +258,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--threads={threads}: use 1 to {MOST_THREADS:,}")
     try:
         store = Store(config.getoption("--store"))
-    except StoreError as error:
+        engine = engines.engine(
+            config.getoption("--engine"),
+            store.root,
+            address=config.getoption("--address"),
+            slurm=tuple(config.getoption("--slurm")),
+        )
+    except (ConfigError, StoreError) as error:
         raise pytest.UsageError(str(error)) from error
     runner = Runner(
         store,
@@ -258,12 +278,13 @@ def pytest_configure(config: pytest.Config) -> None:
     command = typed.encode("utf-8", "backslashreplace").decode()  # a path may have bytes that are no UTF-8
     if not any("perf" in argument for argument in config.args):
         config.option.benchmark_quiet = True  # verdicts are the output; times go only to --benchmark-json
-    config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers)
+    config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers, engine)
 
 
 def _device(config: pytest.Config) -> str:
     device = config.getoption("--device") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
+    is_here = config.getoption("--engine") == "local" or config.getoption("--dry-run")
+    if device == "cuda" and is_here and not torch.cuda.is_available():
         raise pytest.UsageError("--device=cuda: no CUDA device is visible; use --device cpu")
     if device == "cpu" and config.getoption("--replay"):
         raise pytest.UsageError("--replay: a CPU has no launches to save; leave it out, or run on a GPU")
@@ -315,8 +336,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for cell in session.cells(claim):
         marks = [getattr(pytest.mark, mark) for mark in MARKS[name]]
         # these warnings are no errors: a diverged training still gives a record that counts, and a corrupt record is
-        # computed again
-        dealt = (r"seed \d+:RuntimeWarning", ":taskclust.store.CorruptRecordWarning")
+        # computed again, and so is a run whose worker was lost
+        dealt = (
+            r"seed \d+:RuntimeWarning",
+            ":taskclust.store.CorruptRecordWarning",
+            ":taskclust.engines.LostWorkerWarning",
+        )
         marks += [pytest.mark.filterwarnings(f"default:{warning}") for warning in dealt]
         if cell.subject:
             marks.append(pytest.mark.filterwarnings("default"))  # a user's model may raise warnings of its own
@@ -473,6 +498,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         state.write_report(report_folder(session.config, state.profile))
         if state.unwritten:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the cluster, or end the one that was started for this run."""
+    state = config.stash.get(SESSION, None)
+    if state is not None and state.engine is not None:
+        state.engine.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

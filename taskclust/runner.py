@@ -73,6 +73,9 @@ class Runner:
         line: the line of the terminal on which this process draws.
         replay: record a training step once and replay it (:mod:`taskclust.models.replay`), in trainings that are stored
             as records. The stages of the applications run without replay.
+        bfloat16_pays: whether products are quicker in bfloat16 on the device; by default it is timed where precision
+            "auto" has to be settled. It is given where this machine does not have the device.
+        save_every: seconds between two saves of an unfinished training; by default :data:`SAVE_EVERY`.
     """
 
     store: Store
@@ -82,6 +85,8 @@ class Runner:
     show_progress: bool = False
     line: int = 0
     replay: bool = False
+    bfloat16_pays: bool | None = None
+    save_every: float | None = None
 
     def resolve(self, experiment: str, config: Any) -> Any:
         """The configuration with everything that depends on the device settled, so that its key says what is run.
@@ -97,7 +102,7 @@ class Runner:
         kind = registry.architecture(config.model.architecture) if hasattr(config, "model") else None
         stages = {f.name: getattr(config, f.name) for f in fields(config)}
         admitted = {
-            name: precisions(stage.precision, config.model.width, self.device)
+            name: precisions(stage.precision, config.model.width, self.device, pays=self.bfloat16_pays)
             for name, stage in stages.items()
             if isinstance(stage, TrainingConfig)
         }
@@ -122,11 +127,17 @@ class Runner:
 
     def _is_begun(self, experiment: str, config: Any) -> bool:
         """Whether there is work to continue: part of the record, or a training that it depends on, begun or stored."""
-        keys = [(experiment, self._key(experiment, config))]
+        keys = self.keys(experiment, config)
+        return any(place(*key).exists() for key in keys for place in (self.store.path, self.store.unfinished))
+
+    def keys(self, experiment: str, config: Any) -> list[tuple[str, str]]:
+        """Kind and key of a settled configuration's record, then of every training that it depends on."""
         module: Any = None if experiment == TRAJECTORY else experiments.part(experiment, "config")
         trainings = module.trainings(config) if hasattr(module, "trainings") else []
-        keys += [(TRAJECTORY, trajectory_key(training)) for training in trainings]
-        return any(place(*key).exists() for key in keys for place in (self.store.path, self.store.unfinished))
+        return [
+            (experiment, self._key(experiment, config)),
+            *((TRAJECTORY, trajectory_key(training)) for training in trainings),
+        ]
 
     def _key(self, experiment: str, config: Any) -> str:
         if experiment == TRAJECTORY:
@@ -254,6 +265,7 @@ class Runner:
         config, checkpoints = trainer.config, resume / "checkpoints"
         seconds = load_progress(trainer, resume)
         failure = None
+        every = SAVE_EVERY if self.save_every is None else self.save_every
         started = saved = time.monotonic()
         bar = self.bar(config, verb, config.training.epochs, initial=trainer.epoch, line=line)
         try:
@@ -268,7 +280,7 @@ class Runner:
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['validation_accuracy']:.2f}", refresh=False)
                 bar.update()
                 is_last = trainer.epoch == config.training.epochs
-                if time.monotonic() - saved > SAVE_EVERY or (keep and is_last):
+                if time.monotonic() - saved > every or (keep and is_last):
                     saved = time.monotonic()
                     save_progress(trainer, resume, seconds + saved - started)
         except TrainingDiverged as error:

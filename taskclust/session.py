@@ -10,7 +10,7 @@ import torch
 from taskclust import experiments
 from taskclust.claims import CellResult, Claim, judge
 from taskclust.config import ConfigError
-from taskclust.engines import obtain_all
+from taskclust.engines import Elsewhere, EngineError, obtain_all
 from taskclust.estimate import Estimate, estimate
 from taskclust.profiles import Profile
 from taskclust.report import closing_rows, tables_of, write_report
@@ -53,6 +53,7 @@ class ClaimSession:
         command: the command line as typed.
         overrides: the given options that change what is measured, as text.
         workers: number of runs at once; with None it is chosen automatically.
+        engine: computes the records; None: processes of this machine do.
     """
 
     profile: Profile
@@ -61,6 +62,7 @@ class ClaimSession:
     command: str
     overrides: str
     workers: int | None = None
+    engine: Elsewhere | None = None
     claims: dict[str, Claim] = field(default_factory=dict)  # all collected claims, by id, run or not
     n_collected: int = 0  # tests of this scale's claims before deselection
     is_part: bool = False  # a file was named, tests were deselected, or a cell ended without a verdict
@@ -112,8 +114,9 @@ class ClaimSession:
         if place in self.failures:
             raise Unobtainable(self.failures[place])
         try:
-            of_subjects[cell.subject] = obtain_all(self.runner, cell.claim.experiment, cell.configs, self.workers)
-        except (ConfigError, RecordError, StoreError, torch.OutOfMemoryError) as error:
+            obtain = self.engine.obtain_all if self.engine else obtain_all
+            of_subjects[cell.subject] = obtain(self.runner, cell.claim.experiment, cell.configs, self.workers)
+        except (ConfigError, EngineError, RecordError, StoreError, torch.OutOfMemoryError) as error:
             self.failures[place] = str(error)
             raise Unobtainable(str(error)) from error
         except OSError as error:

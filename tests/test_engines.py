@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from taskclust import engines
 from taskclust.config import ConfigError
-from taskclust.engines import obtain_all
+from taskclust.engines import local, obtain_all
 from taskclust.models import Trainer
 from taskclust.runner import Runner
 from taskclust.store import Store, encode
@@ -81,7 +80,7 @@ def test_records_come_in_the_order_of_the_experiments(together):
 
 
 def test_what_is_stored_starts_no_process(together, monkeypatch):
-    monkeypatch.setattr(engines, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(local, "ProcessPoolExecutor", None)
 
     assert whole(obtain_all(together.runner, "synthetic", CONFIGS, workers=2)) == whole(together.returned)
 

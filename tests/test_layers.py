@@ -27,29 +27,30 @@ MAY_IMPORT = {
     "progress": {"models", "store"},
     "runner": {"config", "data", "models", "store", "progress", "experiments"},
     "slices": {"config", "data", "models", "probes", "store", "formats", "drawing", "runner"},
-    "engines": {"runner", "experiments"},
+    "engines": {"config", "models", "store", "runner", "experiments"},
     "estimate": {"config", "data", "models", "runner", "experiments"},
     "exchange": {"config", "store", "runner", "experiments"},
     "report": {"config", "claims", "store", "formats", "drawing", "experiments"},
     "compare": {"formats", "report"},
+    "sweep": {"config", "formats", "report"},
     "session": {
         "config", "claims", "store", "experiments", "profiles", "runner", "engines", "estimate", "report",
     },
     "plugin": {
-        "config", "claims", "models", "store", "experiments", "estimate", "formats", "profiles", "runner", "report",
-        "session",
+        "config", "claims", "models", "store", "experiments", "engines", "estimate", "formats", "profiles", "runner",
+        "report", "session",
     },
     "language": {"config", "data", "models", "probes", "store", "formats", "drawing", "slices", "report"},
     "cli": {
         "config", "data", "models", "store", "formats", "slices", "profiles", "exchange", "report", "compare",
-        "silent_points", "language",
+        "silent_points", "sweep", "language",
     },
 }  # fmt: skip
 #: Where each heavy library may be imported, by layer or by file of a slice.
 HOMES = {
     "torch": {
-        "models", "probes", "store", "runner", "estimate", "session", "plugin", "slices/run", "slices/probing",
-        "slices/arms", "language",
+        "models", "probes", "store", "runner", "engines", "estimate", "session", "plugin", "slices/run",
+        "slices/probing", "slices/arms", "language",
     },
     "transformers": {"models", "runner", "language", "slices/run"},
     "sklearn": {"probes"},
@@ -60,11 +61,13 @@ HOMES = {
     "jinja2": {"report"},
     "plotly": {"report", "slices/scenes"},
     "pytest": {"plugin"},
+    "ray": {"engines"},
+    "submitit": {"engines"},
 }  # fmt: skip
 #: What works for every experiment there is or will be.
 GENERAL = (
     "claims", "store", "formats", "drawing", "profiles", "progress", "runner", "engines", "estimate", "report",
-    "compare", "session", "plugin",
+    "compare", "sweep", "session", "plugin",
 )  # fmt: skip
 SOURCES = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "taskclust").rglob("*.py"))}
 CLAIMS = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "benchmarks").glob("test_*.py"))}

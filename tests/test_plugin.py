@@ -19,6 +19,7 @@ from taskclust import plugin
 from taskclust import session as sessions
 from taskclust.claims import Claim, KnownFailure
 from taskclust.config import ModelConfig
+from taskclust.engines import EngineError
 from taskclust.profiles import llm, paper, smoke
 from taskclust.store import StoreError
 from tests.helpers import small_tokenizer
@@ -305,7 +306,16 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_runs(choose, given,
         (["--epochs", "0"], "epochs=0: use 1 to "),
         (["--workers", "0"], "--workers=0: use 1 or more"),
         (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
+        (["--device", "cuda", "--engine", "ray", "--dry-run"], "--device=cuda: no CUDA device is visible"),
         (["--store", "/dev/null/x"], "pass --store a folder of yours"),
+        (["--engine", "cloud"], "invalid choice: 'cloud'"),
+        (
+            ["--engine", "slurm"],
+            "engine='slurm': this machine has no srun; run where jobs are submitted, or add --slurm",
+        ),
+        (["--engine", "slurm", "--slurm", "partition"], "slurm='partition': write NAME=VALUE"),
+        (["--slurm", "partition=gpu"], "slurm='partition=gpu': these are Slurm's; add --engine slurm"),
+        (["--address", "auto"], "address='auto': only Ray has one; add --engine ray"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -603,6 +613,31 @@ def test_workers_are_the_processes_that_run_at_once(run, monkeypatch, tmp_path):
     run("--workers", "3", "--seeds", "2", "-k", "knn", "--report", str(tmp_path / "report"))
 
     assert asked == [("synthetic", 2, 3)]
+
+
+def test_an_engine_obtains_the_records_and_is_closed_at_the_end(run, monkeypatch, tmp_path):
+    """It may have a device that this machine does not have."""
+    done = []
+
+    class Elsewhere:
+        def obtain_all(self, runner, experiment, configs, workers):
+            done.append((runner.device, experiment, len(configs), workers))
+            raise EngineError("synthetic seed 0: its worker was lost")
+
+        def close(self):
+            done.append("closed")
+
+    monkeypatch.setattr(
+        "taskclust.engines.engine", lambda name, store, **options: done.append((name, options)) or Elsewhere()
+    )
+    words = ["--engine", "ray", "--address", "head:1", "--device", "cuda", "--profile", "paper", "--seeds", "2"]
+
+    code, output = run(*words, "-k", "knn", "--report", str(tmp_path / "report"))
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert done == [("ray", {"address": "head:1", "slurm": ()}), ("cuda", "synthetic", 2, None), "closed"]
+    assert "synthetic seed 0: its worker was lost" in output
+    assert "Traceback" not in output
 
 
 def test_recompute_makes_the_record_anew(run, tmp_path):

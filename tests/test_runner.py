@@ -129,7 +129,7 @@ def test_the_key_says_the_precision_that_was_run(original):
 @pytest.fixture
 def where_bfloat16_pays(monkeypatch):
     """A processor that does best in bfloat16, at any width."""
-    monkeypatch.setattr(module, "precisions", lambda p, *_: ("bfloat16", "float32") if p == "auto" else (p,))
+    monkeypatch.setattr(module, "precisions", lambda p, *_, **__: ("bfloat16", "float32") if p == "auto" else (p,))
 
 
 @pytest.mark.usefixtures("without_training", "where_bfloat16_pays")

@@ -52,11 +52,11 @@ def bfloat16_pays(device: str = "cpu") -> bool:
     )
 
 
-def precisions(precision: Precision, width: int, device: str) -> tuple[Precision, ...]:
+def precisions(precision: Precision, width: int, device: str, *, pays: bool | None = None) -> tuple[Precision, ...]:
     """The precisions that a choice admits, what this device does best first.
 
     "auto" admits both, as bfloat16 learns within the spread of float32's seeds; below width 128 float32 loses nothing
-    and is kept.
+    and is kept. ``pays`` says what :func:`bfloat16_pays` would, where the device is another machine's.
 
     Raises:
         ConfigError: an unknown precision.
@@ -64,7 +64,8 @@ def precisions(precision: Precision, width: int, device: str) -> tuple[Precision
     if precision == "auto":
         if width < 128:
             return ("float32",)
-        return ("bfloat16", "float32") if bfloat16_pays(device) else ("float32", "bfloat16")
+        pays = bfloat16_pays(device) if pays is None else pays
+        return ("bfloat16", "float32") if pays else ("float32", "bfloat16")
     if precision not in _DTYPES:
         raise ConfigError(f"precision={precision!r}: use auto, {', '.join(_DTYPES)}")
     return (precision,)

@@ -176,14 +176,16 @@ def check_page(file: Path) -> None:
     require(not is_other, "html", str(file), "it is not a page of comparisons, which would replace it; name a new file")
 
 
-def write_page(file: Path, comparisons: Sequence[Comparison]) -> None:
+def write_page(file: Path, comparisons: Sequence[Comparison], *, reports: Sequence[str] = ()) -> None:
     """Write the comparisons as one page that loads nothing from elsewhere.
+
+    ``reports`` are folders of reports beside the page, to which it links.
 
     Raises:
         ConfigError: see :func:`check_page`; or the file cannot be written.
     """
     check_page(file)
     try:
-        write_whole(file, render("compare.html", mark=MARK, comparisons=comparisons).encode())
+        write_whole(file, render("compare.html", mark=MARK, comparisons=comparisons, reports=reports).encode())
     except OSError as error:
         raise ConfigError(f"html={str(file)!r}: it cannot be written ({error}); name a file of yours") from error

@@ -109,12 +109,19 @@ class Store:
             if recompute:
                 self.begin_again(kind, key)
             if found is None:
-                with naming(self.path(kind, key)), self._writing(kind, key) as folder:
-                    make(folder)
-                shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
+                self.write(kind, key, make)
             elif not (self.unfinished(kind, key) / "recompute").exists():  # left by one killed before it had removed it
                 shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
             return self.path(kind, key)
+
+    def write(self, kind: str, key: str, make: Callable[[Path], None]) -> None:
+        """Write a record with ``make(folder)``, in place of one there, and delete the unfinished work on it.
+
+        The caller holds its lock.
+        """
+        with naming(self.path(kind, key)), self._writing(kind, key) as folder:
+            make(folder)
+        shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
 
     def begin_again(self, kind: str, key: str) -> None:
         """Delete unfinished work, unless an interrupted recomputation left it: that work is continued."""

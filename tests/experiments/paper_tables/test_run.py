@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from taskclust import engines
 from taskclust.config import FEED_FORWARD, DataConfig, ModelConfig
 from taskclust.data import PAD, generate
-from taskclust.engines import obtain_all
+from taskclust.engines import local, obtain_all
 from taskclust.experiments.paper_tables import run as module
 from taskclust.experiments.paper_tables.config import TablesConfig
 from taskclust.experiments.paper_tables.run import count, count_parameters
@@ -93,7 +92,7 @@ def test_each_setting_is_part_of_the_key(runner, changed):
 
 
 def test_what_takes_seconds_starts_no_process(runner, monkeypatch):
-    monkeypatch.setattr(engines, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(local, "ProcessPoolExecutor", None)
 
     records = obtain_all(runner, "paper_tables", [replace(TABLES, seed=seed) for seed in (6, 5)], workers=2)
 
