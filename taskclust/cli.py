@@ -135,6 +135,16 @@ def compare(
 
 
 @app.command()
+def index(
+    reports: Annotated[Path, typer.Argument(metavar="REPORTS", help="a folder of reports")] = Path("reports"),
+) -> None:
+    """Write one page over all reports of a folder, ``index.html`` in it: verdicts side by side, with links."""
+    from taskclust.report.index import write_index  # noqa: PLC0415
+
+    print(write_index(reports))  # noqa: T201 - the result
+
+
+@app.command()
 def sweep(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="TOML or JSON: [settings.NAME] of FIELD = VALUE; [grid]")
