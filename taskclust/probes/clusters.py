@@ -56,14 +56,16 @@ def cluster_scores(
         means[name] = {metric: values.mean(axis=1) for metric, values in by_start.items()}
         starts[name] = {m: by_start[m].round(4) for m in OF_EACH_START if m in by_start}
     of_mapping = _scores(embedding.points[-1], split, "mapping", probe, generator)
-    typical = nearest_mean(starts["task"]["f1"][-1])
+    points = embedding.points.cpu().numpy().round(2)
+    layers = np.stack([points[layer, nearest_mean(f1)] for layer, f1 in enumerate(starts["task"]["f1"])])
     return ClusterScores(
         raw=raw,
         tsne=means,
         starts=starts,
         mapping={metric: of_mapping[metric] for metric in ("f1", "merging")},
         divergence=embedding.divergence.cpu().numpy(),
-        top_embedding=embedding.points[-1, typical].cpu().numpy().round(2),
+        top_embedding=layers[-1],
+        layer_embeddings=layers,
     )
 
 

@@ -35,6 +35,7 @@ class ClusterScores:
     mapping: dict[str, Float[np.ndarray, "*epoch start"]] = field(default_factory=dict)  # top layer, by mapping
     divergence: PerStart | None = None  # of t-SNE, in nats
     top_embedding: Float[np.ndarray, "*epoch point component"] | None = None  # top layer, most typical start
+    layer_embeddings: Float[np.ndarray, "*epoch layer point component"] | None = None  # of each its most typical start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

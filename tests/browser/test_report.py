@@ -1,8 +1,11 @@
 """The report's page in a browser: it fits a phone, has no error, and its clusters move; by ``tox run -e browser``."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from taskclust.report import write_report
 from taskclust.runner import Runner
@@ -34,7 +37,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(params=[(390, 844), (1280, 900)], ids=["phone", "desk"])
+@pytest.fixture(params=[(400, 844), (800, 1000), (1400, 900)], ids=["phone", "tablet", "desk"])
 def page(request, chromium, report):
     width, height = request.param
     opened = chromium.new_page(viewport={"width": width, "height": height})
@@ -98,6 +101,22 @@ def test_the_buttons_play_and_color(page):
     page.locator(".updatemenu-dropdown-button", has_text="color: mapping").first.click()
 
     page.wait_for_function(f"{SHOWN}.data[0].marker.color.join() !== '{colors}'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_screenshots_are_kept(page, scheme, tmp_path):
+    """Of three widths, in the folder that SCREENSHOTS names: what people look at is to be looked at."""
+    width = page.viewport_size["width"]
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    page.emulate_media(color_scheme=scheme)
+
+    page.screenshot(path=folder / f"report-{width}-{scheme}.png", full_page=True)
+
+    with Image.open(folder / f"report-{width}-{scheme}.png") as picture:
+        assert picture.width == width
+        assert picture.height > 3 * width
+        assert len(picture.convert("RGB").resize((64, 64)).getcolors(5000)) > 100
 
 
 def test_in_the_dark_text_stays_readable(chromium, report):

@@ -95,5 +95,8 @@ def probe_identities(
             states = hidden_states(model, split, before_final_norm=config.probe.before_final_norm).input_token
             found = cluster_scores(states, split, config.probe, with_tsne=epoch in with_tsne, seed=config.seed)
             rows[name].append(found)
-    kept = {name: replace(stack(part), mapping={}, divergence=None, top_embedding=None) for name, part in rows.items()}
+    kept = {
+        name: replace(stack(part), mapping={}, divergence=None, top_embedding=None, layer_embeddings=None)
+        for name, part in rows.items()
+    }
     return Epochs(raw=epochs, tsne=with_tsne), kept

@@ -110,7 +110,7 @@ def bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> ClusterScore
     """The cluster scores of the bag-of-symbols baseline, computed like those of states, as one layer."""
     bag = bag_of_symbols(dataset, split)[None]
     scores = cluster_scores(bag, dataset.splits[split], probe, with_tsne=True, seed=0)
-    return replace(scores, divergence=None, top_embedding=None)
+    return replace(scores, divergence=None, top_embedding=None, layer_embeddings=None)
 
 
 def bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> BagNeighbors:

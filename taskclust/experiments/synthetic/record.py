@@ -96,6 +96,8 @@ class Record(Probes):
     merging: Merging
     by_mapping: dict[str, dict[str, ByMapping]]  # then by "f1" and "merging"
     identities: dict[str, Identities]
+    #: each layer's embedding at the last checkpoint; None in records from before it was kept
+    layers_at_end: dict[str, Float[np.ndarray, "layer point component"]] | None = None
     seconds: dict[str, float]
     provenance: Provenance
     training_provenance: Provenance | None = None

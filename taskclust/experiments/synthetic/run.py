@@ -1,7 +1,7 @@
 """Compute the main experiment's record: train a model, then probe every checkpoint (§3.1 to §3.3)."""
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,8 @@ def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  
         rows.append(probe_checkpoint(model, dataset, config.probe, with_tsne=epoch in with_tsne, seed=config.seed))
         bar.update()
     bar.close()
+    layers = {name: scores.layer_embeddings for name, scores in rows[-1].scores.items()}
+    rows = [replace(row, scores={n: replace(s, layer_embeddings=None) for n, s in row.scores.items()}) for row in rows]
     found = stack(rows)
     bags = {split: bag_scores(dataset, split, config.probe) for split in SPLITS}
     return Record(
@@ -75,6 +77,7 @@ def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  
             for name, split in dataset.splits.items()
             if name in SPLITS
         },
+        layers_at_end={name: points for name, points in layers.items() if points is not None},
         seconds={"train": training.seconds, "probe": time.monotonic() - started},
         provenance=provenance(runner.device),
         training_provenance=training.provenance,

@@ -16,6 +16,7 @@ from taskclust.data import Split, generate
 from taskclust.data.table import instance_rows
 from taskclust.drawing import NAMES, color_and_marker
 from taskclust.experiments.synthetic.record import Record
+from taskclust.probes.scores import Values
 
 #: By what points can be colored, and what that is called.
 COLORS = {"task": "task", "distribution": "distribution", "mapping": "mapping", "is_hard": "hard or original"}
@@ -28,7 +29,7 @@ Points = Float[np.ndarray, "epoch N 3"]
 
 
 def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
-    """A scene a split by the sentence under it, of the first training that succeeded."""
+    """Scenes by the sentence under them, of the first training that succeeded: over epochs, then over layers."""
     record = next((record for record in records if not record.failure), None)
     if record is None or any(record.scores[split].top_embedding is None for split in SPLITS):
         return {}
@@ -36,13 +37,23 @@ def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
     if not all(_can_be_shown(record, split, dataset.splits[split]) for split in SPLITS):
         return {}
     rows = {split: [row for row in instance_rows(dataset) if row["split"] == split] for split in SPLITS}
-    return {
-        f"Top layer of seed {record.config.seed} after t-SNE, {NAMES[split]}: a point an instance. Play, or move the "
-        "slider, to see clusters form; drag to turn; choose what the colors tell; point to read an instance.": _scene(
-            record, split, dataset.splits[split], rows[split]
+    seed, found = record.config.seed, {}
+    for split in SPLITS:
+        points, f1 = record.scores[split].top_embedding, record.scores[split].tsne["task"]["f1"]
+        assert points is not None, "looked at above"
+        sentence = (
+            f"Top layer of seed {seed} after t-SNE, {NAMES[split]}: a point an instance. Play, or move the slider, to "
+            "see clusters form; drag to turn; choose what the colors tell; point to read an instance."
         )
-        for split in SPLITS
-    }
+        found[sentence] = _scene(points, "epoch", record.epochs.tsne, f1[:, -1], dataset.splits[split], rows[split])
+        if record.layers_at_end:
+            points, end = record.layers_at_end[split], record.epochs.tsne[-1]
+            sentence = (
+                f"The same instances, {NAMES[split]}, layer by layer at epoch {end}, from the embedding (0) to the top."
+            )
+            layers = range(len(points))
+            found[sentence] = _scene(points, "layer", layers, f1[-1], dataset.splits[split], rows[split])
+    return found
 
 
 def _can_be_shown(record: Record, split: str, data: Split) -> bool:
@@ -66,13 +77,13 @@ def turned(points: Points) -> Points:
     return found
 
 
-def _scene(record: Record, split: str, data: Split, rows: Sequence[dict[str, object]]) -> go.Figure:
-    points = record.scores[split].top_embedding
-    assert points is not None, "the caller has looked"
+def _scene(
+    points: Points, name: str, numbers: Sequence[int], f1: Values, data: Split, rows: Sequence[dict[str, object]]
+) -> go.Figure:
+    """The points of one epoch or layer (``name``) after another, each with its F1 by task."""
     points = np.pad(points, ((0, 0), (0, 0), (0, 3 - points.shape[-1])))
     moving = turned(points).astype(np.float32)
-    f1 = record.scores[split].tsne["task"]["f1"][:, -1]
-    titles = [f"epoch {epoch}: F1 by task {value:.2f}" for epoch, value in zip(record.epochs.tsne, f1, strict=True)]
+    titles = [f"{name} {number}: F1 by task {value:.2f}" for number, value in zip(numbers, f1, strict=True)]
     markers = {label: _marker(data.labels(label)) for label in COLORS}
     text = [
         f"{row['instruction']} · {row['input']} → {row['output']}<br>task {row['task']}, distribution "
@@ -100,7 +111,7 @@ def _scene(record: Record, split: str, data: Split, rows: Sequence[dict[str, obj
         paper_bgcolor="rgba(0,0,0,0)",
         font={"color": "#888"},
         scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "cube", "camera": {"eye": _EYE}},
-        sliders=[{"active": last, "currentvalue": {"prefix": "epoch "}, "steps": _steps(record.epochs.tsne)}],
+        sliders=[{"active": last, "currentvalue": {"prefix": f"{name} "}, "steps": _steps(numbers)}],
         updatemenus=[_play(), _choices(markers)],
     )
     return figure
@@ -117,9 +128,9 @@ def _marker(labels: np.ndarray) -> dict[str, object]:
     }
 
 
-def _steps(epochs: Sequence[int]) -> list[dict[str, object]]:
+def _steps(numbers: Sequence[int]) -> list[dict[str, object]]:
     at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    return [{"label": str(e), "method": "animate", "args": [[str(n)], at_once]} for n, e in enumerate(epochs)]
+    return [{"label": str(e), "method": "animate", "args": [[str(n)], at_once]} for n, e in enumerate(numbers)]
 
 
 def _play() -> dict[str, object]:
