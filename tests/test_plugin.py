@@ -41,7 +41,7 @@ def choose():
 
     def _choose(**given):
         options = {"markexpr": "", "--llm": [], **dict.fromkeys(("--profile", "--width", "--epochs", "--seeds"))}
-        options |= {"--expressions": None, "--untrained": None, "--set": []}
+        options |= {"--expressions": None, "--untrained": None, "--model": None, "--set": []}
         named = {name if name == "markexpr" else f"--{name}": value for name, value in given.items()}
         assert named.keys() <= options.keys()
         return plugin.chosen_profile(SimpleNamespace(getoption={**options, **named}.__getitem__))
@@ -491,7 +491,31 @@ def test_dry_run_lists_language_models(run, model_folder):
     code, output = run("-m", "llm", "--llm", str(model_folder), "--expressions", "2", "--dry-run")
 
     assert code == pytest.ExitCode.OK
-    assert re.search(r"natural_language \S+tiny, 320 prompts +– +– +–", output)
+    assert re.search(r"natural_language \S+tiny, 320 prompts +\d+ +– +–", output)
+
+
+def test_another_architecture_stands_in_the_runs_names_and_goes_to_its_own_report(run):
+    code, output = run("--model", "llama", "-k", "knn_accuracy", "--dry-run")
+
+    assert code == pytest.ExitCode.OK
+    assert "synthetic width 64 seed 0" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "llama", "--set", "model.norm=before"), "--model=llama decides the whole model"),
+        (("--model", "bert"), "its states look ahead"),
+        (("--model", "nope"), "there is no causal 'nope'"),
+        (("--model", "llama", "-m", "llm"), "--model: language models are not trained here"),
+    ],
+    ids=str,
+)
+def test_a_model_that_cannot_be_trained_is_refused_at_once(run, arguments, message):
+    code, output = run(*arguments)
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert message in output
 
 
 def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tmp_path):
