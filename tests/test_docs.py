@@ -63,7 +63,7 @@ class Block(NamedTuple):
 #: A fence with its language, and the comment before it that says why the block is not run.
 FENCED = re.compile(r"(?:^<!-- not run: ([^\n]*?) -->\n)?^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: What is no code to run.
-SHOWN = {"bibtex", "json", "text"}
+SHOWN = {"bibtex", "json", "text", "toml"}
 
 
 def blocks(name, text):
@@ -149,7 +149,8 @@ def test_a_block_of_python_runs(block, checkout, monkeypatch):
 def ran(words, folder):
     """A process of these words as a shell in ``folder`` would start it, with this Python's commands."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # it is no xdist worker
+    environment = {**own, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -187,7 +188,8 @@ def quick(words):
     claim = f"benchmarks/test_{'open_llm_clusters' if 'llm' in words else 'parameter_counts'}.py"
     left_out = {part for n, word in enumerate(words) if word == "--llm" for part in (n, n + 1)}
     kept = [word for n, word in enumerate(words) if n not in left_out and word != "--pyargs"]
-    return [claim if word in ("benchmarks", "taskclust.benchmarks") else word for word in kept]
+    here = ["--slurm", "cluster=local"] if "slurm" in words else []  # a cluster there is
+    return [*(claim if word in ("benchmarks", "taskclust.benchmarks") else word for word in kept), *here]
 
 
 def faults_of_pytest(lists, folder):
@@ -215,7 +217,8 @@ def fault(words, folder):
 def fault_of_help(words, folder):
     """What a command says that does not know its words when help is asked behind them."""
     if words[0] == "taskclust":
-        ended = command(*words[1:], "--help")
+        own = words[1 : words.index("--")] if "--" in words else words[1:]  # behind it are another's
+        ended = command(*own, "--help")
         return [] if ended == 0 else [ended]
     module = words[2] if words[:2] == ["python", "-m"] else None
     spec = module and importlib.util.find_spec(module)

@@ -203,13 +203,13 @@ def optimizer_forgotten_on_resuming(patch):
 
 
 def probe_one_token_off(patch):
-    original = hidden.packed_batch
+    original = hidden.batch_for
 
     def packed(*args, **kwargs):
         batch = original(*args, **kwargs)
         return batch._replace(input_at=batch.input_at - 1)
 
-    patch.setattr(hidden, "packed_batch", packed)
+    patch.setattr(hidden, "batch_for", packed)
 
 
 def layers_off_by_one(patch):

@@ -43,6 +43,8 @@ class Check:
         source: how firmly the paper fixes the criterion.
         reason: why it is that.
         worst: the value of a seed whose training failed; it must not meet a criterion.
+        smoke_null: the negative control at smoke scale with its name, where the criterion asks so much less there that
+            ``null`` may meet it.
 
     Raises:
         ValueError: ``worst`` would pass.
@@ -57,12 +59,17 @@ class Check:
     source: Source
     reason: str = ""
     worst: float = 0.0
+    smoke_null: tuple[Statistic, str] | None = None
 
     def __post_init__(self) -> None:
         for criterion in filter(None, (self.paper, self.smoke)):
             if criterion.judge([self.worst] * 5) == "reproduced":
                 fault = f"seeds that failed would pass {criterion}; name worse"
                 raise ValueError(f"{self.name}: worst={self.worst!r}: {fault}")
+
+    def control(self, profile: ProfileName) -> tuple[Statistic, str]:
+        """The negative control at a scale, and its name."""
+        return self.smoke_null if profile == "smoke" and self.smoke_null else (self.null, self.null_name)
 
     def criterion(self, profile: ProfileName) -> Criterion | None:
         """The criterion at a scale; None if the check is not asserted there."""

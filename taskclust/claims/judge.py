@@ -120,7 +120,8 @@ def _decide(check: Check | ResampledCheck, records: Sequence[Any], profile: Prof
 def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileName) -> CheckResult:
     values = [_read(check.statistic, record, check.worst) for record in records]
     # do not use the worst value here: it would make the negative control fail, which favours the claim
-    nulls = [number(check.null(record)) for record in records if not record.failure] or [check.worst]
+    null, null_name = check.control(profile)
+    nulls = [number(null(record)) for record in records if not record.failure] or [check.worst]
     criterion = check.criterion(profile)
     low, high = interval(values) if len(values) > 1 else (None, None)
     verdict: Verdict | None = None
@@ -140,7 +141,7 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
         terms=terms(criterion or check.paper),
         source=check.source,
         reason=check.reason,
-        null_name=check.null_name,
+        null_name=null_name,
         null_mean=float(np.mean(nulls)),
         null_fails=null_fails,
         verdict=verdict,

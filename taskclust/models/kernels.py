@@ -5,8 +5,8 @@ no such numbers); all is computed in float32. A kernel works on rows ``first`` t
 interpreter's lock. Loops write one or two arrays each, or the compiler takes numbers one by one: it would have to know
 that the arrays do not overlap. All kernels are in one file, as numba's cache notices no change in another.
 
-Shapes: R rows (a row a token), D width, F feed-forward width, V vocabulary, S instructions, H heads, P pairs of tokens
-that attention joins, T tokens of an instruction, C width of a head.
+Shapes: T rows (a row a token), D a width, V vocabulary, S instructions here. A ``lane`` axis holds eight heads side by
+side; in comments C is the width of a head.
 """
 
 import contextlib
@@ -129,14 +129,14 @@ def _kept(noise: np.uint8, cut: int, scale: np.float32) -> np.float32:
 def embed(
     first: int,
     last: int,
-    tokens: Int32[ndarray, " R"],
-    positions: Int32[ndarray, " R"],
+    tokens: Int32[ndarray, " T"],
+    positions: Int32[ndarray, " T"],
     token_weight: Low,
     position_weight: Low,
     factor: np.float32,
-    noise: UInt8[ndarray, "R D"],
+    noise: UInt8[ndarray, "T D"],
     cut: int,
-    h: Float32[ndarray, "R D"],
+    h: Float32[ndarray, "T D"],
 ) -> None:
     """Fill in h, the embedding after its dropout."""
     _widest()
@@ -151,12 +151,12 @@ def embed(
 def embed_backward(
     first: int,
     last: int,
-    tokens: Int32[ndarray, " R"],
-    positions: Int32[ndarray, " R"],
+    tokens: Int32[ndarray, " T"],
+    positions: Int32[ndarray, " T"],
     factor: np.float32,
-    noise: UInt8[ndarray, "R D"],
+    noise: UInt8[ndarray, "T D"],
     cut: int,
-    dh: Float32[ndarray, "R D"],
+    dh: Float32[ndarray, "T D"],
     d_token: Float32[ndarray, "V D"],
     d_position: Float32[ndarray, "T D"],
 ) -> None:
@@ -178,12 +178,12 @@ def embed_backward(
 def add_branch(
     first: int,
     last: int,
-    residual: Float32[ndarray, "R D"],
+    residual: Float32[ndarray, "T D"],
     branch: Low,
     bias: Low,
-    noise: UInt8[ndarray, "R D"],
+    noise: UInt8[ndarray, "T D"],
     cut: int,
-    h: Float32[ndarray, "R D"],
+    h: Float32[ndarray, "T D"],
 ) -> None:
     """Fill in h: the residual stream and, after its dropout, a branch with its bias."""
     _widest()
@@ -198,11 +198,11 @@ def add_branch(
 def norm(
     first: int,
     last: int,
-    h: Float32[ndarray, "R D"],
+    h: Float32[ndarray, "T D"],
     weight: Low,
     bias: Low,
-    moments: Float32[ndarray, "R 2"],
-    y: Float32[ndarray, "R D"],
+    moments: Float32[ndarray, "T 2"],
+    y: Float32[ndarray, "T D"],
 ) -> None:
     """Fill in y, the layer norm of h, and each row's mean and inverse deviation."""
     _widest()
@@ -222,7 +222,7 @@ def norm(
 
 
 @compiled
-def store(first: int, last: int, numbers: Float32[ndarray, "R D"], to: Low) -> None:
+def store(first: int, last: int, numbers: Float32[ndarray, "T D"], to: Low) -> None:
     """Copy rows to an array of lower precision."""
     _widest()
     for i in range(first, last):
@@ -236,10 +236,10 @@ def norm_backward(
     first: int,
     last: int,
     dy: Low,
-    residual: Float32[ndarray, "R D"],
+    residual: Float32[ndarray, "T D"],
     residual_is_after: bool,
-    h: Float32[ndarray, "R D"],
-    moments: Float32[ndarray, "R 2"],
+    h: Float32[ndarray, "T D"],
+    moments: Float32[ndarray, "T 2"],
     weight: Low,
     d_weight: Float32[ndarray, " D"],
     d_bias: Float32[ndarray, " D"],
@@ -275,7 +275,7 @@ def norm_backward(
 
 
 @compiled
-def add_backward(first: int, last: int, dy: Low, residual: Float32[ndarray, "R D"]) -> None:
+def add_backward(first: int, last: int, dy: Low, residual: Float32[ndarray, "T D"]) -> None:
     """Add to the gradient of the residual stream that of what is read from it without a norm."""
     _widest()
     for i in range(first, last):
@@ -289,8 +289,8 @@ def branch_backward(
     first: int,
     last: int,
     end: int,
-    residual: Float32[ndarray, "R D"],
-    noise: UInt8[ndarray, "R D"],
+    residual: Float32[ndarray, "T D"],
+    noise: UInt8[ndarray, "T D"],
     cut: int,
     d_branch: Low,
     d_bias: Float32[ndarray, " D"],
@@ -326,7 +326,7 @@ def gelu(first: int, last: int, u: Low, bias: Low, g: Low) -> None:
 
 
 @compiled
-def gelu_backward(first: int, last: int, end: int, u: Low, bias: Low, d: Low, d_bias: Float32[ndarray, " F"]) -> None:
+def gelu_backward(first: int, last: int, end: int, u: Low, bias: Low, d: Low, d_bias: Float32[ndarray, " D"]) -> None:
     """Turn d from the gradient of GELU's result into that of what it read; zeros in rows ``last`` to ``end``."""
     _widest()
     g = np.empty(u.shape[1], np.float32)
@@ -445,7 +445,7 @@ def _add_scaled(_: Any, to: Any, t: Any, a: Any, i: Any, b: Any, j: Any, n: Any)
 
 @compiled
 def _of_heads(
-    rows: Low, bias: Low, which: int, group: int, heads: int, factor: np.float32, C: int, to: Float32[ndarray, " T*C*8"]
+    rows: Low, bias: Low, which: int, group: int, heads: int, factor: np.float32, C: int, to: Float32[ndarray, " lane"]
 ) -> None:
     """Copy queries (0), keys (1) or values (2) of a group of heads, with their bias."""
     n, begin = min(LANES, heads - group * LANES), C * (which * heads + group * LANES)
@@ -460,7 +460,7 @@ def _of_heads(
 
 
 @compiled
-def _to_heads(of: Float32[ndarray, " T*C*8"], which: int, group: int, heads: int, C: int, rows: Low) -> None:
+def _to_heads(of: Float32[ndarray, " lane"], which: int, group: int, heads: int, C: int, rows: Low) -> None:
     """Copy what belongs to a group of heads to its places in the rows."""
     n, begin = min(LANES, heads - group * LANES), C * (which * heads + group * LANES)
     plain = np.empty(n * C, np.float32)
@@ -475,7 +475,7 @@ def _to_heads(of: Float32[ndarray, " T*C*8"], which: int, group: int, heads: int
 
 @compiled
 def _products_with_seen(
-    mine: Float32[ndarray, " T*C*8"], theirs: Float32[ndarray, " T*C*8"], i: int, L: int, C: int, to: Any
+    mine: Float32[ndarray, " lane"], theirs: Float32[ndarray, " lane"], i: int, L: int, C: int, to: Any
 ) -> None:
     """Fill in the products of row ``i`` with those of the tokens that it sees."""
     size = C * LANES
@@ -486,7 +486,7 @@ def _products_with_seen(
 
 
 @compiled
-def _softmax(score: Float32[ndarray, " M*8"]) -> None:
+def _softmax(score: Float32[ndarray, " lane"]) -> None:
     highest, total, ones = score[:LANES].copy(), np.zeros(LANES, np.float32), np.ones(LANES, np.float32)
     for j in range(LANES, len(score), LANES):
         _maximum(highest, 0, score, j)
@@ -513,9 +513,9 @@ def attention(
     heads: int,
     qkv: Low,
     bias: Low,
-    noise: UInt8[ndarray, " P*8"],
+    noise: UInt8[ndarray, " lane"],
     cut: int,
-    weights: Float32[ndarray, " P*8"],
+    weights: Float32[ndarray, " lane"],
     out: Low,
 ) -> None:
     """Fill in what each token of instructions ``first`` to ``last`` reads, and the weights before their dropout.
@@ -555,11 +555,11 @@ def attention(
 
 @compiled
 def _scores_backward(
-    share: Float32[ndarray, " M*8"],
-    noise: UInt8[ndarray, " M*8"],
+    share: Float32[ndarray, " lane"],
+    noise: UInt8[ndarray, " lane"],
     cut: int,
-    d_score: Float32[ndarray, " M*8"],
-    kept: Float32[ndarray, " M*8"],
+    d_score: Float32[ndarray, " lane"],
+    kept: Float32[ndarray, " lane"],
 ) -> None:
     """Turn the gradient of the weights into that of the scores, and fill in the weights after their dropout."""
     along, scale = np.zeros(LANES, np.float32), np.float32(256 / (256 - cut))
@@ -589,12 +589,12 @@ def attention_backward(
     heads: int,
     qkv: Low,
     bias: Low,
-    noise: UInt8[ndarray, " P*8"],
+    noise: UInt8[ndarray, " lane"],
     cut: int,
-    weights: Float32[ndarray, " P*8"],
+    weights: Float32[ndarray, " lane"],
     d_out: Low,
     d_qkv: Low,
-    d_bias: Float32[ndarray, " 3D"],
+    d_bias: Float32[ndarray, " D"],
 ) -> None:
     """Fill in the gradients of queries, keys and values, with zeros up to row ``end``, and add that of their bias."""
     _widest()
@@ -633,7 +633,7 @@ def attention_backward(
 
 
 @compiled
-def _add_rows(rows: Low, to: Float32[ndarray, " 3D"]) -> None:
+def _add_rows(rows: Low, to: Float32[ndarray, " D"]) -> None:
     for i in range(len(rows)):
         of = rows[i]
         for c in range(len(to)):
@@ -648,9 +648,9 @@ def cross_entropy(
     first: int,
     last: int,
     end: int,
-    tokens: Int32[ndarray, " R"],
-    targets: Int32[ndarray, " R"],
-    weights: Float32[ndarray, " R"],
+    tokens: Int32[ndarray, " T"],
+    targets: Int32[ndarray, " T"],
+    weights: Float32[ndarray, " T"],
     mappings: int,
     per_weight: np.float32,
     z: Low,

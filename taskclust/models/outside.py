@@ -66,6 +66,7 @@ class Outside(Model):
 
     def __init__(self, config: OutsideSettings) -> None:
         super().__init__(config)
+        require(bool(config.outside), "architecture", NAME, "name the model with --model, which sets model.outside")
         self.inner = _built(json.loads(config.outside), config.vocab_size, config.max_positions, seed=0)
         self.final_norm = _AsGiven()
         self._generator: torch.Generator | None = None

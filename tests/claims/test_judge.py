@@ -286,3 +286,15 @@ def test_a_control_that_is_no_number_shows_nothing():
 
     assert decide([check(null=0.0)], given).verdict == REPRODUCED
     assert decide([check(null=math.nan)], given).verdict == OPEN
+
+
+def test_a_check_may_have_another_control_at_smoke_scale():
+    one = check(null=0.3, smoke_null=(lambda _record: -1.0, "worse"))
+    given = records(value=[0.9, 0.91, 0.92])
+
+    smoke, paper, lacking = (
+        decide([one], given, "smoke"), decide([one], given), decide([check(null=0.3)], given, "smoke"),
+    )  # fmt: skip
+
+    assert (smoke.verdict, paper.verdict, lacking.verdict) == (REPRODUCED, REPRODUCED, OPEN)
+    assert [(c.checks[0].null_name, c.checks[0].null_mean) for c in (smoke, paper)] == [("worse", -1), ("nothing", 0.3)]

@@ -182,6 +182,11 @@ def test_a_functions_model_is_trained_and_its_code_is_part_of_the_key(function, 
     assert all(len(code) == 64 for code in codes)
 
 
+def test_the_architecture_alone_names_no_model(dataset):
+    with pytest.raises(ConfigError, match="name the model with --model"):
+        create(dataset.config, ModelConfig(architecture="outside"), torch.Generator())
+
+
 def test_seeds_of_a_generator_differ():
     generator = torch.Generator().manual_seed(0)
 

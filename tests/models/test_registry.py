@@ -19,6 +19,7 @@ from taskclust.models import Trainer, create, open_checkpoint
 from taskclust.models.alignment import align, instances_of
 from taskclust.models.decoder import Decoder, DecoderConfig
 from taskclust.models.interface import Dropout, Model, Settings
+from taskclust.models.outside import outside_model
 from taskclust.models.registry import ARCHITECTURES, architecture, count_parameters
 from taskclust.probes.hidden import hidden_states
 from taskclust.runner import Runner
@@ -74,7 +75,10 @@ def test_models_are_drawn_and_counted_as_by_their_class():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_saved_model_opens_as_its_own_class_and_the_same(name, tmp_path):
-    model = create(tiny_data(), ModelConfig(**SIZES, architecture=name), generator()).eval()
+    config = ModelConfig(**SIZES, architecture=name)
+    if name == "outside":
+        config = outside_model("llama", config, tiny_data())
+    model = create(tiny_data(), config, generator()).eval()
     model.save_pretrained(tmp_path)
 
     found = open_checkpoint(tmp_path).eval()

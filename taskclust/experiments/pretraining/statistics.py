@@ -57,6 +57,11 @@ def area_gain(arm: str) -> Statistic:
     return lambda r: float(tuning(r, arm).mean() - max(tuning(r, rival).mean() for rival in RIVALS))
 
 
+def untuned_gain(arm: str) -> Statistic:
+    """Statistic: an arm's accuracy before its tuning minus the better rival's at the end."""
+    return lambda r: float(tuning(r, arm)[0] - max(tuning(r, rival)[-1] for rival in RIVALS))
+
+
 def final_gain(arm: str) -> Statistic:
     """Statistic: an arm's accuracy at the end of the tuning minus the better rival's."""
     return lambda r: float(tuning(r, arm)[-1] - max(tuning(r, rival)[-1] for rival in RIVALS))
