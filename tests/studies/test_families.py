@@ -47,7 +47,7 @@ def test_the_page_names_commands_and_machine(folder):
     main([str(folder)])
 
     assert (folder / "families.md").read_text() == page(read(folder))
-    assert "    pytest benchmarks\n" in page(read(folder))
+    assert f"    {json.loads(SMOKE.read_text())['command']}\n" in page(read(folder))
 
 
 def test_a_folder_without_reports_is_refused_in_one_line(tmp_path):
