@@ -304,7 +304,9 @@ class CompiledStep:
         if self._pool is None:
             work(0)
         else:
+            threads = torch.get_num_threads()
             list(self._pool.map(meeting.guarded(work), range(self._threads)))
+            torch.set_num_threads(threads)  # for threads to come: those of the pool have said one for all
         return float(losses.sum()) / rows.total_weight
 
     def gradient(self, indices: ndarray, generator: torch.Generator) -> tuple[float, Tensor]:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -192,6 +193,20 @@ def test_threads_share_a_step_and_change_rounding_only(n, threads):
     (alone, one), (together, several) = found
     assert_close(together, alone)
     assert distance(several, one) < 1e-5
+
+
+def test_threads_of_others_keep_their_number():
+    torch.set_num_threads(2)
+    _, _, _, step = made(threads=2)
+    step.update(np.arange(6), 1e-2, decay=0.0, max_norm=1.0, generator=torch.Generator())
+    found = [torch.get_num_threads()]
+
+    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+
+    torch.set_num_threads(1)
+    assert found == [2, 2]
 
 
 def test_an_error_in_one_thread_ends_the_step_in_all(monkeypatch):
