@@ -184,11 +184,12 @@ for words in json.loads(sys.argv[1]):
 
 
 def quick(words):
-    """The same options of one claim, and of no model of a hub."""
+    """The same options of one claim, and of the one small model that is here."""
     claim = f"benchmarks/test_{'open_llm_clusters' if 'llm' in words else 'parameter_counts'}.py"
     left_out = {part for n, word in enumerate(words) if word == "--llm" for part in (n, n + 1)}
     kept = [word for n, word in enumerate(words) if n not in left_out and word != "--pyargs"]
     here = ["--slurm", "cluster=local"] if "slurm" in words else []  # a cluster there is
+    here += ["--llm", "HuggingFaceTB/SmolLM2-135M"] if "llm" in words else []
     return [*(claim if word in ("benchmarks", "taskclust.benchmarks") else word for word in kept), *here]
 
 
