@@ -70,13 +70,13 @@ class Outside(Model):
         self.inner = _built(json.loads(config.outside), config.vocab_size, config.max_positions, seed=0)
         self.final_norm = _AsGiven()
         self._generator: torch.Generator | None = None
-        self._layers = _layers(self.inner)
+        self._ends = _ends(self.inner)
 
     def initialize(self, generator: torch.Generator) -> Self:
         """Draw every weight anew, as transformers does, from a seed of the generator."""
         self.inner = _built(json.loads(self.config.outside), self.config.vocab_size, self.config.max_positions,
                             seed=_seed(generator))  # fmt: skip
-        self._layers = _layers(self.inner)
+        self._ends = _ends(self.inner)
         return self
 
     def set_generator(self, generator: torch.Generator | None) -> None:
@@ -108,10 +108,10 @@ class Outside(Model):
         seed = _seed(self._generator) if self.training and self._generator is not None else None
         ends: list[Tensor] = []
         hooks = [
-            self._layers[0].register_forward_pre_hook(
+            self._ends[0].register_forward_pre_hook(
                 lambda _module, args, named: ends.append(args[0] if args else named["hidden_states"]), with_kwargs=True
             ),
-            self._layers[-1].register_forward_hook(
+            self._ends[1].register_forward_hook(
                 lambda _module, _args, result: ends.append(result[0] if isinstance(result, tuple) else result)
             ),
         ]
@@ -189,6 +189,12 @@ def _layers(inner: PreTrainedModel) -> nn.ModuleList:
     found = [m for m in inner.modules() if isinstance(m, nn.ModuleList) and len(m) == n]
     require(bool(found), "model", type(inner).__name__, f"it has no list of its {n} layers; it cannot be probed")
     return found[0]
+
+
+def _ends(inner: PreTrainedModel) -> tuple[nn.Module, nn.Module]:
+    """The first and the last block; in a tuple they are not saved a second time."""
+    layers = _layers(inner)
+    return layers[0], layers[-1]
 
 
 def _from_embedding(first: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

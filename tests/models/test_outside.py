@@ -187,6 +187,14 @@ def test_the_architecture_alone_names_no_model(dataset):
         create(dataset.config, ModelConfig(architecture="outside"), torch.Generator())
 
 
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_no_weight_stands_twice_but_a_tied_head(kind, dataset):
+    model = made(kind, dataset)
+
+    assert len(model.tied_names()) <= 1
+    assert all(name.startswith("inner.") for name in model.state_dict())
+
+
 def test_seeds_of_a_generator_differ():
     generator = torch.Generator().manual_seed(0)
 
