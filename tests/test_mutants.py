@@ -168,8 +168,19 @@ def keys_without_gradient(patch):
 def one_threads_gradient_lost(patch):
     original = compiled.CompiledStep._weigh
     patch.setattr(
-        compiled.CompiledStep, "_weigh", lambda self, part, end: original(self, part, end) if part == 0 else None
+        compiled.CompiledStep, "_weigh", lambda self, part, head: original(self, part, head) if part == 0 else None
     )
+
+
+def one_threads_columns_lost(patch):
+    def multiply(self, *products):
+        self.wait()
+        for result, left, right in products:
+            if self._more == 0:  # the first thread
+                torch.mm(left, right, out=result)
+        self.wait()
+
+    patch.setattr(compiled._Meeting, "multiply", multiply)
 
 
 def untrained_checkpoint_as_the_last(patch):
@@ -457,6 +468,11 @@ FAULTS = [
     Fault(
         "one thread's gradient lost",
         one_threads_gradient_lost,
+        COMPILED + "threads_share_a_step_and_change_rounding_only[2-2]",
+    ),
+    Fault(
+        "one thread's columns lost",
+        one_threads_columns_lost,
         COMPILED + "threads_share_a_step_and_change_rounding_only[2-2]",
     ),
     Fault(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from taskclust.models import Trainer, kernels
 from taskclust.models.alignment import freeze_trunk
-from taskclust.models.batches import ROUND, Instructions, packed_batch
-from taskclust.models.compiled import CompiledStep, Layout, numbers
+from taskclust.models.batches import Instructions, packed_batch
+from taskclust.models.compiled import ROUND, CompiledStep, Layout, numbers
 from taskclust.models.decoder import Decoder, DecoderConfig
 from taskclust.models.precision import FlatParameters
 from taskclust.models.registry import has_compiled_steps
@@ -184,9 +184,10 @@ def test_threads_share_a_step_and_change_rounding_only(n, threads):
     found = []
     for at_once in (1, threads):
         model, parameters, _, step = made(dropout=0.3, threads=at_once)
-        model.eval()  # threads have rows between them, so that other masks would be drawn
+        model.train()
         before = parameters.master.detach().clone()
-        loss = step.update(np.arange(n), 1e-2, decay=0.1, max_norm=0.5, generator=torch.Generator())
+        masks = torch.Generator().manual_seed(1)
+        loss = step.update(np.arange(n), 1e-2, decay=0.1, max_norm=0.5, generator=masks)
         found.append((loss, step._gradient.clone()))
         assert (parameters.master != before).float().mean() > 0.9
 
@@ -328,20 +329,33 @@ def test_rows_are_the_packed_batch_without_padding(lengths, threads, data):
     batch = packed_batch(instructions, indices)
     used = np.concatenate([np.arange(part.first, part.last) for part in rows.parts])
     assert len(rows.parts) == threads
-    assert all(part.end % ROUND == 0 and part.end - part.last < ROUND for part in rows.parts)
+    assert rows.end == rows.parts[-1].end
+    assert rows.end % ROUND == 0
+    assert rows.end - len(used) < ROUND
+    assert used.tolist() == list(range(len(used)))
     assert len(used) == sum(lengths[i] + 3 for i in indices)
-    assert rows.parts[-1].end <= layout.most(len(indices), threads)[0]
+    assert rows.end <= layout.most(len(indices))[0]
+    assert sorted(np.concatenate([part.instructions for part in rows.parts])) == list(range(len(indices)))
     assert_close(rows.total_weight, float(batch.weights.sum()))
     assert_close(rows.weights[used].sum() + 2 * rows.weights[used][rows.targets[used] < 0].sum(), rows.total_weight)
-    for part in rows.parts:
-        for number in range(*part.instructions):
-            index, at = indices[number], rows.starts[number]
-            n, symbols = lengths[index], instructions.instructions[index]
-            inputs, outputs = instructions.inputs[index].tolist(), instructions.outputs[index].tolist()
-            assert part.first <= at <= part.last - n - 3
-            assert rows.tokens[at : at + n + 3].tolist() == [*symbols[:n].tolist(), *inputs]
-            assert rows.positions[at : at + n + 3].tolist() == [*range(n), n, n, n]
-            assert rows.targets[at : at + n + 3].tolist() == [*symbols[1:n].tolist(), -1, *outputs]
+    for number, index in enumerate(indices):
+        at, n, symbols = rows.starts[number], lengths[index], instructions.instructions[index]
+        inputs, outputs = instructions.inputs[index].tolist(), instructions.outputs[index].tolist()
+        assert 0 <= at <= len(used) - n - 3
+        assert rows.tokens[at : at + n + 3].tolist() == [*symbols[:n].tolist(), *inputs]
+        assert rows.positions[at : at + n + 3].tolist() == [*range(n), n, n, n]
+        assert rows.targets[at : at + n + 3].tolist() == [*symbols[1:n].tolist(), -1, *outputs]
+
+
+@given(lengths=st.lists(st.integers(1, LONGEST), min_size=4, max_size=12), threads=st.integers(2, 4))
+@settings(deadline=None)
+def test_no_thread_has_more_attention_to_compute_than_one_instruction_explains(lengths, threads):
+    layout = Layout(Instructions(random_split(np.random.default_rng(0), lengths, 3)))
+
+    parts = layout.rows(np.arange(len(lengths)), threads).parts
+
+    costs = [layout.pairs[part.instructions].sum() for part in parts]
+    assert max(costs) - min(costs) <= layout.pairs.max()
 
 
 # ---------------------------------------------------------------- numbers
