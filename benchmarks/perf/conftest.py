@@ -2,54 +2,70 @@
 
 Speed drifts on shared machines, so a ratio is taken round by round and its median reported; a case's equality with its
 baseline is the business of the tests, not of this folder. ``pytest benchmarks/perf --threads 2 --report reports/perf``
-writes the table; the thresholds asserted are far below what is measured: they notice a fast path that is fast no more.
+writes the tables; the thresholds asserted are far below what is measured: they notice a fast path that is fast no more.
 """
 
+import ctypes
+import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
-from taskclust.formats import aligned_columns, markdown
+from benchmarks.perf.tables import growth_rows, page, peak, timed
+from taskclust.formats import Rows, aligned_columns
 from taskclust.models.memory import keep_freed_memory
 from taskclust.models.precision import matmul_flops, native_bfloat16
 from taskclust.store.provenance import processor
 
-ROWS = pytest.StashKey[list[dict[str, Any]]]()
+COMPARISONS, GROWTH = pytest.StashKey[Rows](), pytest.StashKey[Rows]()
+Case = TypeVar("Case", str, int)
 
 
 @pytest.fixture(autouse=True)
 def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
     """Use the threads asked for, and memory as runs do: every case of a comparison has the same."""
     keep_freed_memory()
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.config.getoption("--threads"))
-    yield
+    before, threads = torch.get_num_threads(), request.config.getoption("--threads")
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads):  # scikit-learn's, which PyTorch does not set
+        yield
     torch.set_num_threads(before)
 
 
-def interleaved(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds and peak memory (MB) of each case in each round, after one round that is not counted."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
-    for turn in range(rounds + 1):
+def interleaved(
+    cases: Mapping[Case, Callable[[], object]], rounds: int, warmed: Iterable[Case] | None = None
+) -> dict[Case, list[tuple[float, float]]]:
+    """Seconds and peak memory (MB) of each case in each round.
+
+    Before that, the cases of ``warmed`` run once and are not counted; by default these are all cases.
+    """
+    for name in cases if warmed is None else warmed:
+        cases[name]()
+    gc.collect()  # what earlier tests held
+    taken: dict[Case, list[tuple[float, float]]] = {name: [] for name in cases}
+    for _ in range(rounds):
         for name, run in cases.items():
             forget_peak()
             started = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            if turn:
-                taken[name].append((time.perf_counter() - started, peak_megabytes()))
+            taken[name].append((time.perf_counter() - started, peak_megabytes()))
     return taken
 
 
 def forget_peak() -> None:
-    """Let the peak of this process's memory start from what it holds now (Linux; elsewhere the peak is of its life)."""
+    """Let the peak of this process's memory start from what it uses now (Linux; elsewhere the peak is of its life)."""
     if Path("/proc/self/clear_refs").exists():
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what earlier cases freed
+        if trim is not None:
+            trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -74,11 +90,13 @@ def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., dic
         units: float,
         unit: str,
         rounds: int = 3,
+        warmed: Iterable[str] | None = None,
         flops: float = 0.0,
         dtype: torch.dtype = torch.float32,
+        divergence: Callable[[str], float] | None = None,
     ) -> dict[str, float]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        taken = benchmark.pedantic(interleaved, args=(cases, rounds), rounds=1, iterations=1, warmup_rounds=0)
+        taken = benchmark.pedantic(interleaved, args=(cases, rounds, warmed), rounds=1, iterations=1, warmup_rounds=0)
         seconds = {name: [s for s, _ in both] for name, both in taken.items()}
         ours = next(iter(cases))
         ratios = {
@@ -91,28 +109,50 @@ def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., dic
             row = {
                 "work": work,
                 "case": name,
-                "seconds": f"{median:.4g}",
-                "range": f"{min(values):.3g}-{max(values):.3g}",
+                **timed(taken[name]),
                 "per second": f"{units / median:,.0f} {unit}",
                 "ours is faster by": "" if name == ours else f"{ratios[name]:.1f}x",
                 "TFLOP/s": f"{speed / 1e12:.3f}" if flops else "",
                 "of the product's": f"{speed / matmul_flops(dtype, device):.0%}" if flops and name == ours else "",
-                "peak memory (MB)": f"{max(m for _, m in taken[name]):,.0f}",
+                "divergence": f"{divergence(name):.4f}" if divergence is not None else "",
+                "peak memory (MB)": peak(taken[name]),
             }
-            request.config.stash.setdefault(ROWS, []).append(row)
-        benchmark.extra_info.update(seconds=seconds, ratios=ratios)
+            request.config.stash.setdefault(COMPARISONS, []).append(row)
+        megabytes = {name: max(m for _, m in both) for name, both in taken.items()}
+        benchmark.extra_info.update(seconds=seconds, ratios=ratios, megabytes=megabytes)
         return ratios
 
     return _compare
 
 
+@pytest.fixture
+def grow(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., dict[int, float]]:
+    """Time the same work at several sizes in turn, add a row for each to the table, and return their seconds."""
+
+    def _grow(
+        work: str,
+        grows_with: str,
+        cases: dict[int, Callable[[], object]],
+        *,
+        fitted: Sequence[int] | None,
+        rounds: int = 3,
+        warmed: Iterable[int] | None = None,
+    ) -> dict[int, float]:
+        taken = benchmark.pedantic(interleaved, args=(cases, rounds, warmed), rounds=1, iterations=1, warmup_rounds=0)
+        request.config.stash.setdefault(GROWTH, []).extend(growth_rows(work, grows_with, taken, fitted))
+        return {size: statistics.median(seconds for seconds, _ in both) for size, both in taken.items()}
+
+    return _grow
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the table; with ``--report DIR`` write it there as perf.md."""
-    rows = config.stash.get(ROWS, [])
-    if not rows:
+    """Print the tables; with ``--report DIR`` write them there as perf.md."""
+    comparisons, growth = config.stash.get(COMPARISONS, []), config.stash.get(GROWTH, [])
+    if not comparisons and not growth:
         return
     terminalreporter.section("speed: medians of interleaved rounds")
-    terminalreporter.write_line(aligned_columns(rows))
+    for rows in filter(None, (comparisons, growth)):
+        terminalreporter.write_line(aligned_columns(rows) + "\n")
     folder: Path | None = config.getoption("--report")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,5 +164,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"{str(dtype).removeprefix('torch.')} {matmul_flops(dtype, device) / 1e12:.2f} TFLOP/s"
             for dtype in (torch.float32, torch.bfloat16)
         )
-        text = f"Made by `{command}` on {machine}. A square matrix product of 1024, timed here: {ceiling}.\n\n"
-        (folder / "perf.md").write_text(text + markdown(rows) + "\n")
+        made = f"Made by `{command}` on {machine}. A square matrix product of 1024, timed here: {ceiling}."
+        (folder / "perf.md").write_text(page(made, comparisons, growth), encoding="utf-8")

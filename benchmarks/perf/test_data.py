@@ -1,27 +1,26 @@
-"""Generating the paper's data set (Table 4), and how that grows."""
+"""Generating data, as the tasks grow more."""
 
+from functools import partial
 from itertools import count
-
-import pytest
 
 from taskclust.config import DataConfig
 from taskclust.data import generate
 
+SIZES = (25, 50, 100, 200)
 
-@pytest.mark.parametrize("n_tasks", [25, 50, 100])
-def test_generation_takes_a_second_or_two(n_tasks, compare):
-    config = DataConfig()
-    if n_tasks != config.n_tasks:
-        config = DataConfig(n_tasks=n_tasks, n_task_symbols=40, distribution_totals=((n_tasks, 3 * n_tasks),))
-    instances = generate(config, seed=0).train.n_instances
 
-    seeds = count(1)  # a new one each time: what is written once is remembered
+def with_tasks(n_tasks: int) -> DataConfig:
+    """The paper's data set with another number of tasks, and three distributions per task as there."""
+    return DataConfig(n_tasks=n_tasks, n_task_symbols=40, distribution_totals=((n_tasks, 3 * n_tasks),))
 
-    compare(
-        f"generate {n_tasks} tasks",
-        {"ours": lambda: generate(config, next(seeds))},
-        units=instances,
-        unit="instances",
-    )
 
-    assert instances > 100 * n_tasks
+def test_generation_grows_with_the_tasks(grow):
+    seeds = count()  # a new one each time: what is written once is remembered
+
+    def run(config: DataConfig) -> None:
+        generate(config, next(seeds))
+
+    cases = {n_tasks: partial(run, with_tasks(n_tasks)) for n_tasks in SIZES}
+    seconds = grow("generating data", "tasks", cases, fitted=SIZES, warmed=SIZES[:1])
+
+    assert seconds[200] < 8**2.5 * seconds[25]

@@ -1,9 +1,11 @@
 """Reading a language model's prompts: instructions once, prompt by prompt, and as one would otherwise write it."""
 
 import importlib.util
+from functools import partial
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from taskclust.data.natural import natural_tasks, prompts
 from taskclust.experiments.natural_language.run import locate
@@ -42,6 +44,40 @@ def test_shared_instructions_beat_reading_every_prompt_whole(compare, request):
         },
         units=len(some),
         unit="prompts",
+        rounds=2,
+        warmed=["ours, instructions once"],
     )
 
     assert min(ratio for name, ratio in ratios.items() if "once" not in name) > 1.2
+
+
+def test_reading_grows_with_the_prompts(grow):
+    """A small untrained LLaMA, a token per word: what grows is the same for any model."""
+    sizes = (500, 1_000, 2_000, 4_000, 8_000)
+    number: dict[str, int] = {}
+    tasks, cases = natural_tasks(), {}
+    for size in sizes:
+        some = prompts(tasks, n_expressions=-(-size // (10 * len(tasks))), n_pairs=10)[:size]
+        tokens = [[number.setdefault(word, len(number)) for word in p.text.split()] for p in some]
+        cases[size] = (tokens, [p.instruction for p in some])
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(number),
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+        )
+    )
+    model = model.to(DEVICE).eval()
+
+    seconds = grow(
+        f"prompts read by a LLaMA of {model.num_parameters() / 1e6:.1f} million parameters",
+        "prompts",
+        {size: partial(last_states, model, *both) for size, both in cases.items()},
+        fitted=sizes,
+        warmed=sizes[:1],
+    )
+
+    assert seconds[8_000] < 16**1.5 * seconds[500]
