@@ -1,7 +1,7 @@
 """Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
 
-``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Between marks that end in
-":short" stands a row a claim: ``taskclust table README.md reports/paper-256``.
+``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Marks that end in ":short"
+get a table of one row per claim: ``taskclust table README.md reports/paper-256``.
 """
 
 import csv
@@ -31,11 +31,13 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
 
 
 _WORST_FIRST: tuple[Verdict, ...] = ("not reproduced", "inconclusive", "reproduced")
-_LONGEST = 26
+#: What a row of the short table may take, so that it can be read in the file as well.
+_WIDTH = 100
+_HEADER = ("claim", "verdict", "deciding statistic", "value", "required")
 
 
 def short_table(folder: Path) -> str:
-    """The claims of a report at the paper's scale as Markdown, a row each: what its worst condition is judged by.
+    """The claims of a report at the paper's scale as Markdown, one row each: the deciding check of its worst condition.
 
     Raises:
         ConfigError: the folder does not hold a report, or one of another scale, whose verdicts are in other words.
@@ -43,27 +45,41 @@ def short_table(folder: Path) -> str:
     report = read_report(folder)
     require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
     listed = csv.DictReader(_text(folder / "verdicts.csv").splitlines())
-    require({"claim", "where"} <= {*(listed.fieldnames or ())}, "report", str(folder), "verdicts.csv lacks its columns")
-    places = {row["claim"]: row["where"] for row in listed}
+    require("claim" in (listed.fieldnames or ()), "report", str(folder), "verdicts.csv lacks its columns")
+    claims = dict.fromkeys(row["claim"] for row in listed)
     cells: dict[str, list[SavedCell]] = {}
     for cell in report.results:
         cells.setdefault(cell.claim, []).append(cell)
-    rows = [("claim", "in the paper", "verdict", "measured", "asked"), ("---",) * 5]
-    rows += [(claim, place.split(",")[0], *_short(cells.get(claim, []))) for claim, place in places.items()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [_HEADER, ("---",) * len(_HEADER)]
+    rows += [_row(claim, cells.get(claim, [])) for claim in claims]
+    return "\n".join(_line(row) for row in rows)
 
 
-def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
-    """Of the worst condition, and of its worst check: the verdict, the number and what was asked of it."""
+def _line(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def _row(claim: str, cells: Sequence[SavedCell]) -> tuple[str, ...]:
+    """A claim with the deciding check of its worst condition: verdict, statistic, value, and what we require."""
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == verdict)
     verdict, worst = next(found, (None, None))
     if verdict is None or worst is None or not worst.checks:
-        return "not run", "", ""
+        return claim, "not run", "", "", ""
     check = next((one for one in worst.checks if one.verdict == verdict), worst.checks[0])
-    name = check.name.split(",")[0]
-    name = name if len(name) <= _LONGEST else f"{name[:_LONGEST].rsplit(' ', 1)[0]} …"
-    asked = check.criterion.replace("consistent with", "about").split(",")[0]
-    return verdict_word(verdict, "paper"), f"{name} {number(check.mean)}", asked
+    required = check.criterion.replace("consistent with", "about").split(",")[0]
+    others = (claim, verdict_word(verdict, "paper"), number(check.mean), required)
+    name = re.sub(r"\bf1\b", "F1", check.name.split(", against")[0])
+    name = _shortened(name, _WIDTH - len(_line(("", *others))))
+    return *others[:2], name, *others[2:]
+
+
+def _shortened(name: str, room: int) -> str:
+    """The name cut after a word, with its unit if that stands at its end in parentheses."""
+    if len(name) <= room:
+        return name
+    start, mark, unit = name.partition(" (")
+    end = f" …{mark}{unit}"
+    return start[: room - len(end) + 1].rsplit(" ", 1)[0].rstrip(",") + end
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:

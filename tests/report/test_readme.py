@@ -98,7 +98,11 @@ def judged(tmp_path):
             ("rise", 0.25, "> 0.05", "reproduced"),
             ("pairs of one task that share a cluster, less pairs of two", 0.4, "≥ 0.8", "not reproduced"),
         ),
-        cell("drops", "inconclusive", ("drop", 0.047, "consistent with 0.21, runs within ± 0.1", "inconclusive")),
+        cell(
+            "drops",
+            "inconclusive",
+            ("drop (fraction of tuning)", 0.047, "consistent with 0.21, runs within ± 0.1", "inconclusive"),
+        ),
     ]
     document = {"profile": "paper", "command": "pytest", "provenance": {}, "results": cells}
     (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
@@ -109,9 +113,9 @@ def judged(tmp_path):
 
 def test_a_claim_has_a_row_of_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
-        "| emergence | §3.2 | ✘ not reproduced | pairs of one task that … 0.4 | ≥ 0.8 |",
-        "| drops | §4.2 | ? inconclusive | drop 0.047 | about 0.21 |",
-        "| models | §3.4 | not run |  |  |",
+        "| emergence | ✘ not reproduced | pairs of one task that share a cluster, less … | 0.4 | ≥ 0.8 |",
+        "| drops | ? inconclusive | drop (fraction of tuning) | 0.047 | about 0.21 |",
+        "| models | not run |  |  |  |",
     ]
 
 
