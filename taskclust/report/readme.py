@@ -1,18 +1,20 @@
 """Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
 
-``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Marks that end in ":short"
-get a table of one row per claim: ``taskclust table README.md reports/paper-256``.
+Marks that end in ":short" get one row per claim: ``taskclust table README.md reports/paper-256``. Marks that end in
+":conditions" get one row per condition: ``taskclust table docs/results.md reports/paper-256 reports/smoke``. Others get
+the report's whole table.
 """
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from taskclust.claims import shown
 from taskclust.claims.criteria import Verdict
 from taskclust.config import ConfigError, require
 from taskclust.formats import number
-from taskclust.report.saved import SavedCell, read_report
+from taskclust.report.saved import SavedCell, SavedReport, read_report
 from taskclust.report.tables import verdict_word
 from taskclust.store.folders import write_whole
 
@@ -31,9 +33,9 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
 
 
 _WORST_FIRST: tuple[Verdict, ...] = ("not reproduced", "inconclusive", "reproduced")
-#: What a row of the short table may take, so that it can be read in the file as well.
+#: What a row may take, so that it can be read in the file as well.
 _WIDTH = 100
-_HEADER = ("claim", "verdict", "deciding statistic", "value", "required")
+_HEADER = ("verdict", "deciding statistic", "value", "required")
 
 
 def short_table(folder: Path) -> str:
@@ -44,33 +46,53 @@ def short_table(folder: Path) -> str:
     """
     report = read_report(folder)
     require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
+    return _table("claim", [_row(claim, cells, report.profile) for claim, cells in _by_claim(folder, report).items()])
+
+
+def condition_table(folder: Path) -> str:
+    """The conditions of a report as Markdown, one row each with its deciding check, below their claim's name.
+
+    Raises:
+        ConfigError: the folder does not hold a report.
+    """
+    report = read_report(folder)
+    rows: list[Sequence[str]] = []
+    for claim, cells in _by_claim(folder, report).items():
+        rows.append((f"**{claim}**", "" if cells else "not run", "", "", ""))
+        rows += [_row(cell.cell, [cell], report.profile) for cell in cells]
+    return _table("condition", rows)
+
+
+def _by_claim(folder: Path, report: SavedReport) -> dict[str, list[SavedCell]]:
+    """The conditions of every claim, in the order of the report's table; none of a claim that was not run."""
     listed = csv.DictReader(_text(folder / "verdicts.csv").splitlines())
     require("claim" in (listed.fieldnames or ()), "report", str(folder), "verdicts.csv lacks its columns")
-    claims = dict.fromkeys(row["claim"] for row in listed)
-    cells: dict[str, list[SavedCell]] = {}
+    cells: dict[str, list[SavedCell]] = {row["claim"]: [] for row in listed}
     for cell in report.results:
-        cells.setdefault(cell.claim, []).append(cell)
-    rows = [_HEADER, ("---",) * len(_HEADER)]
-    rows += [_row(claim, cells.get(claim, [])) for claim in claims]
-    return "\n".join(_line(row) for row in rows)
+        cells[cell.claim].append(cell)
+    return cells
+
+
+def _table(first: str, rows: Sequence[Sequence[str]]) -> str:
+    header = (first, *_HEADER)
+    return "\n".join(_line(row) for row in (header, ("---",) * len(header), *rows))
 
 
 def _line(row: Sequence[str]) -> str:
     return f"| {' | '.join(row)} |"
 
 
-def _row(claim: str, cells: Sequence[SavedCell]) -> tuple[str, ...]:
-    """A claim with the deciding check of its worst condition: verdict, statistic, value, and what we require."""
-    found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == verdict)
+def _row(name: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ...]:
+    """The deciding check of the worst condition: its verdict, statistic, value, and what we require."""
+    found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == shown(verdict, profile))
     verdict, worst = next(found, (None, None))
     if verdict is None or worst is None or not worst.checks:
-        return claim, "not run", "", "", ""
-    check = next((one for one in worst.checks if one.verdict == verdict), worst.checks[0])
+        return name, "not run", "", "", ""
+    check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
     required = check.criterion.replace("consistent with", "about").split(",")[0]
-    others = (claim, verdict_word(verdict, "paper"), number(check.mean), required)
-    name = re.sub(r"\bf1\b", "F1", check.name.split(", against")[0])
-    name = _shortened(name, _WIDTH - len(_line(("", *others))))
-    return *others[:2], name, *others[2:]
+    others = (name, verdict_word(verdict, profile), number(check.mean), required)
+    statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.name.split(", against")[0])
+    return *others[:2], _shortened(statistic, _WIDTH - len(_line(("", *others)))), *others[2:]
 
 
 def _shortened(name: str, room: int) -> str:
@@ -79,7 +101,10 @@ def _shortened(name: str, room: int) -> str:
         return name
     start, mark, unit = name.partition(" (")
     end = f" …{mark}{unit}"
-    return start[: room - len(end) + 1].rsplit(" ", 1)[0].rstrip(",") + end
+    words = start.split(" ")
+    while len(words) > 1 and len(" ".join(words) + end) > room:
+        words.pop()
+    return " ".join(words).rstrip(",") + end
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:
@@ -90,11 +115,12 @@ def insert_tables(page: Path, reports: Sequence[Path]) -> None:
             no marks of it, or is no text. The page is then as it was.
     """
     text = _text(page)
+    kinds: dict[str, Callable[[Path], str]] = {":short": short_table, ":conditions": condition_table}
     for folder in (report.resolve() for report in reports):
-        is_short = f"<!-- {folder.name}:short:begin -->" in text
-        if is_short:
-            text = insert_verdicts(text, f"{folder.name}:short", short_table(folder))
-        if not is_short or f"<!-- {folder.name}:begin -->" in text:
+        there = [kind for kind in kinds if f"<!-- {folder.name}{kind}:begin -->" in text]
+        for kind in there:
+            text = insert_verdicts(text, f"{folder.name}{kind}", kinds[kind](folder))
+        if not there or f"<!-- {folder.name}:begin -->" in text:
             text = insert_verdicts(text, folder.name, _text(folder / "verdicts.md"))
     write_whole(page, text.encode())
 
