@@ -303,7 +303,7 @@ def trials(every: int, scratch: Path) -> list[Trials]:
     for at in range(1, n_changes + 1, 3 * every):
         shutil.rmtree(root, ignore_errors=True)
         outcomes.append(raced(root, expected, at))
-    found.append(Trials("three processes at once, the first killed", outcomes, 0))
+    found.append(Trials("three at once, the first killed", outcomes, 0))
     return found
 
 
