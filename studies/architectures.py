@@ -132,8 +132,8 @@ class Kind:
     def row(self) -> dict[str, str]:
         """A line of the table."""
         return {
-            "kind": self.kind, "parameters": self.built, "states": self.read, "read": self.way,
-            "other prompts, aligned": self.continued, "saved and reopened": self.reopened,
+            "kind": self.kind, "size": self.built, "states": self.read, "read": self.way,
+            "continued": self.continued, "reopened": self.reopened,
         }  # fmt: skip
 
     @property
@@ -266,32 +266,49 @@ def page(found: Sequence[Kind]) -> str:
     }
     return HEAD.format(
         version=transformers.__version__,
-        which=f"Every kind of causal language model that it knows, {len(KINDS)} in all,"
+        which=f"Every kind of causal language model that transformers knows, {len(KINDS)} in all,"
         if len(found) == len(KINDS)
         else f"Each of {len(found)} kinds of causal language model",
         counts=markdown([{"of them": what, "kinds": n} for what, n in counted.items()]),
-        table=markdown([one.row() for one in found]),
+        table=markdown([{name: cell.split(":")[0] for name, cell in one.row().items()} for one in found]),
+        reasons="\n".join(_reasons(found)),
     )
+
+
+def _reasons(found: Sequence[Kind]) -> list[str]:
+    """A line per thing that is said of kinds besides "equal", after the kinds' names."""
+    kinds: dict[str, list[str]] = {}
+    for one in found:
+        for cell in (one.built, one.read, one.continued, one.reopened):
+            if ": " in cell:
+                kinds.setdefault(cell.replace("<", "&lt;"), []).append(f"`{one.kind}`")
+    return [f"- {', '.join(names)}: {reason}" for reason, names in sorted(kinds.items())]
 
 
 HEAD = """# Which architectures can be probed and aligned?
 
-Made by `python -m studies.architectures docs/architectures.md` with transformers {version}. {which}
-is built tiny with random weights, and three things are compared:
+Made by `python -m studies.architectures docs/architectures.md` with transformers {version}.
+{which} is built tiny, with random weights.
+*Size* is its parameters. Three columns say what must be equal:
 
-- its states, as `probe` reads them, with those of each prompt read by itself;
-- an aligned model's continuations with its base's, on prompts that must not change, padded on the left beside one that
-  must;
-- the aligned model's logits with those of the model saved and opened again.
+- *states*: those that `probe` reads, and those of each prompt read by itself;
+- *continued*: how the aligned model and its base continue prompts that alignment must not change (the aligned model in
+  one batch, padded on the left, with a prompt that it does change);
+- *reopened*: the aligned model's logits, and those of the model saved and opened again.
 
-What cannot be promised is refused, in the table's words.
+Kinds for which this cannot be promised are refused. *Read* says whether `probe` reads an instruction once for all its
+inputs, or every prompt as a whole.
 
 {counts}
 
-"Not built" is a configuration whose small sizes do not fit one another, or a part that has to be installed: nothing is
-said of it.
+Of a kind that is *not built* we know nothing: our small sizes do not fit one another in its configuration, or a part
+has to be installed.
 
 {table}
+
+## Why a kind is refused or not built
+
+{reasons}
 """
 
 

@@ -64,7 +64,7 @@ class Trials(NamedTuple):
         return {
             "fault": self.fault,
             "tried": len(self.outcomes),
-            "ended in an error": self.refused,
+            "error": self.refused,
             **{f"then {kind}" if kind == "equal" else kind: counted[kind] for kind in kinds},
         }
 
@@ -303,7 +303,7 @@ def trials(every: int, scratch: Path) -> list[Trials]:
     for at in range(1, n_changes + 1, 3 * every):
         shutil.rmtree(root, ignore_errors=True)
         outcomes.append(raced(root, expected, at))
-    found.append(Trials("three processes at once, the first killed", outcomes, 0))
+    found.append(Trials("three at once, the first killed", outcomes, 0))
     return found
 
 
@@ -319,19 +319,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.to is None:
         print(table)  # noqa: T201 - the result
     else:
-        options.to.write_text(f"{PAGE}\n{table}\n", encoding="utf-8")
+        ends = [outcome for one in found for outcome in one.outcomes]
+        head = PAGE.format(equal=ends.count("equal"), tried=len(ends))
+        options.to.write_text(f"{head}\n{table}\n", encoding="utf-8")
     return int(any(outcome != "equal" for one in found for outcome in one.outcomes))
 
 
 PAGE = """# What becomes of a run whose process or disk fails?
 
-Made by `python -m studies.fault_trials docs/faults.md`. After a fault the run is
-repeated, and must give the same record and the same weights, to the bit, as a run without one.
+Made by `python -m studies.fault_trials docs/faults.md`. After {equal} of {tried} faults, the same
+command run again gave the same record and weights, to the bit, as a run without a fault.
 
-We take a run of seconds: two layers, three epochs, two checkpoints, its state kept after every epoch. We kill it at
-each change that it makes to the file system, or let the disk fail there, or damage a file of its store. Then we repeat
-it. An error is one that a session reports in one line, with the path. In the last row three processes want one record
-at once. The first is killed at a change if it is the one at work, and the others must still get the record.
+The run takes seconds: it has two layers, three epochs and two checkpoints, and keeps its state after every epoch. We
+kill it at each change that it makes to the file system, or let the disk fail there, or damage a file of its store. Then
+we run it again. In the last row three processes want one record at once. The first is killed if it is the one at work,
+and the others must still get the record.
+
+- *Error*: the trial first ended in an error of one line, with the path.
+- *Then equal* or *wrong*: repeated, it gave the same record and weights, or others.
+- *Stuck* or *unforeseen*: it did not end, or ended in any other way.
 """
 
 if __name__ == "__main__":

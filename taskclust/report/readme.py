@@ -1,18 +1,20 @@
 """Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
 
-``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Between marks that end in
-":short" stands a row a claim: ``taskclust table README.md reports/paper-256``.
+Marks that end in ":short" get one row per claim: ``taskclust table README.md reports/paper-256``. Marks that end in
+":conditions" get one row per condition: ``taskclust table docs/results.md reports/paper-256 reports/smoke``. Others get
+the report's whole table.
 """
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from taskclust.claims import shown
 from taskclust.claims.criteria import Verdict
 from taskclust.config import ConfigError, require
 from taskclust.formats import number
-from taskclust.report.saved import SavedCell, read_report
+from taskclust.report.saved import SavedCell, SavedReport, read_report
 from taskclust.report.tables import verdict_word
 from taskclust.store.folders import write_whole
 
@@ -31,39 +33,86 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
 
 
 _WORST_FIRST: tuple[Verdict, ...] = ("not reproduced", "inconclusive", "reproduced")
-_LONGEST = 26
+#: What a row may take, so that it can be read in the file as well.
+_WIDTH = 100
+_HEADER = ("verdict", "deciding statistic", "value", "required")
 
 
 def short_table(folder: Path) -> str:
-    """The claims of a report at the paper's scale as Markdown, a row each: what its worst condition is judged by.
+    """The claims of a report at the paper's scale as Markdown, one row each: the deciding check of its worst condition.
 
     Raises:
         ConfigError: the folder does not hold a report, or one of another scale, whose verdicts are in other words.
     """
     report = read_report(folder)
     require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
-    listed = csv.DictReader(_text(folder / "verdicts.csv").splitlines())
-    require({"claim", "where"} <= {*(listed.fieldnames or ())}, "report", str(folder), "verdicts.csv lacks its columns")
-    places = {row["claim"]: row["where"] for row in listed}
-    cells: dict[str, list[SavedCell]] = {}
+    places = {row["claim"]: row["where"].split(",")[0] for row in _listed(folder)}
+    rows = [_row(claim, cells, report.profile, places[claim]) for claim, cells in _by_claim(folder, report).items()]
+    return _table(("claim", "in the paper"), rows)
+
+
+def condition_table(folder: Path) -> str:
+    """The conditions of a report as Markdown, one row each with its deciding check, below their claim's name.
+
+    Raises:
+        ConfigError: the folder does not hold a report.
+    """
+    report = read_report(folder)
+    rows: list[Sequence[str]] = []
+    for claim, cells in _by_claim(folder, report).items():
+        rows.append((f"**{claim}**", "" if cells else "not run", "", "", ""))
+        rows += [_row(cell.cell, [cell], report.profile) for cell in cells]
+    return _table(("condition",), rows)
+
+
+def _by_claim(folder: Path, report: SavedReport) -> dict[str, list[SavedCell]]:
+    """The conditions of every claim, in the order of the report's table; none of a claim that was not run."""
+    cells: dict[str, list[SavedCell]] = {row["claim"]: [] for row in _listed(folder)}
     for cell in report.results:
-        cells.setdefault(cell.claim, []).append(cell)
-    rows = [("claim", "in the paper", "verdict", "measured", "asked"), ("---",) * 5]
-    rows += [(claim, place.split(",")[0], *_short(cells.get(claim, []))) for claim, place in places.items()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        cells[cell.claim].append(cell)
+    return cells
 
 
-def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
-    """Of the worst condition, and of its worst check: the verdict, the number and what was asked of it."""
-    found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == verdict)
+def _listed(folder: Path) -> list[dict[str, str]]:
+    """The rows of the report's table of verdicts."""
+    rows = csv.DictReader(_text(folder / "verdicts.csv").splitlines())
+    has_columns = {"claim", "where"} <= {*(rows.fieldnames or ())}
+    require(has_columns, "report", str(folder), "verdicts.csv lacks its columns")
+    return list(rows)
+
+
+def _table(first: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    header = (*first, *_HEADER)
+    return "\n".join(_line(row) for row in (header, ("---",) * len(header), *rows))
+
+
+def _line(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def _row(name: str, cells: Sequence[SavedCell], profile: str, *place: str) -> tuple[str, ...]:
+    """The deciding check of the worst condition: its verdict, statistic, value, and what we require."""
+    found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == shown(verdict, profile))
     verdict, worst = next(found, (None, None))
     if verdict is None or worst is None or not worst.checks:
-        return "not run", "", ""
-    check = next((one for one in worst.checks if one.verdict == verdict), worst.checks[0])
-    name = check.name.split(",")[0]
-    name = name if len(name) <= _LONGEST else f"{name[:_LONGEST].rsplit(' ', 1)[0]} …"
-    asked = check.criterion.replace("consistent with", "about").split(",")[0]
-    return verdict_word(verdict, "paper"), f"{name} {number(check.mean)}", asked
+        return name, *place, "not run", "", "", ""
+    check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
+    required = check.criterion.replace("consistent with", "about").split(",")[0]
+    before, after = (name, *place, verdict_word(verdict, profile)), (number(check.mean), required)
+    statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.name.split(", against")[0])
+    return *before, _shortened(statistic, _WIDTH - len(_line((*before, "", *after)))), *after
+
+
+def _shortened(name: str, room: int) -> str:
+    """The name cut after a word, with its unit if that stands at its end in parentheses."""
+    if len(name) <= room:
+        return name
+    start, mark, unit = name.partition(" (")
+    end = f" …{mark}{unit}"
+    words = start.split(" ")
+    while len(words) > 1 and len(" ".join(words) + end) > room:
+        words.pop()
+    return " ".join(words).rstrip(",") + end
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:
@@ -74,11 +123,12 @@ def insert_tables(page: Path, reports: Sequence[Path]) -> None:
             no marks of it, or is no text. The page is then as it was.
     """
     text = _text(page)
+    kinds: dict[str, Callable[[Path], str]] = {":short": short_table, ":conditions": condition_table}
     for folder in (report.resolve() for report in reports):
-        is_short = f"<!-- {folder.name}:short:begin -->" in text
-        if is_short:
-            text = insert_verdicts(text, f"{folder.name}:short", short_table(folder))
-        if not is_short or f"<!-- {folder.name}:begin -->" in text:
+        there = [kind for kind in kinds if f"<!-- {folder.name}{kind}:begin -->" in text]
+        for kind in there:
+            text = insert_verdicts(text, f"{folder.name}{kind}", kinds[kind](folder))
+        if not there or f"<!-- {folder.name}:begin -->" in text:
             text = insert_verdicts(text, folder.name, _text(folder / "verdicts.md"))
     write_whole(page, text.encode())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from taskclust.report.readme import insert_verdicts, short_table
+from taskclust.report.readme import condition_table, insert_verdicts, short_table
 from tests.helpers import command
 
 PAGE = "# Title\n\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\n\n<!-- paper-256:begin --><!-- paper-256:end -->\n"
@@ -98,7 +98,11 @@ def judged(tmp_path):
             ("rise", 0.25, "> 0.05", "reproduced"),
             ("pairs of one task that share a cluster, less pairs of two", 0.4, "≥ 0.8", "not reproduced"),
         ),
-        cell("drops", "inconclusive", ("drop", 0.047, "consistent with 0.21, runs within ± 0.1", "inconclusive")),
+        cell(
+            "drops",
+            "inconclusive",
+            ("drop (fraction of tuning)", 0.047, "consistent with 0.21, runs within ± 0.1", "inconclusive"),
+        ),
     ]
     document = {"profile": "paper", "command": "pytest", "provenance": {}, "results": cells}
     (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
@@ -109,9 +113,9 @@ def judged(tmp_path):
 
 def test_a_claim_has_a_row_of_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
-        "| emergence | §3.2 | ✘ not reproduced | pairs of one task that … 0.4 | ≥ 0.8 |",
-        "| drops | §4.2 | ? inconclusive | drop 0.047 | about 0.21 |",
-        "| models | §3.4 | not run |  |  |",
+        "| emergence | §3.2 | ✘ not reproduced | pairs of one task that share a cluster … | 0.4 | ≥ 0.8 |",
+        "| drops | §4.2 | ? inconclusive | drop (fraction of tuning) | 0.047 | about 0.21 |",
+        "| models | §3.4 | not run |  |  |  |",
     ]
 
 
@@ -138,7 +142,26 @@ def test_the_tables_of_results_are_those_of_their_reports():
     text = (root / "docs" / "results.md").read_text("utf-8")
 
     for name in ("paper-256", "smoke"):
-        assert insert_verdicts(text, name, (root / "reports" / name / "verdicts.md").read_text("utf-8")) == text
+        assert insert_verdicts(text, f"{name}:conditions", condition_table(root / "reports" / name)) == text
+
+
+def test_a_condition_has_a_row_of_its_deciding_check(judged):
+    long = "pairs of one task that share a cluster, less pairs …"
+    assert condition_table(judged).splitlines()[2:] == [
+        "| **emergence** |  |  |  |  |",
+        "| a cell | ✔ reproduced | rise | 0.25 | > 0.05 |",
+        f"| a cell | ✘ not reproduced | {long} | 0.4 | ≥ 0.8 |",
+        "| **drops** |  |  |  |  |",
+        "| a cell | ? inconclusive | drop (fraction of tuning) | 0.047 | about 0.21 |",
+        "| **models** | not run |  |  |  |",
+    ]
+
+
+@pytest.mark.parametrize("name", ["paper-256", "smoke"])
+def test_a_row_of_a_table_has_at_most_100_characters(name):
+    table = condition_table(Path(__file__).parents[2] / "reports" / name)
+
+    assert max(map(len, table.splitlines())) <= 100
 
 
 def test_both_tables_of_a_report_are_filled(judged, tmp_path):
