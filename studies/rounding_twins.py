@@ -6,6 +6,9 @@ use an older processor's instructions. ``python -m studies.rounding_twins run`` 
 profile once per twin; ``python -m studies.rounding_twins table`` reads what they measured and estimates, check by
 check, how far the criterion is and how often it would fail.
 
+A change of the code that draws other numbers is more than rounding: it is as good as other seeds. ``python -m
+studies.rounding_twins seeds`` runs the profile with :data:`OTHER_SEEDS` and says how often six of them would be red.
+
 Shapes: T twins, S seeds.
 """
 
@@ -17,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +64,10 @@ FOLDER = Path(".taskclust/twins")
 VALUES = Path("reports/twins/values.jsonl")
 #: Draws of the whole command, each with a twin drawn anew for every seed.
 DRAWS = 5_000
+
+#: Seeds that the profile does not use.
+OTHER_SEEDS = tuple(range(6, 36))
+SEEDS = Path("reports/twins/seeds.jsonl")
 
 Row = dict[str, Any]
 
@@ -116,11 +124,12 @@ def _moved(initialize: Callable[..., Any], twin: int) -> Callable[..., Any]:
     return moved
 
 
-def measure(kind: str, store: Path, threads: int) -> Iterator[Row]:
+def measure(kind: str, store: Path, threads: int, seeds: Sequence[int] | None = None) -> Iterator[Row]:
     """Run one kind of the smoke profile's runs here: by seed the value of each check and of its control."""
     runner = Runner(Store(store), threads=threads)
     checks = [one for one in asked() if one.kind == kind]
-    for config in profiles.smoke().subjects(kind)[0]:
+    profile = profiles.smoke() if seeds is None else replace(profiles.smoke(), seeds=tuple(seeds))
+    for config in profile.subjects(kind)[0]:
         began = time.monotonic()
         record = runner.record(kind, config)
         values = {
@@ -234,6 +243,39 @@ def red_draws(found: Mapping[str, np.ndarray], draws: int, rng: np.random.Genera
     return red
 
 
+def other_seeds(rows: Sequence[Row], command: str) -> str:
+    """The page that says how often as many other seeds as the profile has would be red, check by check.
+
+    A draw takes that many of the seeds, for all checks of a kind the same, without replacement.
+    """
+    rng, n = np.random.default_rng(0), len(profiles.smoke().seeds)
+    whole, lines = np.zeros(DRAWS, dtype=bool), []
+    for kind in KINDS:
+        of_kind = [row for row in rows if row["kind"] == kind]
+        draws = [rng.choice(len(of_kind), n, replace=False) for _ in range(DRAWS)]
+        for one in (one for one in asked() if one.kind == kind):
+            values = np.array([row["values"][one.name] for row in of_kind])
+            red = np.array([is_red(one.check, *values[draw].T.tolist()) for draw in draws])
+            whole |= red
+            lines.append({
+                "claim": f"{one.claim}[{one.cell}]",
+                "check": one.check.name,
+                "criterion": str(one.check.smoke),
+                "mean": f"{values[:, 0].mean():.3f}",
+                "deviation of a seed": f"{values[:, 0].std(ddof=1):.3f}",
+                "chance of red": f"{red.mean():.2%}",
+            })  # fmt: skip
+    lines.sort(key=lambda line: -float(str(line["chance of red"]).rstrip("%")))
+    counts = ", ".join(f"{sum(row['kind'] == kind for row in rows)} of {kind}" for kind in KINDS)
+    return (
+        f"Made by `{command}` from runs of the smoke profile with other seeds than its own: {counts}.\n\n"
+        f"**The chance that {n} other seeds are red: {whole.mean():.2%}**, from {DRAWS:,} draws of {n} of these seeds. "
+        "This is the chance that a change of the code turns the smoke claims red which changes what is drawn and "
+        "nothing else.\n\n"
+        f"{tabulate(lines, headers='keys', tablefmt='github', disable_numparse=True)}\n"
+    )
+
+
 def check_rows(found: Mapping[str, np.ndarray], red: Mapping[str, np.ndarray]) -> list[Row]:
     """A row per check, the nearest to its criterion first."""
     rows = []
@@ -314,7 +356,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one.add_argument("--store", type=Path, help="read the records of a run of the claims from here")
     table = verbs.add_parser("table", help="write the table of what was measured")
     table.add_argument("--values", type=Path, default=VALUES, help=f"where all twins' rows are kept ({VALUES})")
-    for verb in (runs, one, table):
+    seeds = verbs.add_parser("seeds", help="run other seeds than the profile's, and write the table of them")
+    seeds.add_argument("--values", type=Path, default=SEEDS, help=f"where their rows are kept ({SEEDS})")
+    seeds.add_argument("--store", type=Path, help="keep their records here, or read those that are there")
+    for verb in (runs, one, table, seeds):
         verb.add_argument("--folder", type=Path, default=FOLDER, help=f"where twins are kept ({FOLDER})")
     options = parser.parse_args(arguments)
     if options.verb == "one":
@@ -324,6 +369,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machines, kinds = options.machines.split(","), options.kinds.split(",")
         jobs = [(kind, machine, twin) for kind in kinds for twin in range(options.twins) for machine in machines]
         return run(jobs, options.workers, options.folder)
+    if options.verb == "seeds":
+        store = options.store or options.folder / "stores" / "other-seeds"
+        fresh = [row for kind in KINDS for row in measure(kind, store, 1, OTHER_SEEDS)]
+        options.values.write_text("".join(json.dumps(row) + "\n" for row in fresh), encoding="utf-8")
+        page_of_seeds = other_seeds(fresh, "python -m studies.rounding_twins seeds")
+        options.values.with_suffix(".md").write_text(page_of_seeds, encoding="utf-8")
+        print(page_of_seeds)  # noqa: T201 - the result
+        return 0
     rows = gather(options.values, options.folder)
     to = options.values.parent / "twins.md"
     to.write_text(page(rows, "python -m studies.rounding_twins table"), encoding="utf-8")

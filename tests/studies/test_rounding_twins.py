@@ -94,6 +94,30 @@ def test_what_is_at_its_criterion_is_red_in_nearly_every_draw(monkeypatch):
     assert abs(float(row["errors of twins to the criterion"])) < 3
 
 
+def test_other_seeds_are_red_as_often_as_their_spread_makes_it(monkeypatch):
+    checks = {"far": AtLeast(0.5), "near": AtLeast(0.9)}
+    monkeypatch.setattr(
+        R, "asked", lambda: [R.Asked(name, "cell", "synthetic", check(c)) for name, c in checks.items()]
+    )
+    monkeypatch.setattr(R, "KINDS", ("synthetic",))
+    monkeypatch.setattr(R, "DRAWS", 200)
+    scores = 0.9 + 0.01 * np.random.default_rng(0).standard_normal(30)
+    measured = [
+        {"kind": "synthetic", "seed": seed, "values": {f"{name}[cell] a score": [score, 0.0] for name in checks}}
+        for seed, score in enumerate(scores)
+    ]
+
+    near, far = [
+        [part.strip() for part in line.split("|")]
+        for line in R.other_seeds(measured, "made so").splitlines()
+        if "[cell]" in line
+    ]
+
+    assert (near[1], far[1]) == ("near[cell]", "far[cell]")
+    assert float(near[-2].rstrip("%")) > 70
+    assert far[-2] == "0.00%"
+
+
 def test_a_twin_without_all_its_seeds_is_left_out(monkeypatch):
     monkeypatch.setattr(R, "asked", lambda: [R.Asked("far", "cell", "synthetic", check(AtLeast(0.5)))])
     made = rows(0.9, twins=3, names=["far[cell] a score"])
