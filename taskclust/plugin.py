@@ -387,9 +387,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if len(others) == len(items):
         claim = claims[0]
-        mend = claim.elsewhere or f"leave out what asks for the profile {session.profile.name}"
+        fix = claim.elsewhere or f"leave out what asks for the profile {session.profile.name}"
         raise pytest.UsageError(
-            f"{others[0].path.name}: not a claim of the profile {session.profile.name}; run it so: {mend}"
+            f"{others[0].path.name}: not a claim of the profile {session.profile.name}; run it so: {fix}"
         )
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]

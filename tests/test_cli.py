@@ -57,8 +57,8 @@ def test_settings_change_the_data(tmp_path):
     ("words", "said"),
     [
         (["data", "a.csv"], r"file='a.csv': end its name in .jsonl or .parquet"),
-        (["data", "nowhere/a.jsonl"], "file='nowhere/a.jsonl': its folder does not exist; make it first"),
-        (["data", "there.jsonl"], "file='there.jsonl': it is there already; name a new one"),
+        (["data", "nowhere/a.jsonl"], "file='nowhere/a.jsonl': its parent folder does not exist; create it first"),
+        (["data", "there.jsonl"], "file='there.jsonl': it already exists; choose a new name"),
         (["data", "a.jsonl", "--scale", "tiny"], "scale='tiny': use paper or smoke"),
         (["data", "a.jsonl", "--seed", "-1"], "seed=-1: use 0 to 4,294,967,295"),
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
@@ -66,11 +66,11 @@ def test_settings_change_the_data(tmp_path):
         (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
         (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "model='no.gguf': there is no such file"),
         (["probe", "nobody/nothing", "prompts.jsonl"], "model='nobody/nothing': cannot be opened as a causal language"),
-        (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
-        (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
-        (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),
+        (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it already exists"),
+        (["records", "list", "nowhere"], "store='nowhere': not a store; name the folder .taskclust of a run"),
+        (["records", "save", "nowhere", "out"], "store='nowhere': not a store"),
         (["table", "nowhere.md", "report"], "'nowhere.md': cannot be read as UTF-8"),
-        (["silent-points", "there.jsonl"], "file='there.jsonl': it is another file"),
+        (["silent-points", "there.jsonl"], "file='there.jsonl': the page would replace another file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -191,9 +191,9 @@ def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(store
     monkeypatch.setattr(exchange, "PATIENCE", 0.05)
     (folder,) = (store.root / "alignment").glob("[!.]*")
     with FileLock(store.root / "locks" / f"alignment-{folder.name}.lock"):
-        assert "another process works on it" in command("records", "save", store.root, tmp_path / "out")
+        assert "another process is working on it" in command("records", "save", store.root, tmp_path / "out")
         assert command("records", "check", store.root) == 1
-    assert f"alignment record {folder.name}: another process works on it" in capsys.readouterr().out
+    assert f"alignment record {folder.name}: another process is working on it" in capsys.readouterr().out
 
 
 def test_arguments_the_wrong_way_round_make_no_store(store, tmp_path):
@@ -219,7 +219,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["silent-points", "binary"], "file='binary': it is another file"),
+        (["silent-points", "binary"], "file='binary': the page would replace another file"),
         (["table", "binary", "report"], "'binary': cannot be read as UTF-8"),
         (["probe", "m", "deep.jsonl"], "deep.jsonl:1: not JSON"),
         (["probe", "m", "half.jsonl"], 'half.jsonl:1: "input" holds half of a character'),

@@ -409,8 +409,8 @@ def test_nothing_is_asked_where_all_is_stored_in_either_precision(runner, tmp_pa
     [
         ({"name": "local", "address": "auto"}, "address='auto': only Ray has one; add --engine ray"),
         ({"name": "slurm", "address": "auto"}, "address='auto': only Ray has one"),
-        ({"name": "ray", "slurm": ("partition=gpu",)}, "slurm='partition=gpu': these are Slurm's; add --engine slurm"),
-        ({"name": "ray", "address": "ray://head:10001"}, "address='ray://head:10001': Ray's client takes no answers"),
+        ({"name": "ray", "slurm": ("partition=gpu",)}, "slurm='partition=gpu': these are for Slurm; add --engine slurm"),
+        ({"name": "ray", "address": "ray://head:10001"}, "address='ray://head:10001': Ray's client cannot stream results"),
     ],
     ids=str,
 )

@@ -216,7 +216,7 @@ def test_a_job_is_given_the_threads_the_device_and_what_was_asked_for(slurm, run
         lambda self, command: script.append(self._make_submission_file_text(command, "x")) or 1 / 0,
     )
 
-    with pytest.raises(Exception, match="the job was not taken"):
+    with pytest.raises(Exception, match="the job was not accepted"):
         slurm.obtain_all(replace(runner, threads=3), "synthetic", CONFIGS[:1], None)
 
     asked = {line.removeprefix("#SBATCH --") for line in script[0].splitlines() if line.startswith("#SBATCH")}
@@ -256,8 +256,8 @@ def test_a_parameter_that_cannot_be_is_refused(setting, said):
     [
         ({}, "engine='slurm': this machine has no srun; .*--slurm cluster=local"),
         ({"cluster": "debug"}, "slurm='cluster=debug': use slurm or local"),
-        ({"cluster": "local", "colour": "red"}, "slurm=.*'colour': 'red'.*submitit does not take it .*colour"),
-        ({"cluster": "local", "timeout_min": "long"}, "slurm=.*submitit does not take it .*timeout_min"),
+        ({"cluster": "local", "colour": "red"}, "slurm=.*'colour': 'red'.*submitit does not accept it .*colour"),
+        ({"cluster": "local", "timeout_min": "long"}, "slurm=.*submitit does not accept it .*timeout_min"),
     ],
     ids=str,
 )

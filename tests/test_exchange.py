@@ -224,7 +224,7 @@ def test_a_record_without_part_of_a_table_is_refused_by_what_is_not_there(files,
     del table[name]
     files[kind].write_bytes(lzma.compress(json.dumps(plain).encode()))
 
-    with pytest.raises(RecordError, match=rf"{files[kind].name}: .* has no '.*'; make the record again"):
+    with pytest.raises(RecordError, match=rf"{files[kind].name}: .* has no '.*'; compute the record again"):
         load(Store(tmp_path / "other"), tmp_path / "out")
 
 
@@ -244,14 +244,14 @@ def test_a_folder_without_records_is_refused(store, tmp_path):
 def test_a_file_that_would_be_left_out_is_refused(tmp_path, name):
     (tmp_path / "out" / name).write_text("{}")
 
-    with pytest.raises(ConfigError, match=f"{name}.*it is not named as a record is"):
+    with pytest.raises(ConfigError, match=f"{name}.*it is not named like a record"):
         load(Store(tmp_path / "other"), tmp_path / "out")
 
 
 def test_a_file_that_is_not_named_as_a_record_is_not_read(tmp_path):
     (tmp_path / "notes.json").write_text("{}")
 
-    with pytest.raises(ConfigError, match=r"notes\.json.*it is not named as a record is"):
+    with pytest.raises(ConfigError, match=r"notes\.json.*it is not named like a record"):
         read_record(tmp_path / "notes.json")
 
 
@@ -391,6 +391,6 @@ def test_two_files_of_one_key_that_differ_are_refused(tmp_path):
     (folder / f"{name}.xz").write_bytes(lzma.compress(encode(record)))
     (folder / name).write_bytes(encode(replace(record, sizes={**record.sizes, "train": 1})))
 
-    with pytest.raises(ConfigError, match="is another record of the same key; leave one out"):
+    with pytest.raises(ConfigError, match="is another record with the same key; leave one out"):
         load(Store(tmp_path / "store"), folder)
     assert not (tmp_path / "store" / "paper_tables").exists()

@@ -134,5 +134,5 @@ def test_an_encoder_is_refused():
 
 
 def test_prompts_of_one_task_are_refused():
-    with pytest.raises(ConfigError, match="clusters need prompts of two tasks"):
+    with pytest.raises(ConfigError, match="clustering needs prompts of two tasks"):
         probe(model_of(), small_tokenizer(), PROMPTS[:6], **QUICK)

@@ -211,9 +211,9 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ("model.norm", "set='model.norm': write FIELD=VALUE, e.g. model.norm=before"),
         ("model=bert", "model='bert': use gpt2 or tutorial, or a field, e.g. model.norm=before"),
         ("model.norm=sideways", "norm='sideways': use one of before, after"),
-        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, as False"),
-        ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, as 200"),
-        ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, as 0.0001"),
+        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, like False"),
+        ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, like 200"),
+        ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, like 0.0001"),
         (
             "data.distribution_totals=(5, 6)",
             "distribution_totals=(5, 6): use a tuple, each part a pair: a whole number and a whole number",

@@ -308,9 +308,9 @@ def test_records_of_another_number_of_threads_are_served_and_named():
         return some.of_other_threads()
 
     assert line("cpu", 2, (1, 2, 1)) == (
-        "threads: 2 of 3 records were made with 1 and are served as they are; --recompute makes them with 2"
+        "threads: 2 of 3 records were made with 1 and are used as they are; --recompute makes them with 2"
     )
-    assert line("cpu", 1, (4, 2, 4)).startswith("threads: 3 of 3 records were made with 2, 4 and are served")
+    assert line("cpu", 1, (4, 2, 4)).startswith("threads: 3 of 3 records were made with 2, 4 and are used")
     assert line("cpu", 1, (1,)) == line("cuda", 4, (1, 2, 1)) == line("cpu", 1, ()) == ""
     assert line("cpu", 2, (1,), experiment="paper_tables") == ""  # counts are the same
 

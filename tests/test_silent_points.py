@@ -119,7 +119,7 @@ def test_a_row_without_a_text_is_refused_by_its_key_and_the_texts_name(name, tex
 
 
 def test_a_row_with_an_unknown_entry_is_refused():
-    with pytest.raises(ConfigError, match=r"model\.norm: no row has evidenec"):
+    with pytest.raises(ConfigError, match=r"model\.norm: unknown: evidenec"):
         silent_points(toml(**ROW, evidenec="a slip"))
 
 

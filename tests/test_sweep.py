@@ -116,9 +116,9 @@ def test_values_come_through_the_option_as_they_were_written(write_sweep):
         ("[settings.'index.html']\n[settings.b]\n", r"sweep='index\.html': name a setting"),
         ("[settings.A]\n[settings.a]\n", r"sweep='A, a': these names differ only by case"),
         ("[settings.a]\nx.y = 2020-01-01\n[settings.b]\n", r"x\.y=datetime.*: use a text, a number"),
-        ("[settings.'n=1']\n[grid]\nx.n = [1, 2]\n", r"sweep='n=1': two settings have this name"),
+        ("[settings.'n=1']\n[grid]\nx.n = [1, 2]\n", r"sweep='n=1': two settings get this name"),
         ("[grid]\n" + "".join(f"x.f{n} = [1, 2]\n" for n in range(11)), r"grid=2048: use at most 1,000"),
-        ("[settings\n", r"sweep=.*: it is neither TOML nor"),
+        ("[settings\n", r"sweep=.*: it is not valid TOML"),
     ],
     ids=lambda value: value[:20],
 )

@@ -168,8 +168,8 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
             with torch.device("meta"):
                 AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
         except ValueError as error:
-            mend = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
-            raise ConfigError(f"base={type(self.base).__name__!r}: {mend}AutoModelForCausalLM") from error
+            fix = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
+            raise ConfigError(f"base={type(self.base).__name__!r}: {fix}AutoModelForCausalLM") from error
         super().save_pretrained(*where, **kwargs)
 
     def decide(self, states: Float[Tensor, "B D"]) -> Bool[Tensor, " B"]:
@@ -214,8 +214,8 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         if len(found) == 1:
             return next(iter(found.values()))
         if not all(isinstance(part, Tensor) for part in found.values()):
-            mend = "the two heads answer different rows; give each head's rows apart, see takes_for_source"
-            raise ConfigError(f"return_dict_in_generate=True: {mend}")
+            fix = "the two heads answer different rows; give each head's rows apart, see takes_for_source"
+            raise ConfigError(f"return_dict_in_generate=True: {fix}")
         width = max(part.shape[1] for part in found.values())
         pad = kwargs.get("pad_token_id", self.generation_config.pad_token_id)
         parts = [F.pad(found[head], (0, width - found[head].shape[1]), value=pad or 0) for head in (True, False)]
@@ -451,12 +451,12 @@ def align(
 def _require_plain(model: PreTrainedModel) -> None:
     """Refuse a model with weights that its class does not have: opened again, it would be another."""
     name = type(model).__name__
-    mend = "merge its adapters first (merge_and_unload)"
-    require(isinstance(model, PreTrainedModel), "model", name, f"not a model of transformers' own; {mend}")
+    fix = "merge its adapters first (merge_and_unload)"
+    require(isinstance(model, PreTrainedModel), "model", name, f"not a model of transformers' own; {fix}")
     with torch.device("meta"):
         plain = type(model)._from_config(copy.deepcopy(model.config))  # noqa: SLF001 - one's own class, too
     other = set(plain.state_dict()) ^ set(model.state_dict())
-    require(not other, "model", name, f"its class does not have all its weights, e.g. {min(other, default='')}; {mend}")
+    require(not other, "model", name, f"its class does not have all its weights, e.g. {min(other, default='')}; {fix}")
 
 
 def assemble(model: PreTrainedModel, new_head: nn.Linear, switch: Switch) -> AlignedModel:

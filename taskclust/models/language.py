@@ -115,18 +115,18 @@ def _require_whole(path: Path, model: PreTrainedModel) -> None:
     """
     from gguf import GGUFReader  # noqa: PLC0415 - an extra
 
-    reader, mend = GGUFReader(path), "and every state would move; name the model's folder or hub id"
+    reader, fix = GGUFReader(path), "and every state would move; name the model's folder or hub id"
     for tensor in reader.tensors:
         if tensor.name.endswith(_FACTORS):
-            require(bool((tensor.data == 1).all()), "model", str(path), f"transformers drops its {tensor.name}, {mend}")
+            require(bool((tensor.data == 1).all()), "model", str(path), f"transformers drops its {tensor.name}, {fix}")
     is_tied = model.config.get_text_config().tie_word_embeddings
     left_aside = (*_FACTORS, *(("output.weight",) if is_tied else ()))
     given = sum(int(tensor.n_elements) for tensor in reader.tensors if not tensor.name.endswith(left_aside))
     read = sum(value.numel() for value in {id(v): v for v in model.state_dict(keep_vars=True).values()}.values())
-    require(given <= read, "model", str(path), f"transformers drops {given - read:,} of its weights, {mend}")
+    require(given <= read, "model", str(path), f"transformers drops {given - read:,} of its weights, {fix}")
     said = {name.partition(".")[2]: field.contents() for name, field in reader.fields.items() if ".rope." in name}
     dropped = dropped_rotary(said, model.config.get_text_config())
-    require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {mend}")
+    require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {fix}")
 
 
 _FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
@@ -228,8 +228,8 @@ def require_loaded(report: Mapping[str, Any], source: str) -> None:
     kinds = {"missing": "missing_keys", "unexpected": "unexpected_keys", "of another shape": "mismatched_keys"}
     found = {kind: sorted(map(_name, report.get(key) or ())) for kind, key in kinds.items()}
     faults = [f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in found.items() if names]
-    mend = "save the whole model again with save_pretrained, under the names that its class has"
-    require(not faults, "model", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
+    fix = "save the whole model again with save_pretrained, under the names that its class has"
+    require(not faults, "model", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {fix}")
 
 
 def _name(key: Any) -> str:
@@ -279,8 +279,8 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
     try:
         top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
     except Exception as error:  # whatever a class of its own makes of plain tokens
-        mend = "name a causal language model that reads tokens alone"
-        raise ConfigError(f"model={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
+        fix = "name a causal language model that reads tokens alone"
+        raise ConfigError(f"model={source!r}: it cannot be read ({first_line(error)}); {fix}") from error
     require(
         bool(torch.isfinite(top).all()), "model", source, "its states are not finite; were its weights loaded whole?"
     )

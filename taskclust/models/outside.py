@@ -231,17 +231,17 @@ def outside_model(source: str, sizes: ModelConfig, data: DataConfig) -> ModelCon
     except ConfigError:
         raise
     except Exception as error:  # whatever a class makes of sizes that it does not take
-        mend = "give a configuration file with all sizes"
-        raise ConfigError(f"model={source!r}: it cannot be built ({first_line(error)[:_SHOWN]}); {mend}") from error
+        fix = "give a configuration file with all sizes"
+        raise ConfigError(f"model={source!r}: it cannot be built ({first_line(error)[:_SHOWN]}); {fix}") from error
     require_causal(model, source)
     layers = len(_layers(model))
     with torch.no_grad():
         out = model(torch.tensor([[1, 2, 3]]), output_hidden_states=True, use_cache=False, return_dict=True)
     shapes = [tuple(state.shape) for state in out.hidden_states or ()]
-    mend = "its embedding and each of its layers have to give states of one width"
+    fix = "its embedding and each of its layers have to give states of one width"
     is_probed = len(shapes) == layers + 1 and len(set(shapes)) == 1 and len(shapes[0]) == 3
     require(
-        is_probed, "model", source, f"{layers} layers with {len(shapes)} hidden states {sorted(set(shapes))}; {mend}"
+        is_probed, "model", source, f"{layers} layers with {len(shapes)} hidden states {sorted(set(shapes))}; {fix}"
     )
     return ModelConfig(
         width=shapes[0][-1],
@@ -275,8 +275,8 @@ def _of_kind(kind: str, sizes: ModelConfig) -> dict[str, Any]:
 
 
 def _require_kind(kind: Any, source: str) -> None:
-    mend = "name a causal language model of transformers (llama, mamba, ...), a configuration file, or package:function"
-    require(kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "model", source, f"there is no causal {kind!r}; {mend}")
+    fix = "name a causal language model of transformers (llama, mamba, ...), a configuration file, or package:function"
+    require(kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "model", source, f"there is no causal {kind!r}; {fix}")
 
 
 def _of_function(source: str, data: DataConfig) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def require_clustered(splits: Mapping[str, Split], probe: ProbeConfig) -> None:
     for name in SPLITS:
         split = splits[name]
         n_tasks, N = len(np.unique(split.labels("task"))), split.n_instances
-        mend = f"clusters need two with an instruction each; see the data's numbers of {name} and hard ones"
-        require(n_tasks > 1, f"tasks of the {name} set", n_tasks, mend)
+        fix = f"clusters need two with an instruction each; see the data's numbers of {name} and hard ones"
+        require(n_tasks > 1, f"tasks of the {name} set", n_tasks, fix)
         require(probe.perplexity < N, "perplexity", probe.perplexity, f"must be below the {name} set's {N} instances")
     n_train = splits["train"].n_instances
     require(probe.neighbors <= n_train, "neighbors", probe.neighbors, f"the training set has {n_train} instances")

@@ -50,8 +50,8 @@ def load_report(folder: Path | str) -> Report:
     pandas = _pandas()
     names = ("checks", "values", "verdicts")
     missing = [f"{name}.csv" for name in names if not (Path(folder) / f"{name}.csv").is_file()]
-    mend = f"it holds no {' and no '.join(missing)}; name a report's folder, and make an older report again"
-    require(not missing, "report", str(folder), mend)
+    fix = f"it holds no {' and no '.join(missing)}; name a report's folder, and make an older report again"
+    require(not missing, "report", str(folder), fix)
     return Report(*(_read(pandas, Path(folder) / f"{name}.csv") for name in names))
 
 

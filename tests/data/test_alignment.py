@@ -128,7 +128,7 @@ def test_defaults_are_table_7(seed):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "fix"),
     [
         ("n_pairs", 0, "use 1 to n_tasks / 2=3"),
         ("n_pairs", 4, "use 1 to n_tasks / 2=3"),
@@ -136,8 +136,8 @@ def test_defaults_are_table_7(seed):
         ("n_hard_tasks", 2, "no hard examples: use 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_with_the_mend(name, value, mend):
-    with pytest.raises(ConfigError, match=f"{name}={value}: .*{mend}"):
+def test_settings_that_cannot_be_are_refused_with_the_mend(name, value, fix):
+    with pytest.raises(ConfigError, match=f"{name}={value}: .*{fix}"):
         tiny_pairs(**{name: value})
 
 

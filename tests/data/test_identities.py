@@ -94,12 +94,12 @@ def test_loss_over_an_instruction_is_that_of_all_its_next_symbols(dataset):
 
 
 def test_data_without_identity_tokens_are_refused():
-    with pytest.raises(ConfigError, match="config=DataConfig: has no identity tokens; use IdentityDataConfig"):
+    with pytest.raises(ConfigError, match="config=DataConfig: it has no identity tokens; use IdentityDataConfig"):
         identity_dataset(generate(tiny_data(), 0))
 
 
 def test_instructions_of_two_symbols_are_refused(dataset):
     short = replace(dataset.validation, lengths=np.full_like(dataset.validation.lengths, 2))
 
-    with pytest.raises(ConfigError, match="min_length=2: a symbol must stand before the last two; use 3 or more"):
+    with pytest.raises(ConfigError, match="min_length=2: one symbol is needed before the last two; use 3 or more"):
         instruction_dataset(replace(dataset, validation=short))

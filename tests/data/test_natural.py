@@ -174,8 +174,8 @@ def test_own_prompts_are_read_a_line_each(tmp_path):
     ("line", "message"),
     [
         ("{", "not JSON"),
-        (json.dumps(ROW)[:-1] + ', "input": "coal"}', "not JSON \\('input' stands twice\\)"),
-        (json.dumps({**ROW, "distribution": " "}), '"distribution" is no text'),
+        (json.dumps(ROW)[:-1] + ', "input": "coal"}', "not JSON \\('input' occurs twice\\)"),
+        (json.dumps({**ROW, "distribution": " "}), '"distribution" is not a text'),
         (json.dumps({**ROW, "distribution": "\ud800"}), '"distribution" holds half of a character'),
         ("3", 'no text under "instruction"'),
         (json.dumps({k: v for k, v in ROW.items() if k != "task"}), 'no text under "task"'),
@@ -209,7 +209,7 @@ def test_identities_number_tasks_distributions_and_mappings():
 
 
 def test_prompts_of_one_task_cannot_be_clustered():
-    with pytest.raises(ConfigError, match=r"task=\['a'\]: clusters need prompts of two tasks"):
+    with pytest.raises(ConfigError, match=r"task=\['a'\]: clustering needs prompts of two tasks"):
         identities([Prompt("i", "x", "y", "a", "a")])
 
 
@@ -225,7 +225,7 @@ def test_a_distribution_that_is_no_text_is_refused(tmp_path, distribution):
     row = {"instruction": "i", "input": "x", "output": "y", "task": "t", "distribution": distribution}
     (tmp_path / "own.jsonl").write_text(json.dumps(row))
 
-    with pytest.raises(ConfigError, match=r'own\.jsonl:1: "distribution" is no text'):
+    with pytest.raises(ConfigError, match=r'own\.jsonl:1: "distribution" is not a text'):
         read_prompts(tmp_path / "own.jsonl")
 
 
@@ -243,7 +243,7 @@ def test_a_file_without_a_pair_of_words_is_refused(tmp_path, pairs):
     (tmp_path / "translation").mkdir()
     (tmp_path / "translation" / "en_fr.json").write_text(json.dumps(pairs))
 
-    with pytest.raises(ConfigError, match=r"en_fr.json': no pair is of two single words; leave the file out"):
+    with pytest.raises(ConfigError, match=r"en_fr.json': no pair has two single words; leave the file out"):
         read_pairs(tmp_path)
 
 

@@ -528,7 +528,7 @@ def test_hard_pairs_join_each_hard_instance_with_its_original(fixture, request):
 
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_hard_pairs_of_another_split_raise(paper_data, name):
-    with pytest.raises(ValueError, match=r"hard instances beside .* others; use the training subset"):
+    with pytest.raises(ValueError, match=r"hard instances and .* others; use the training subset"):
         paper_data.splits[name].hard_pairs()
 
 

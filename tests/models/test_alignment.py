@@ -320,15 +320,15 @@ def test_validation_chooses_the_heads_epoch():
 
 
 @pytest.mark.parametrize(
-    ("source", "others", "mend"),
+    ("source", "others", "fix"),
     [
         ([Instance([1, 2])], OTHERS, "source: an instance has no response"),
         (SOURCE, [], "instances=0: give at least one"),
         (SOURCE, [Instance([])], "each with a prompt"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(source, others, mend):
-    with pytest.raises(ConfigError, match=mend):
+def test_what_cannot_be_aligned_is_refused(source, others, fix):
+    with pytest.raises(ConfigError, match=fix):
         align(llama(), source, others, generator=generator())
 
 
