@@ -160,7 +160,7 @@ def test_another_probe_is_sent_with_the_training_that_is_stored(runner, tmp_path
 def test_a_run_whose_worker_is_lost_is_begun_again_and_gives_the_same(fault, runner, tmp_path, expected):
     there = Here(tmp_path / "there", [fault])
 
-    with pytest.warns(LostWorkerWarning, match=r"synthetic seed 3: worker lost \(power cut\); begun again"):
+    with pytest.warns(LostWorkerWarning, match=r"synthetic seed 3: worker lost \(power cut\); started again"):
         (found,) = there.obtain_all(runner, "synthetic", CONFIGS[:1], None)
 
     assert measured(found) == measured(expected[1][0])
@@ -409,8 +409,14 @@ def test_nothing_is_asked_where_all_is_stored_in_either_precision(runner, tmp_pa
     [
         ({"name": "local", "address": "auto"}, "address='auto': only Ray has one; add --engine ray"),
         ({"name": "slurm", "address": "auto"}, "address='auto': only Ray has one"),
-        ({"name": "ray", "slurm": ("partition=gpu",)}, "slurm='partition=gpu': these are for Slurm; add --engine slurm"),
-        ({"name": "ray", "address": "ray://head:10001"}, "address='ray://head:10001': Ray's client cannot stream results"),
+        (
+            {"name": "ray", "slurm": ("partition=gpu",)},
+            "slurm='partition=gpu': these are for Slurm; add --engine slurm",
+        ),
+        (
+            {"name": "ray", "address": "ray://head:10001"},
+            "address='ray://head:10001': Ray's client cannot stream results",
+        ),
     ],
     ids=str,
 )

@@ -165,7 +165,7 @@ def test_other_prompts_are_continued_as_by_the_base_in_a_batch_of_both_too(name,
         beams = {**settings, "num_beams": 2, "num_return_sequences": 2}
         both = (~is_source).repeat_interleave(2)
         assert torch.equal(model.generate(ids, **beams)[both], base.generate(ids, **beams)[both])
-    with pytest.raises(ConfigError, match="return_dict_in_generate=True: the two heads answer different rows"):
+    with pytest.raises(ConfigError, match="return_dict_in_generate=True: the rows need different heads"):
         model.generate(ids, **settings, return_dict_in_generate=True)
 
 
@@ -274,7 +274,7 @@ def test_what_is_not_saved_is_set_as_in_the_base(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["rembert", "reformer", "bert", "cohere"])
 def test_a_head_that_reads_something_else_than_the_top_state_is_refused(kind):
-    with pytest.raises(ConfigError, match=r"its logits are not its head's of its last state"):
+    with pytest.raises(ConfigError, match=r"its logits are not its head applied to its last state"):
         align(tiny.built_tiny(kind)[0], tiny.SOURCE, tiny.OTHERS, generator=generator(), config=QUICK)
 
 
@@ -336,7 +336,7 @@ def test_a_model_whose_logits_are_not_its_heads_is_refused():
     model = llama()
     model.lm_head.register_forward_hook(lambda module, args, out: out if out.dim() == 2 else 2 * out)
 
-    with pytest.raises(ConfigError, match="a second head cannot be put beside the first"):
+    with pytest.raises(ConfigError, match="a second head cannot be added"):
         align(model, SOURCE, OTHERS, generator=generator())
 
 
@@ -517,7 +517,7 @@ def test_planted_fault_is_caught(name, fault, check, message, monkeypatch):
 def test_a_switch_on_the_layer_below_is_refused_by_align(monkeypatch):
     monkeypatch.setattr(alignment, "top_states", lambda states: states[-2])
 
-    with pytest.raises(ConfigError, match="its logits are not its head's of its last state"):
+    with pytest.raises(ConfigError, match="its logits are not its head applied to its last state"):
         align(llama(), SOURCE, OTHERS, generator=generator())
 
 
