@@ -273,14 +273,14 @@ def test_changes_are_of_the_main_experiment_and_of_what_is_counted(choose):
         ({"seeds": "abc"}, r"^--seeds='abc'"),
         ({"seeds": ""}, r"^--seeds=''"),
         ({"profile": "paper", "width": 0}, r"^width=0: the paper has 32, 256, 768, 2048"),
-        ({"llm": ["a/model"]}, r"^--llm: only language models are probed so; add -m llm"),
-        ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only language models"),
+        ({"llm": ["a/model"]}, r"^--llm: only for language models; add -m llm"),
+        ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only for language models"),
         ({"markexpr": "llm", "llm": ["a"], "seeds": "2"}, r"^--seeds: language models are not trained here"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 1}, r"^n_expressions=1: use 2 to 1,000,000"),
         ({"markexpr": "llm", "llm": ["a"], "untrained": 0}, r"^untrained=0: use 1 to 100"),
-        ({"untrained": 9}, r"^--untrained: only language models are probed so; add -m llm"),
+        ({"untrained": 9}, r"^--untrained: only for language models; add -m llm"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 51}, r"^expressions=51: there are 50 of each task"),
-        ({"markexpr": "llm", "llm": [""]}, r"^llm=\[''\]: name a model; left out, it is"),
+        ({"markexpr": "llm", "llm": [""]}, r"^llm=\[''\]: name a model, or leave it out"),
         ({"markexpr": "llm", "llm": ["x/a", "y/a"]}, r"^llm=\['a', 'a'\]: give each model once"),
     ],
     ids=str,
@@ -307,7 +307,7 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_runs(choose, given,
         (["--workers", "0"], "--workers=0: use 1 or more"),
         (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
         (["--device", "cuda", "--engine", "ray", "--dry-run"], "--device=cuda: no CUDA device is visible"),
-        (["--store", "/dev/null/x"], "pass --store a folder of yours"),
+        (["--store", "/dev/null/x"], "choose another folder with --store"),
         (["--engine", "cloud"], "invalid choice: 'cloud'"),
         (
             ["--engine", "slurm"],
@@ -466,7 +466,7 @@ def test_a_trained_claim_is_not_judged_on_language_models(capfd, monkeypatch, tm
 
     code = pytest.main([*named, "-p", "no:cacheprovider", "--store", str(tmp_path)])
 
-    message = "test_knn_accuracy.py: not a claim of the profile llm; run it so: leave out what asks for the profile llm"
+    message = "test_knn_accuracy.py: not a claim of the profile llm; instead: leave out the option that chooses the profile llm"
     assert code == pytest.ExitCode.USAGE_ERROR
     assert message in capfd.readouterr().err
 
@@ -999,7 +999,7 @@ def test_a_folder_of_other_files_is_refused_before_a_report_would_replace_it(vis
     other, _, _ = visit(f"--report={tmp_path / 'mine'}", claim="def test_plain(): pass")
 
     assert code == pytest.ExitCode.USAGE_ERROR
-    assert "mine': it holds other files, which a report would replace; name a new folder" in output
+    assert "mine': it has other files, which a report would replace; choose a new folder" in output
     assert not list(folder.rglob("record.json"))
     assert other == pytest.ExitCode.OK  # no claim, no report
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
@@ -1009,7 +1009,7 @@ def test_an_experiment_that_is_none_is_named_before_anything_runs(visit):
     code, output, folder = visit(claim=OWN.replace("paper_tables", "paper_table"))
 
     assert code == pytest.ExitCode.USAGE_ERROR
-    assert "own-sizes: experiment='paper_table': there is none; use one of alignment, natural_language, " in output
+    assert "own-sizes: experiment='paper_table': unknown; use one of alignment, natural_language, " in output
     assert not list(folder.rglob("record.json"))
 
 

@@ -197,7 +197,7 @@ def test_what_is_not_ours_is_replaced_by_no_report_and_no_page(write_sweep, ran,
     (out / "before").mkdir(parents=True)
     (out / "before" / "mine.txt").write_text("mine")
 
-    with pytest.raises(ConfigError, match="before': it holds other files"):
+    with pytest.raises(ConfigError, match="before': it has other files"):
         sweep.sweep(write_sweep(TWO), out, ["benchmarks"])
 
     (out / "before" / "mine.txt").rename(out / "index.html")

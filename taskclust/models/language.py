@@ -286,7 +286,7 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
     )
     change = (top[0] - top[1]).abs().amax(dim=-1)  # (4,)
     is_causal = bool(change[:3].max() <= (1e-4 if model.dtype == torch.float32 else 1e-2) * change[3])
-    require(is_causal, "model", source, "its states look ahead: it is not a causal language model")
+    require(is_causal, "model", source, "its states look ahead: it is an encoder, no causal language model")
 
 
 @contextmanager

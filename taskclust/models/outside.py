@@ -104,7 +104,7 @@ class Outside(Model):
         select: Int[Tensor, " P"] | None = None,
         **_: Any,
     ) -> CausalLMOutput:
-        """Predict the next token at each position of plain rows; see :meth:`taskclust.models.interface.Model.forward`."""
+        """Predict the next token at every position; see :meth:`taskclust.models.interface.Model.forward`."""
         seed = _seed(self._generator) if self.training and self._generator is not None else None
         ends: list[Tensor] = []
         hooks = [

@@ -1,7 +1,7 @@
-"""Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
+"""Put the verdict tables of reports into a Markdown file, each between two marks with its folder's name.
 
-``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Between marks that end in
-":short" stands a row a claim: ``taskclust table README.md reports/paper-256``.
+``taskclust table docs/results.md reports/paper-256 reports/smoke`` made the tables there. Marks that end in ":short"
+enclose a table with one row per claim: ``taskclust table README.md reports/paper-256``.
 """
 
 import csv
@@ -26,7 +26,7 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not marks.search(page):
-        raise ConfigError(f"page: no {begin} ... {end} in it; add the two lines where the table should stand")
+        raise ConfigError(f"page: no {begin} ... {end} in it; add the two lines where the table should be")
     return marks.sub(lambda _: f"{begin}\n{verdicts.strip()}\n{end}", page)
 
 
@@ -35,13 +35,13 @@ _LONGEST = 26
 
 
 def short_table(folder: Path) -> str:
-    """The claims of a report at the paper's scale as Markdown, a row each: what its worst condition is judged by.
+    """A Markdown table of a report at the paper's scale: one row per claim, with the check that decided its verdict.
 
     Raises:
-        ConfigError: the folder does not hold a report, or one of another scale, whose verdicts are in other words.
+        ConfigError: the folder has no report, or one at another scale, whose verdicts have other words.
     """
     report = read_report(folder)
-    require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
+    require(report.profile == "paper", "report", str(folder), "a short table is only for the paper's scale")
     listed = csv.DictReader(_text(folder / "verdicts.csv").splitlines())
     require({"claim", "where"} <= {*(listed.fieldnames or ())}, "report", str(folder), "verdicts.csv lacks its columns")
     places = {row["claim"]: row["where"] for row in listed}
@@ -54,7 +54,7 @@ def short_table(folder: Path) -> str:
 
 
 def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
-    """Of the worst condition, and of its worst check: the verdict, the number and what was asked of it."""
+    """The verdict of the worst condition, and the number and criterion of its worst check."""
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == verdict)
     verdict, worst = next(found, (None, None))
     if verdict is None or worst is None or not worst.checks:
@@ -67,11 +67,11 @@ def _short(cells: Sequence[SavedCell]) -> tuple[str, str, str]:
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:
-    """Rewrite ``page`` with the verdicts of the reports' folders, between all marks of each that it has.
+    """Rewrite ``page`` with the verdicts of the reports, between all marks that it has for each.
 
     Raises:
-        ConfigError: a folder is no report, or not at the paper's scale where a short table is to stand, or the page has
-            no marks of it, or is no text. The page is then as it was.
+        ConfigError: a folder is not a report, or not at the paper's scale for a short table; or the page has no marks
+            for it, or is not text. The page is then unchanged.
     """
     text = _text(page)
     for folder in (report.resolve() for report in reports):

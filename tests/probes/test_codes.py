@@ -1,4 +1,4 @@
-"""Codes put into states are taken out again, and nothing else is."""
+"""Class means that were added to states are ablated, and nothing else is."""
 
 from types import SimpleNamespace
 
@@ -81,7 +81,7 @@ def test_an_identity_that_was_not_fitted_is_named(splits, states):
     codes = additive_codes(states[0], splits[0])
     stranger = SimpleNamespace(labels=lambda _name: np.full(len(states[1]), 999))
 
-    with pytest.raises(ConfigError, match=r"input=\[999\]: fit the codes on a split that has it"):
+    with pytest.raises(ConfigError, match=r"input=\[999\]: fit the class means on a split that has it"):
         without(states[1], stranger, codes, ("input",))
 
 

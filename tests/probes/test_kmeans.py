@@ -201,7 +201,7 @@ def test_states_that_are_not_finite_raise(value):
     points = structureless(2, n=6)
     points[1, 3, 2] = value
 
-    with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
+    with pytest.raises(ConfigError, match="points: hidden states contain NaN or infinity"):
         kmeans(points, 2, generator=generator())
 
 

@@ -334,7 +334,7 @@ def test_one_instruction_per_distribution_has_no_interval():
     identities = {"task": TASK, "distribution": TASK}
     layer = P.probe_layer(coded((TASK, 3.0)), identities, PROBE, seed=0)
 
-    with pytest.warns(UserWarning, match="every distribution has one instruction: .* no interval"):
+    with pytest.warns(UserWarning, match="every distribution has only one instruction, .* no intervals"):
         found = P.score_layers([layer], identities, [f"do {task}" for task in TASK], resamples=20, seed=0)
 
     assert found.interval == {"raw": {}, "tsne": {}}

@@ -505,7 +505,7 @@ def test_states_that_are_not_finite_raise(value):
     points = clouds()
     points[2, 5, 1] = value
 
-    with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
+    with pytest.raises(ConfigError, match="points: hidden states contain NaN or infinity"):
         tsne(points, generator=generator())
 
 
@@ -566,7 +566,7 @@ def test_barnes_hut_is_scikit_learns_from_the_same_starts(monkeypatch):
     [
         ({"components": 4, "degrees_of_freedom": 3.0}, "by scikit-learn's Barnes-Hut only 3 components or fewer"),
         ({"degrees_of_freedom": 1.0}, "degrees_of_freedom=1: by scikit-learn's Barnes-Hut only 3 components or fewer"),
-        ({"iterations": 250}, "iterations=250: scikit-learn's Barnes-Hut tells no divergence below 251"),
+        ({"iterations": 250}, "iterations=250: scikit-learn's Barnes-Hut gives no divergence below 251"),
         ({"older": True}, "older=True: this version of scikit-learn's Barnes-Hut has another start"),
     ],
 )

@@ -334,7 +334,7 @@ def test_smoke_page_says_what_is_asserted_and_why_it_has_the_power(folders):
     smoke, paper = (Page((folders[name] / "index.html").read_text()).text for name in ("smoke", "paper"))
 
     for claim in CLAIMS.values():
-        said = f"At smoke scale asserted: {claim.smoke_asserts}. Power: {claim.smoke_power}."
+        said = f"Asserted at smoke scale: {claim.smoke_asserts}. Power: {claim.smoke_power}."
         assert said in smoke
     assert "At smoke scale asserted" not in paper
 
@@ -450,5 +450,5 @@ def test_a_folder_that_cannot_be_written_is_one_error_before_anything_is_run(tmp
     if where.startswith("read-only"):
         monkeypatch.setattr("pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(PermissionError("not yours")))
 
-    with pytest.raises(ConfigError, match=r"^report='.*': cannot be written \(.+\); name a folder of yours$"):
+    with pytest.raises(ConfigError, match=r"^report='.*': cannot be written \(.+\); choose another folder$"):
         check_folder(tmp_path / where)

@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_report_is_refused_in_a_line(tmp_path, where):
     ("changes", "fault"),
     [
         ({"seeds": [0]}, "a, b: not one value per seed"),
-        ({"seeds": [1, 1]}, "a, b: a seed twice"),
+        ({"seeds": [1, 1]}, "a, b: a seed occurs twice"),
         ({"checks": [{}]}, "missing required field"),
         ({"verdict": 1}, "Expected `str`"),
     ],
@@ -94,7 +94,7 @@ def test_a_folder_that_is_no_report_is_refused_in_a_line(tmp_path, where):
 )
 def test_a_report_that_is_not_whole_is_refused_in_a_line(tmp_path, changes, fault):
     with pytest.raises(
-        ConfigError, match=rf"^report='.*' *: its verdicts.json is no report \([^\n]*{fault}[^\n]*\); make"
+        ConfigError, match=rf"^report='.*' *: its verdicts.json is not a report \([^\n]*{fault}[^\n]*\); make"
     ):
         read_report(saved(tmp_path / "report", **changes))
 
@@ -104,6 +104,6 @@ def test_another_file_is_refused_in_a_line(tmp_path, content):
     (tmp_path / "verdicts.json").write_text(content)
 
     with pytest.raises(
-        ConfigError, match=r"^report='[^\n]*': its verdicts.json is no report [^\n]*; make the report again$"
+        ConfigError, match=r"^report='[^\n]*': its verdicts.json is not a report [^\n]*; make the report again$"
     ):
         read_report(tmp_path)

@@ -237,7 +237,7 @@ def test_what_is_no_json_is_refused(content):
 
 @pytest.mark.parametrize(("content", "kind"), [(b"[]", "list"), (b"7", "int"), (b'"{}"', "str"), (b"null", "NoneType")])
 def test_json_that_is_no_object_is_refused(content, kind):
-    with pytest.raises(RecordError, match=f"^a {kind} stands where a record should"):
+    with pytest.raises(RecordError, match=f"^a {kind} instead of a record"):
         read("synthetic", content)
 
 

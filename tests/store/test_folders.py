@@ -362,7 +362,7 @@ def test_a_sealed_folder_that_is_sealed_again_is_whole(tmp_path):
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(StoreError, match=r"store='.*file/sub': cannot be written .*pass --store a folder of yours"):
+    with pytest.raises(StoreError, match=r"store='.*file/sub': cannot be written .*choose another folder with --store"):
         Store(tmp_path / "file" / "sub")
 
 

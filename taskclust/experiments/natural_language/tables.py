@@ -67,7 +67,7 @@ def _parts(record: Record) -> dict[str, LayerScores]:
 def _number(record: Record, layer: int) -> str:
     """A layer's number; for layer 0 with a note if it is not the embedding."""
     is_odd = layer == 0 and record.architecture.layer_0 != "embedding"
-    return f"0 (behind the {record.architecture.layer_0})" if is_odd else str(layer)
+    return f"0 (after the {record.architecture.layer_0})" if is_odd else str(layer)
 
 
 def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[float, ...]]:

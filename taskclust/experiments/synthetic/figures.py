@@ -221,7 +221,7 @@ def codes_taken_out(records: Sequence[Record]) -> Figure:
     for axis, split in zip(axes[0], SPLITS, strict=True):
         for name in (records[0].f1_without or {})[split]:
             epochs, mean, low, high = over_seeds(records, "raw", _f1_without(split, name))
-            axis.plot(epochs, mean, label="as it is" if name == "nothing" else f"without {name}")
+            axis.plot(epochs, mean, label="unchanged" if name == "nothing" else f"without {name}")
             axis.fill_between(epochs, low, high, alpha=0.12, linewidth=0)
         axis.set(title=f"Top layer, {NAMES[split]}", ylabel="F1 by task, k-means", ylim=(-0.02, 1.02))
-    return finish(figure, axes, f"Codes taken out, {about(records)}")
+    return finish(figure, axes, f"Class means ablated, {about(records)}")

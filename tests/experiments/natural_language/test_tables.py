@@ -62,8 +62,8 @@ def test_a_layer_0_that_is_no_embedding_is_called_so():
     record = language_record(model=(0.9, 0.3))
     record = replace(record, architecture=replace(record.architecture, layer_0="first block"))
 
-    assert layer_rows(record)[0]["of"] == "layer 0 (behind the first block)"
-    assert language_rows([record])[5]["layer"] == "0 (behind the first block) of 1"
+    assert layer_rows(record)[0]["of"] == "layer 0 (after the first block)"
+    assert language_rows([record])[5]["layer"] == "0 (after the first block) of 1"
 
 
 def test_a_models_own_table_has_a_row_a_layer_and_one_a_null():

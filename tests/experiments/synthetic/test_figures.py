@@ -11,7 +11,7 @@ from tests.records import perfect_record, world
 
 
 def with_codes(record, f1):
-    """The record with F1 once the codes of inputs are taken out, at every epoch."""
+    """The record with F1 after the inputs' class means are ablated, at every epoch."""
     curves = {name: np.full(len(record.epochs.raw), value) for name, value in {"nothing": 0.3, "input": f1}.items()}
     return replace(record, f1_without=dict.fromkeys(SPLITS, curves))
 
@@ -66,7 +66,7 @@ def test_codes_taken_out_are_drawn_as_their_mean_beside_what_is_left_in():
 
     axis = figures(records)["codes-taken-out"].axes[0]
 
-    assert [line.get_label() for line in axis.lines] == ["as it is", "without input"]
+    assert [line.get_label() for line in axis.lines] == ["unchanged", "without input"]
     assert axis.lines[1].get_ydata()[-1] == pytest.approx(0.7)
 
 
