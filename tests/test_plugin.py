@@ -455,7 +455,7 @@ def test_the_language_models_file_is_not_skipped_without_its_mark(capfd, monkeyp
 
     code = pytest.main(["benchmarks/test_open_llm_clusters.py", "-p", "no:cacheprovider", "--store", str(tmp_path)])
 
-    message = "test_open_llm_clusters.py: not a claim of the profile smoke; run it so: each model, by -m llm"
+    message = "test_open_llm_clusters.py: not a claim of the profile smoke; instead: run each model with -m llm"
     assert code == pytest.ExitCode.USAGE_ERROR
     assert message in capfd.readouterr().err
 
@@ -466,7 +466,7 @@ def test_a_trained_claim_is_not_judged_on_language_models(capfd, monkeypatch, tm
 
     code = pytest.main([*named, "-p", "no:cacheprovider", "--store", str(tmp_path)])
 
-    message = "test_knn_accuracy.py: not a claim of the profile llm; instead: leave out the option that chooses the profile llm"
+    message = "test_knn_accuracy.py: not a claim of the profile llm; instead: leave out the option that chooses the"
     assert code == pytest.ExitCode.USAGE_ERROR
     assert message in capfd.readouterr().err
 
@@ -988,7 +988,7 @@ def test_a_strangers_claim_of_another_scale_leaves_plain_tests_alone(visit):
     assert code == pytest.ExitCode.OK
     assert "1 passed, 1 deselected" in output
     assert alone == pytest.ExitCode.USAGE_ERROR
-    assert "not a claim of the profile smoke; run it so: -m llm" in output_alone
+    assert "not a claim of the profile smoke; instead: -m llm" in output_alone
 
 
 def test_a_folder_of_other_files_is_refused_before_a_report_would_replace_it(visit, tmp_path):

@@ -77,7 +77,7 @@ def test_a_folder_without_the_tables_is_refused(tmp_path):
     pytest.importorskip("pandas")
     (tmp_path / "checks.csv").write_text("claim\n")
 
-    with pytest.raises(ConfigError, match=r"^report='.*': it holds no values.csv and no verdicts.csv; name a report"):
+    with pytest.raises(ConfigError, match=r"^report='.*': it has no values.csv and no verdicts.csv; name a report"):
         taskclust.load_report(tmp_path)
 
 

@@ -400,7 +400,7 @@ def test_a_known_failure_of_another_scale_is_no_finding(tmp_path):
 
     page = write(tmp_path / "report", made=results("paper", dead_record, "paper-2048"), claims=claims)
 
-    assert "<h2>Findings</h2>" not in page
+    assert "<h2>Known failures</h2>" not in page
     assert "too low" not in page
 
 
