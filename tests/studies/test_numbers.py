@@ -134,13 +134,13 @@ def test_a_number_is_read_as_its_key_says(key, text, made):
         ("begin: f1", "use one of the searches start"),
         ("start: f1, at 15", "it was not measured there; use one of 0, 10, 20"),
         ("start: bag, highest", "it has no epochs"),
-        ("start: f1, control", "only a check has a control"),
+        ("start: f1, control", "only checks have a control"),
         ("start: f1, layers, interval", "layers are means over seeds"),
         ("start: hard, layer 0", "it has no layers"),
         ("start: lost", "is not a number"),
         ("twice", "2 rows of table.md"),
-        ("second, interval", "no more than digits"),
-        ("size, 0 digits", "rounding twice may err"),
+        ("second, interval", "takes only the option for digits"),
+        ("size, 0 digits", "rounding twice may be wrong"),
     ],
 )
 def test_an_unknown_key_is_refused_with_what_to_do(key, message, made):
@@ -193,8 +193,8 @@ def test_typed_decimals_are_counted_outside_of_marks_tables_and_code():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"checks": {"a": ["c", "d", "e"]}, "rows": {"a": "b"}}, "a number's name stands once"),
-        ({"rows": {"a, b": "c"}}, "has no comma and no colon"),
+        ({"checks": {"a": ["c", "d", "e"]}, "rows": {"a": "b"}}, "these names occur twice"),
+        ({"rows": {"a, b": "c"}}, "must not have a comma or a colon"),
     ],
 )
 def test_names_that_keys_cannot_mean_are_refused(tables, message):

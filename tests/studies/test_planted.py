@@ -73,5 +73,5 @@ def test_a_table_and_a_figure_are_written_and_other_data_refused(tmp_path, monke
     assert "0.10 measured" in text
     assert "validation: task 0.10, distribution 0.30" in text
     assert (tmp_path / "out.png").stat().st_size > 1000
-    with pytest.raises(ConfigError, match=r"other-\w+.json'?: it is of other data"):
+    with pytest.raises(ConfigError, match=r"other-\w+.json'?: it has other data"):
         planted.main([str(tmp_path / "out.json"), str(other)])

@@ -233,7 +233,7 @@ def test_a_line_that_is_no_row_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--only", "tyed"], "no setting has this in its name"),
+        (["--only", "tyed"], "no setting's name contains this"),
         (["--minutes", "nan"], "minutes=nan: give 0 or more"),
         (["--workers", "0"], "workers=0: give 1 or more"),
         (["--width", "100"], "width=100"),
