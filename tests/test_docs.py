@@ -241,7 +241,7 @@ def test_a_block_of_shell_runs(block, checkout):
 
 
 @pytest.mark.parametrize("block", of("sh", is_run=False), ids=str)
-def test_a_command_that_is_not_run_is_one_that_could_be(block, checkout):
+def test_a_command_that_is_not_run_is_valid(block, checkout):
     assert [found for words in commands(block.text) for found in fault(words, checkout)] == []
 
 
@@ -252,7 +252,7 @@ def inline_commands():
     return sorted({found for text in texts for found in re.findall(pattern, text)})
 
 
-def test_every_command_in_a_sentence_is_one_that_could_be_run(checkout):
+def test_every_command_in_a_sentence_is_valid(checkout):
     found = [shlex.split(line) for line in inline_commands() if "--benchmark-json" not in line]  # it writes, of no runs
     of_pytest = [words[1:] for words in found if words[0] == "pytest"]
 

@@ -163,7 +163,7 @@ def test_a_job_that_dies_is_submitted_again_from_its_last_state(slurm, runner, m
     assert given[1] == ["checkp", "state-"]
 
 
-def test_a_job_whose_driver_was_killed_is_taken_up_and_not_submitted_twice(slurm, runner, local, tmp_path):
+def test_a_job_whose_driver_was_killed_is_continued_and_not_submitted_twice(slurm, runner, local, tmp_path):
     code = f"""
 from pathlib import Path
 from taskclust.engines.slurm import Slurm
@@ -208,7 +208,7 @@ def test_an_interrupted_run_cancels_its_job_and_keeps_its_state(which, request, 
 # --- what a job is given
 
 
-def test_a_job_is_given_the_threads_the_device_and_what_was_asked_for(slurm, runner, monkeypatch):
+def test_a_job_gets_the_threads_the_device_and_the_given_parameters(slurm, runner, monkeypatch):
     script = []
     monkeypatch.setattr(
         type(slurm._executor._executor),
@@ -246,7 +246,7 @@ def test_parameters_are_read_as_literals_or_text(settings, parameters):
         ("gpus_per_node=4", r"slurm='gpus_per_node=4': it is set by --device"),
     ],
 )
-def test_a_parameter_that_cannot_be_is_refused(setting, said):
+def test_an_invalid_parameter_is_refused(setting, said):
     with pytest.raises(ConfigError, match=f"^{said}"):
         read_parameters([setting])
 
@@ -261,7 +261,7 @@ def test_a_parameter_that_cannot_be_is_refused(setting, said):
     ],
     ids=str,
 )
-def test_what_submitit_would_not_take_is_refused(tmp_path, monkeypatch, parameters, said):
+def test_parameters_that_submitit_rejects_are_refused(tmp_path, monkeypatch, parameters, said):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(ConfigError, match=f"^{said}"):

@@ -175,7 +175,7 @@ def test_every_layer_allowed_is_one_that_is_used():
     assert used == MAY_IMPORT
 
 
-def test_layers_have_no_circle():
+def test_layers_have_no_cycle():
     left = {layer: set(below) for layer, below in MAY_IMPORT.items()}
     while lowest := {layer for layer, below in left.items() if not below & left.keys()}:
         left = {layer: below for layer, below in left.items() if layer not in lowest}
@@ -188,18 +188,18 @@ def test_slices_never_import_each_other():
 
 
 @pytest.mark.parametrize("library", HOMES)
-def test_library_stays_at_home(library):
+def test_a_library_is_imported_only_where_allowed(library):
     homes = {room_of(p) for p, source in SOURCES.items() if library in {m.split(".")[0] for m in imports(source)}}
 
     assert not_at_home(SOURCES, library) == set()
     assert homes == HOMES[library]
 
 
-def test_what_runs_every_experiment_names_none():
+def test_shared_code_names_no_experiment():
     assert {path: found for path, source in general(SOURCES).items() if (found := named(source))} == {}
 
 
-def test_only_the_way_from_old_files_names_experiments_in_the_exchange():
+def test_the_exchange_names_experiments_only_for_old_files():
     tree = ast.parse(SOURCES["taskclust/exchange.py"])
     (former,) = [
         node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_FORMER"
@@ -305,7 +305,7 @@ def test_a_planted_name_of_an_experiment_is_caught(source):
     assert named(source) == {"synthetic"}
 
 
-def test_a_word_in_a_sentence_names_no_experiment():
+def test_an_experiments_name_within_a_sentence_is_allowed():
     assert named('"""Of synthetic data."""\nhelp = "the paper\'s alignment"') == set()
 
 

@@ -582,7 +582,7 @@ def run_inside(pytestconfig, tmp_path):
     return _run_inside
 
 
-def test_without_a_fault_there_is_nothing_to_notice(run_inside):
+def test_the_tests_pass_without_a_fault(run_inside):
     code, raised = run_inside(sorted({fault.noticed_by for fault in FAULTS}))
 
     assert (code, raised) == (pytest.ExitCode.OK, [])

@@ -64,7 +64,7 @@ def test_every_field_of_a_row_is_silent():
     assert len(set(paths)) == len(paths)
 
 
-def test_every_row_is_whole_and_titles_differ():
+def test_every_row_is_complete_and_titles_differ():
     assert [one.key for one in POINTS for name in TEXTS if not getattr(one, name).strip()] == []
     assert len({one.title for one in POINTS}) == len(POINTS)
 

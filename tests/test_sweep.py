@@ -93,7 +93,7 @@ def test_json_is_read_too(write_sweep):
     assert read_sweep(file) == {"a": (), "b": ("model.norm=before",)}
 
 
-def test_values_come_through_the_option_as_they_were_written(write_sweep):
+def test_values_pass_through_the_option_unchanged(write_sweep):
     """Texts that look like numbers stay texts."""
     file = write_sweep('[settings.a]\nx.y = "1"\nx.z = [[1, 2.5], ["p"]]\nx.w = true\n[settings.b]\n')
 
@@ -122,7 +122,7 @@ def test_values_come_through_the_option_as_they_were_written(write_sweep):
     ],
     ids=lambda value: value[:20],
 )
-def test_a_file_that_cannot_be_is_refused(write_sweep, text, said):
+def test_an_invalid_file_is_refused(write_sweep, text, said):
     with pytest.raises(ConfigError, match=f"^{said}"):
         read_sweep(write_sweep(text))
 
@@ -152,7 +152,7 @@ def test_all_settings_are_tried_before_the_first_is_run(write_sweep, ran, tmp_pa
     ("codes", "code", "compared"),
     [([0, 1], 1, True), ([1, 0], 1, True), ([0, 3], 3, False), ([4, 1], 4, False)],
 )
-def test_what_has_a_report_is_compared_and_the_worst_end_is_the_end(write_sweep, ran, tmp_path, codes, code, compared):
+def test_reports_are_compared_and_the_worst_exit_code_is_returned(write_sweep, ran, tmp_path, codes, code, compared):
     ran.codes = list(codes)
 
     assert sweep.sweep(write_sweep(TWO), tmp_path / "out", ["benchmarks"]) == code
@@ -192,7 +192,7 @@ def test_a_setting_that_pytest_refuses_is_named_and_none_is_run(write_sweep, ran
     assert len(ran.noted) == 2
 
 
-def test_what_is_not_ours_is_replaced_by_no_report_and_no_page(write_sweep, ran, tmp_path):
+def test_other_files_are_not_replaced(write_sweep, ran, tmp_path):
     out = tmp_path / "out"
     (out / "before").mkdir(parents=True)
     (out / "before" / "mine.txt").write_text("mine")
@@ -209,7 +209,7 @@ def test_what_is_not_ours_is_replaced_by_no_report_and_no_page(write_sweep, ran,
 
 
 @pytest.mark.parametrize("word", ["--report", "--report=there"])
-def test_a_report_of_all_is_given_to_the_sweep(write_sweep, ran, tmp_path, word):
+def test_a_report_folder_after_the_dashes_is_refused(write_sweep, ran, tmp_path, word):
     with pytest.raises(ConfigError, match=f"^report='{word}': every setting has its own"):
         sweep.sweep(write_sweep(TWO), tmp_path / "out", ["benchmarks", word, "there"])
     assert ran.noted == []

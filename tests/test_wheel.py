@@ -65,7 +65,7 @@ def rows(folder):
     return list(csv.DictReader((folder / "verdicts.csv").read_text().splitlines()))
 
 
-def test_the_wheel_holds_the_package_and_the_papers_claims_only(site):
+def test_the_wheel_has_only_the_package_and_the_papers_claims(site):
     ours = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
     claims = {path for path in ours if path.parts[:2] == ("taskclust", "benchmarks")}
     of_package = {p.relative_to(ROOT) for p in (ROOT / "taskclust").rglob("*.*") if "__pycache__" not in p.parts}

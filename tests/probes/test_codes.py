@@ -39,7 +39,7 @@ def states(splits):
 
 
 @pytest.mark.parametrize("name", ["input", "output", "distribution", "task"])
-def test_a_code_taken_out_leaves_no_variance_of_its_own(splits, states, name):
+def test_an_ablated_class_mean_leaves_no_variance_of_its_own(splits, states, name):
     codes = additive_codes(states[0], splits[0])
 
     left = without(states[1], splits[1], codes, (name,))
@@ -54,7 +54,7 @@ def test_a_code_taken_out_leaves_no_variance_of_its_own(splits, states, name):
     assert_close([after[n] for n in others], [before[n] / rest for n in others], rtol=0, atol=0.06)
 
 
-def test_all_codes_taken_out_leave_nothing_of_a_sum_of_codes(splits, states):
+def test_ablating_all_class_means_leaves_nothing_of_their_sum(splits, states):
     codes = additive_codes(states[0], splits[0])
 
     left = without(states[1], splits[1], codes, CODES)
@@ -71,7 +71,7 @@ def test_distributions_add_nothing_to_their_task_on_average(splits, states):
     assert_close(sums, torch.zeros_like(sums), atol=1e-4)
 
 
-def test_taking_nothing_out_changes_nothing(splits, states):
+def test_ablating_nothing_changes_nothing(splits, states):
     codes = additive_codes(states[0], splits[0])
 
     assert without(states[1], splits[1], codes, ()) is states[1]
@@ -85,7 +85,7 @@ def test_an_identity_that_was_not_fitted_is_named(splits, states):
         without(states[1], stranger, codes, ("input",))
 
 
-def test_tasks_hidden_under_their_inputs_are_found_without_them():
+def test_tasks_hidden_by_inputs_are_found_once_inputs_are_ablated():
     """The null stands beside it: with the codes in place k-means finds inputs, not tasks."""
     dataset = generate(tiny_data(n_tasks=12, n_task_symbols=14, n_validation_tasks=6), seed=1)
     ids = {n: np.concatenate([dataset.train.labels(n), dataset.validation.labels(n)]) for n in CODES}

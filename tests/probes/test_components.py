@@ -67,7 +67,7 @@ def share_of_each(identities, variances):
 
 @pytest.mark.parametrize("n_tasks", [4, 8])
 @pytest.mark.parametrize("mixture", MIXTURES)
-def test_planted_codes_give_back_their_shares(mixture, n_tasks):
+def test_planted_class_means_have_their_shares(mixture, n_tasks):
     identities, variances = design(n_tasks=n_tasks), MIXTURES[mixture]
 
     shares = variance_components(planted(identities, variances), identities)
@@ -80,7 +80,7 @@ def test_planted_codes_give_back_their_shares(mixture, n_tasks):
 
 @pytest.mark.parametrize("name", ["task", "distribution", "input", "output"])
 @pytest.mark.parametrize("split", ["subset", "validation"])
-def test_one_code_in_the_paper_s_own_splits_has_all_the_variance(paper_data, split, name):
+def test_a_single_identity_has_all_the_variance_in_the_papers_splits(paper_data, split, name):
     identities = instance_identities(paper_data.splits[split])
 
     shares = variance_components(planted(identities, {name: 1}), identities)
@@ -89,7 +89,7 @@ def test_one_code_in_the_paper_s_own_splits_has_all_the_variance(paper_data, spl
         assert_close(share, np.array([float(other == name)]), rtol=0, atol=WITHIN)
 
 
-def test_pure_task_code_leaves_nothing_to_the_input_where_plain_r_squared_does():
+def test_a_pure_task_encoding_gives_the_input_no_share_unlike_r_squared():
     """Few tasks, each with inputs nearly of its own: an input tells its task."""
     identities = design(n_tasks=4, n_symbols=30)
     states = planted(identities, {"task": 1})
@@ -159,7 +159,7 @@ def test_identities_that_coincide_split_their_share_evenly():
     assert_close(shares["task"], np.array([0.5]), atol=WITHIN)
 
 
-def test_states_all_the_same_have_shares_of_zero():
+def test_equal_states_have_shares_of_zero():
     identities = design(n_tasks=2)
 
     shares = variance_components(torch.ones(1, len(identities["task"]), 5), identities)
@@ -189,7 +189,7 @@ def test_identities_of_a_split_are_its_labels_and_their_conjunctions(name):
     np.testing.assert_array_equal(of_instructions["distribution"], split.distribution)
 
 
-def test_hard_examples_are_of_their_originals_lineage():
+def test_hard_examples_have_their_originals_lineage():
     split = generate(tiny_data(), seed=0).subset
     hard, original = split.hard_pairs()
 
@@ -200,7 +200,7 @@ def test_hard_examples_are_of_their_originals_lineage():
     assert len(set(lineage)) * 2 == len(set(split.labels("distribution")))
 
 
-def test_likeness_of_hard_examples_to_their_originals_is_not_booked_as_the_inputs(paper_data):
+def test_similarity_to_originals_is_not_attributed_to_the_inputs(paper_data):
     """The null stands beside it: without the lineage, the input's share is twice what it is."""
     split = paper_data.subset
     identities = instance_identities(split)

@@ -56,7 +56,7 @@ SPREAD = {"clustered": 0.0045, "structureless": 0.0045, "few-wide": 0.001, "many
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_inertia_is_no_worse_than_that_of_scikit_learn(problem):
+def test_inertia_is_not_higher_than_scikit_learns(problem):
     """Means differ by chance, 6 deviations less than once in a million.
 
     Uniform starts instead of greedy ones cost 4 % more of "clustered" and 57 % more of "many-clusters", Lloyd's
@@ -72,7 +72,7 @@ def test_inertia_is_no_worse_than_that_of_scikit_learn(problem):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_problems_clustered_one_at_a_time_cost_the_same_as_in_a_batch(problem):
+def test_problems_have_the_same_inertia_alone_as_in_a_batch(problem):
     """From other starts, so by the same bound."""
     make, k = PROBLEMS[problem]
     points = make()
@@ -122,7 +122,7 @@ def test_every_cluster_of_distinct_points_is_used(points, seed, data):
     assert all(row.unique().tolist() == list(range(k)) for row in labels)
 
 
-def test_partition_costs_its_inertia_by_the_definition():
+def test_partition_inertia_follows_its_definition():
     points, labels = clustered(1, n=30, d=5, k=4)
     other = structureless(1, n=30, d=5)
 
@@ -157,7 +157,7 @@ def test_no_point_is_nearer_to_the_mean_of_another_cluster():
 
 
 @pytest.mark.parametrize("d", [2, 60], ids=["narrow", "wider-than-points"])
-def test_as_many_clusters_as_points_cost_nothing(d):
+def test_as_many_clusters_as_points_have_zero_inertia(d):
     points = structureless(3, n=30, d=d)
 
     found = kmeans(points, 30, generator=generator())
@@ -167,7 +167,7 @@ def test_as_many_clusters_as_points_cost_nothing(d):
 
 
 @pytest.mark.parametrize("k", [2, 5, 8, 40])
-def test_duplicate_points_share_a_cluster_and_cost_nothing_once_there_are_enough(k):
+def test_duplicate_points_share_a_cluster(k):
     """With 5 distinct points in 40, clusters must stay empty from k = 6."""
     distinct = 10 * structureless(2, n=5, d=3)
     points = distinct[:, torch.arange(40) % 5]
@@ -180,7 +180,7 @@ def test_duplicate_points_share_a_cluster_and_cost_nothing_once_there_are_enough
         assert_close(inertia.min(), inertia_of(cloud, labels), rtol=1e-3, atol=1e-2)
 
 
-def test_points_all_the_same_do_not_crash():
+def test_equal_points_do_not_crash():
     found = kmeans(torch.ones(2, 12, 4), 3, generator=generator())
 
     assert_close(found.inertia, np.zeros((2, 10)))
@@ -272,7 +272,7 @@ def test_one_greedy_start_finds_most_clusters():
     assert_one_start_finds_most_clusters()
 
 
-def test_random_starts_in_place_of_greedy_ones_are_noticed(monkeypatch):
+def test_random_instead_of_greedy_starts_are_noticed(monkeypatch):
     def uniform(points, n_clusters, restarts, generator):
         B, N, _ = points.shape
         return torch.rand(B, restarts, N, generator=generator).argsort(dim=-1)[..., :n_clusters]
@@ -291,7 +291,7 @@ def test_starts_are_distinct_points_while_there_are_any():
     assert starts.sort(dim=-1).values.tolist() == [[list(range(25))] * 4] * 3
 
 
-def test_center_without_points_moves_to_a_far_point(monkeypatch):
+def test_an_empty_cluster_moves_to_a_far_point(monkeypatch):
     """All starts on one point: without the refill but one cluster would stay empty for ever."""
     monkeypatch.setattr(module, "_plus_plus", lambda p, k, r, g: torch.zeros(len(p), r, k, dtype=torch.long))
     points, _ = clustered(1, n=60, d=10, k=4, spread=0.1)
@@ -301,7 +301,7 @@ def test_center_without_points_moves_to_a_far_point(monkeypatch):
     assert len(np.unique(found)) == 4
 
 
-def test_means_of_many_points_are_those_of_few(monkeypatch):
+def test_means_of_many_points_equal_the_plain_computation(monkeypatch):
     """Added one by one, or as a product with the clusters' indicators; one cluster is empty."""
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(2, 300, 5, generator=generator)

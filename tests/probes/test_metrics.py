@@ -160,7 +160,7 @@ def test_metric_of_degenerate_partitions_equals_its_oracle(name, n, true, pred):
 
 @pytest.mark.parametrize("name", sorted(ADJUSTED_FOR_CHANCE))
 @pytest.mark.parametrize("n_classes", [2, 6, 30])
-def test_random_labels_score_near_zero_where_chance_is_subtracted(name, n_classes):
+def test_random_labels_score_near_zero_in_adjusted_scores(name, n_classes):
     rng = np.random.default_rng(n_classes)
 
     scores = [METRICS[name](*rng.integers(n_classes, size=(2, 180))) for _ in range(60)]
@@ -201,7 +201,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("case", BY_HAND)
-def test_metric_gives_what_is_worked_by_hand(case):
+def test_metric_equals_hand_computed_values(case):
     true, pred, expected = BY_HAND[case]
 
     scores = agreement(np.array(true), np.array(pred))
@@ -245,7 +245,7 @@ def test_labels_of_different_length_or_none_raise(true, pred, message):
 
 @settings(deadline=None)
 @given(label_pairs())
-def test_merging_is_what_counting_pairs_one_by_one_gives(pair):
+def test_merging_equals_counting_pairs_one_by_one(pair):
     distributions, clusters = pair
     tasks = distributions // 2
     joined = {"one": [], "other": []}
@@ -263,7 +263,7 @@ def test_merging_is_what_counting_pairs_one_by_one_gives(pair):
         assert np.isnan(found)
 
 
-def test_merging_whole_distributions_by_chance_is_worth_nothing_where_f1_rewards_it():
+def test_merging_whole_distributions_by_chance_scores_zero_unlike_f1():
     """Within 5 standard errors; were chance not subtracted it would be 11 away."""
     tasks, distributions = np.repeat(np.arange(10), 30), np.repeat(np.arange(20), 15)
     rng = np.random.default_rng(0)

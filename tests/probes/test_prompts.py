@@ -109,7 +109,7 @@ def test_the_settings_of_the_probe_reach_tsne_and_kmeans(monkeypatch):
     assert np.shape(found.embedding) == (len(TASK), 3)
 
 
-def test_labels_of_equally_many_classes_have_one_clustering(monkeypatch):
+def test_labels_with_equally_many_classes_share_a_clustering(monkeypatch):
     """k-means knows their number alone; a second search would only find another of its optima."""
     asked, kmeans = [], P.kmeans
     monkeypatch.setattr(P, "kmeans", lambda *args, **kwargs: asked.append(args[1]) or kmeans(*args, **kwargs))
@@ -121,7 +121,7 @@ def test_labels_of_equally_many_classes_have_one_clustering(monkeypatch):
         assert np.array_equal(found.clusters[space]["task"], found.clusters[space]["other"])
 
 
-def test_the_states_and_every_start_are_clustered_each_on_its_own(planted_starts):
+def test_states_and_every_start_are_clustered_separately(planted_starts):
     starts = PERFECT, MIDDLING, CROSSED
     planted_starts(*(coded((labels, 3.0), seed=n) for n, labels in enumerate(starts)))
 
@@ -158,7 +158,7 @@ def test_a_score_after_tsne_is_the_mean_over_starts():
     assert found.best_layer == {"raw": 1, "tsne": 0}
 
 
-def test_the_best_layer_has_the_highest_mean_and_not_the_highest_start():
+def test_the_best_layer_has_the_highest_mean_over_starts():
     found = scored_clusters(clustered(PERFECT, PERFECT, CROSSED, CROSSED), clustered(PERFECT, *[MIDDLING] * 3))
 
     assert found.best_layer["tsne"] == 1
@@ -218,7 +218,7 @@ def test_each_draw_chooses_its_own_best_layer():
         np.testing.assert_array_equal(both.resampled_f1[space]["task"], np.maximum(of_one, of_other))
 
 
-def test_intervals_hold_the_score_and_shrink_to_it_when_all_agree():
+def test_intervals_contain_the_score_and_shrink_to_it_when_all_agree():
     found = scored_clusters(clustered(PERFECT, PERFECT), resamples=50)
     mixed = scored_clusters(clustered(MIDDLING, MIDDLING), resamples=200)
 
@@ -307,7 +307,7 @@ def test_draws_lie_around_the_score_even_of_many_small_classes(right):
     assert np.mean(drawn) == pytest.approx(agreement(classes, clusters).f1, abs=0.04)
 
 
-def test_spread_is_that_of_instructions_and_not_of_prompts():
+def test_the_spread_is_over_instructions_and_not_over_prompts():
     """Sixteen instructions, half of them wholly wrong: the spread is that of sixteen draws, not of 160.
 
     Over 30 seeds it is 3.1 to 3.9 times as large, 3.5 with a deviation of 0.2.

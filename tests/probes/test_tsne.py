@@ -151,7 +151,7 @@ def test_affinities_to_the_nearest_are_those_of_scikit_learn(perplexity):
     assert_close(P.toarray(), theirs.toarray(), rtol=1e-4, atol=1e-8)
 
 
-def test_affinities_to_all_others_as_the_nearest_are_those_of_all_pairs():
+def test_affinities_equal_those_of_all_pairs_if_all_others_are_nearest():
     points = clouds(1)
 
     P = nearest_probabilities(points[0], 15.0)
@@ -160,7 +160,7 @@ def test_affinities_to_all_others_as_the_nearest_are_those_of_all_pairs():
 
 
 @pytest.mark.parametrize("distance", [1e2, 1e4])
-def test_nearest_neighbors_are_told_apart_however_far_from_the_origin(distance):
+def test_nearest_neighbors_are_distinguished_far_from_the_origin(distance):
     points = clouds(1, n=120)[0].double()
 
     moved = nearest_probabilities(points + distance, 10.0)
@@ -450,7 +450,7 @@ def test_problem_embedded_alone_equals_the_one_in_the_batch():
 
 
 @pytest.mark.parametrize("descend", [descend_compiled, descend_among_neighbors], ids=["compiled", "neighbors"])
-def test_threads_change_no_bit_of_a_descent(descend):
+def test_the_number_of_threads_does_not_change_a_descent(descend):
     P, start = joint_probabilities(clouds(), 10.0), small_start(3, scale=1.0)
     threads, found = torch.get_num_threads(), []
     try:
@@ -512,7 +512,7 @@ def test_states_that_are_not_finite_raise(value):
 # --- many points, and scikit-learn's default method
 
 
-def test_many_points_are_drawn_to_their_nearest_neighbors_from_the_same_starts(monkeypatch):
+def test_many_points_are_attracted_only_by_nearest_neighbors(monkeypatch):
     monkeypatch.setattr(module, "EXACT_POINTS", 10)
     points = clouds(2, n=60)
 
@@ -570,13 +570,13 @@ def test_barnes_hut_is_scikit_learns_from_the_same_starts(monkeypatch):
         ({"older": True}, "older=True: this version of scikit-learn's Barnes-Hut has another start"),
     ],
 )
-def test_what_barnes_hut_cannot_do_is_refused(changes, message):
+def test_settings_that_barnes_hut_lacks_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         tsne(clouds(1), generator=generator(), perplexity=5.0, barnes_hut=True, **changes)
 
 
 @pytest.mark.parametrize(("components", "dof"), [(4, 2.0), (3, 3.0)])
-def test_many_points_in_more_components_or_by_other_tails_are_refused(monkeypatch, components, dof):
+def test_many_points_with_more_components_or_other_degrees_of_freedom_are_refused(monkeypatch, components, dof):
     monkeypatch.setattr(module, "EXACT_POINTS", 10)
 
     with pytest.raises(ConfigError, match=f"components={components}, degrees_of_freedom={dof:g}: more than 10 points"):
@@ -586,7 +586,7 @@ def test_many_points_in_more_components_or_by_other_tails_are_refused(monkeypatc
 @pytest.mark.skipif(
     "NUMBA_CPU_NAME" in os.environ or not get_host_cpu_features().get("avx512f"), reason="no registers of sixteen"
 )
-def test_sixteen_points_are_taken_at_once_where_the_processor_can():
+def test_sixteen_points_are_processed_at_once_if_the_processor_can():
     points, mass = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32), np.zeros(64, np.float32)
 
     forces._repel(*points, 0, 64, True, np.zeros_like(points), mass)

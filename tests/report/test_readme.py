@@ -11,7 +11,7 @@ from tests.helpers import command
 PAGE = "# Title\n\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\n\n<!-- paper-256:begin --><!-- paper-256:end -->\n"
 
 
-def test_verdicts_stand_between_the_marks_of_their_name():
+def test_verdicts_are_put_between_the_marks_of_their_name():
     page = insert_verdicts(PAGE, "smoke", "| new |\n")
 
     assert page == PAGE.replace("old", "| new |")
@@ -107,7 +107,7 @@ def judged(tmp_path):
     return folder
 
 
-def test_a_claim_has_a_row_of_its_worst_condition(judged):
+def test_a_claim_has_one_row_with_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
         "| emergence | §3.2 | ✘ not reproduced | pairs of one task that … 0.4 | ≥ 0.8 |",
         "| drops | §4.2 | ? inconclusive | drop 0.047 | about 0.21 |",
@@ -115,7 +115,7 @@ def test_a_claim_has_a_row_of_its_worst_condition(judged):
     ]
 
 
-def test_the_short_table_stands_where_its_marks_are(judged, tmp_path):
+def test_the_short_table_is_put_between_its_marks(judged, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("# Title\n\n<!-- paper-256:short:begin -->\nold\n<!-- paper-256:short:end -->\n", encoding="utf-8")
 

@@ -25,7 +25,7 @@ def saved(folder, **changes):
     return folder
 
 
-def test_a_report_is_read_as_it_was_judged(tmp_path):
+def test_a_report_is_read_back_as_judged(tmp_path):
     made = results("paper")
     write_report(tmp_path / "report", "paper", made, CLAIMS, {}, command="pytest benchmarks")
 
@@ -47,7 +47,7 @@ def test_every_committed_report_is_read(folder):
     assert all(check.values for cell in report.results for check in cell.checks)
 
 
-def test_what_is_no_number_is_nan(tmp_path):
+def test_missing_numbers_are_nan(tmp_path):
     check = {
         "name": "f1",
         "values": [None, 0.5],
@@ -73,7 +73,7 @@ def test_a_number_that_older_reports_wrote_as_nan_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["nowhere", ".", "file", "n" * 300, "latin"])
-def test_a_folder_that_is_no_report_is_refused_in_a_line(tmp_path, where):
+def test_a_folder_without_a_report_is_refused_in_one_line(tmp_path, where):
     (tmp_path / "file").write_text("x")
     (tmp_path / "latin").mkdir()
     (tmp_path / "latin" / "verdicts.json").write_bytes(b"\xe9")
@@ -92,7 +92,7 @@ def test_a_folder_that_is_no_report_is_refused_in_a_line(tmp_path, where):
     ],
     ids=["fewer seeds", "a seed twice", "no check", "no text"],
 )
-def test_a_report_that_is_not_whole_is_refused_in_a_line(tmp_path, changes, fault):
+def test_an_incomplete_report_is_refused_in_one_line(tmp_path, changes, fault):
     with pytest.raises(
         ConfigError, match=rf"^report='.*' *: its verdicts.json is not a report \([^\n]*{fault}[^\n]*\); make"
     ):
@@ -100,7 +100,7 @@ def test_a_report_that_is_not_whole_is_refused_in_a_line(tmp_path, changes, faul
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000, '{"results": '])
-def test_another_file_is_refused_in_a_line(tmp_path, content):
+def test_another_file_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "verdicts.json").write_text(content)
 
     with pytest.raises(

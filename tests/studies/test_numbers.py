@@ -197,7 +197,7 @@ def test_typed_decimals_are_counted_outside_of_marks_tables_and_code():
         ({"rows": {"a, b": "c"}}, "must not have a comma or a colon"),
     ],
 )
-def test_names_that_keys_cannot_mean_are_refused(tables, message):
+def test_ambiguous_names_are_refused(tables, message):
     with pytest.raises(ConfigError, match=message):
         Sources(**tables)
 

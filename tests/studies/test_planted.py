@@ -23,7 +23,7 @@ def made(shares, **changes):
     return replace(found, components=components, config=replace(found.config, **changes))
 
 
-def test_planted_states_have_the_shares_asked_for():
+def test_planted_states_have_the_requested_shares():
     split = generate(DataConfig(), 0).validation
 
     states = planted.planted_states(split, SHARES, np.random.default_rng(0))
@@ -41,7 +41,7 @@ def test_another_task_share_leaves_the_others_in_proportion():
     assert changed["distribution"] == pytest.approx(0.15)
 
 
-def test_measured_shares_are_means_without_what_is_below_nothing():
+def test_measured_shares_are_means_with_negatives_as_zero():
     records = [made({"task": t, "input": 0.6, "instance": i}) for t, i in ((0.2, -0.1), (0.4, -0.2))]
 
     assert planted.measured_shares(records, "validation") == pytest.approx(

@@ -18,7 +18,7 @@ def record(end, spread):
     return replace(found, scores={split: ClusterScores(raw={}, tsne=dict.fromkeys(LABELS, table)) for split in SPLITS})
 
 
-def test_three_normal_values_range_over_so_many_deviations():
+def test_the_range_of_three_normal_values_is_the_constant():
     drawn = np.random.default_rng(0).normal(size=(100_000, 3))
 
     assert np.ptp(drawn, axis=1).mean() == pytest.approx(RANGE_OF_THREE, abs=0.02)
