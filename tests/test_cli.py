@@ -1,4 +1,4 @@
-"""The command line: every command, and one line where it cannot go on."""
+"""The command line: every command, and errors of one line."""
 
 import errno
 import json

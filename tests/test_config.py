@@ -1,4 +1,4 @@
-"""The numbers of the paper stand in the defaults; what cannot be is refused; every field is part of the digest."""
+"""Defaults are the paper's numbers; invalid settings are refused; every field is part of the digest."""
 
 import copy
 import dataclasses
@@ -171,7 +171,7 @@ def altered(config, path):
 
 
 def paths(config):
-    """The way to every plain field of a nested configuration."""
+    """The path of every plain field of a nested configuration."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -188,7 +188,7 @@ def test_digest_changes_with_every_field(path):
 
 
 def parts(config, path=()):
-    """The way to a configuration and to each one nested in it."""
+    """The paths of a configuration and of each one nested in it."""
     yield path
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(getattr(config, field.name)):
@@ -196,7 +196,7 @@ def parts(config, path=()):
 
 
 def grown(config, path, **values):
-    """A copy in which the configuration at ``path`` is of a class with one field more."""
+    """A copy in which the configuration at ``path`` has a class with one more field."""
     if path:
         return dataclasses.replace(config, **{path[0]: grown(getattr(config, path[0]), path[1:], **values)})
     more = [("later", str, added("as before"))]

@@ -1,4 +1,4 @@
-"""Several processes compute what one computes, and what one run raises costs the others nothing."""
+"""Several processes compute the same as one, and an exception in one run does not affect the others."""
 
 import os
 import signal
@@ -36,13 +36,13 @@ def whole(records):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Computed by one process, the first of three in vain."""
+    """Records computed by one process; the first of three runs fails."""
     return obtained(tmp_path_factory.mktemp("alone"), workers=1)
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """Computed by two processes, the first of three in vain."""
+    """Records computed by two processes; the first of three runs fails."""
     return obtained(tmp_path_factory.mktemp("together"), workers=2)
 
 
@@ -108,7 +108,7 @@ with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), {initializer})
 
 
 def is_at_work(pid):
-    """Is there such a process, other than a dead one that nobody has waited for?"""
+    """Whether the process is running, not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def is_at_work(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("initializer", "stays"), [("end_with_parent", False), ("None", True)])
 def test_a_killed_run_leaves_no_process_running(initializer, stays):
-    """The null: without the watch the worker works on."""
+    """Negative control: without the watch the worker keeps running."""
     main = subprocess.Popen([sys.executable, "-c", POOL.format(initializer=initializer)], stdout=subprocess.PIPE)
     worker = int(main.stdout.readline())
 

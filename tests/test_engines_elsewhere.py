@@ -1,4 +1,4 @@
-"""What the driver of a cluster does, with an engine that computes in this process and fails when told to."""
+"""The driver of a cluster, with an engine that computes in this process and fails on request."""
 
 import re
 import shutil
@@ -30,11 +30,11 @@ IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known onc
 
 
 class Here(Elsewhere):
-    """Computes each task in a folder of this machine.
+    """An engine that computes each task in a folder on this machine.
 
     Args:
-        root: of the folders, one per task.
-        faults: what happens to the tasks in turn, after which they run well: "at once", "in training", "in probing".
+        root: the parent of the folders, one per task.
+        faults: the faults of successive tasks ("at once", "in training", "in probing"); later tasks have none.
     """
 
     name = "here"
@@ -77,7 +77,7 @@ class Here(Elsewhere):
 
 
 def stopping(after):
-    """A training that is cut off after so many epochs of this process."""
+    """A training that is interrupted after so many epochs in this process."""
     original, begun = Trainer.epoch_steps, []
 
     def epoch_steps(self):
@@ -106,7 +106,7 @@ def runner(tmp_path):
 
 
 def trained(store, config):
-    """What is stored of a training, without what is another each time: its record, and its weights to the bit."""
+    """A stored training without what varies: its record, and its weights to the bit."""
     kept = store.path(*Runner(store).keys("synthetic", config)[1])
     record = {k: v for k, v in read_json(kept / "record.json").items() if k not in ("seconds", "provenance")}
     return record, {p.relative_to(kept): p.read_bytes() for p in kept.glob("checkpoints/*/*") if p.is_file()}
@@ -238,7 +238,7 @@ def test_no_more_tasks_than_workers_run_at_once(runner, tmp_path):
 
 
 class Waiting(Here):
-    """Begins a task and waits to be stopped."""
+    """An engine that starts a task and waits to be stopped."""
 
     def run(self, task):
         self.tasks.append(task)
@@ -378,7 +378,7 @@ def test_experiments_without_training_are_computed_here(runner, tmp_path):
 
 
 def test_experiments_without_training_need_no_device(runner, tmp_path, monkeypatch):
-    """But of what takes its time the device is not changed silently."""
+    """But for experiments that take time, the device is not changed silently."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     there, runner = Here(tmp_path / "there"), replace(runner, device="cuda")
 

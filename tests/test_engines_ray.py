@@ -47,7 +47,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def there(cluster):
-    """The engine on it; a training is saved, and sent, several times a second."""
+    """The engine on the cluster; trainings are saved and sent several times per second."""
     engine = Ray(cluster.address, save_every=0.2)
     yield engine
     engine.close()
@@ -63,7 +63,7 @@ def local(tmp_path_factory):
 def test_six_runs_on_two_nodes_one_of_which_is_killed_give_the_local_records(
     cluster, there, local, tmp_path, monkeypatch
 ):
-    """To the byte, but for the seconds and where and when it was made; the killed node's run goes on from its state."""
+    """Equal to the byte, except for seconds and provenance; the killed node's run continues from its state."""
     runner = Runner(Store(tmp_path / "store"))
     given, nodes, original = [], [cluster.doomed], there.run
     with_state = set()
@@ -102,7 +102,7 @@ def test_a_failure_is_raised_as_itself_when_the_others_are_stored(there, tmp_pat
 
 
 def test_a_reused_worker_has_the_threads_of_each_task(cluster, there, tmp_path):
-    """The null: Ray's own setting, which PyTorch reads when it is loaded, stays that of the first task."""
+    """Negative control: Ray's own setting, which PyTorch reads on loading, stays that of the first task."""
     cluster.add_node(num_cpus=2)
     one = replace(CONFIG, probe=PROBE)
     made = [
@@ -189,7 +189,7 @@ def test_an_interrupted_run_leaves_no_task_running(there, tmp_path, monkeypatch)
     ],
 )
 def test_an_address_without_a_cluster_is_refused(monkeypatch, address, said):
-    """Ray itself is not asked: it would try for minutes."""
+    """Without calling Ray, which would try for minutes."""
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -199,7 +199,7 @@ def test_an_address_without_a_cluster_is_refused(monkeypatch, address, said):
 
 
 def test_claims_are_judged_on_a_cluster_of_this_machine(tmp_path):
-    """The command line, with a new cluster; the second run asks none."""
+    """From the command line, with a new cluster; the second run uses none."""
     store, report = tmp_path / "store", tmp_path / "report"
     scale = ["--seeds", "1", "--epochs", "1", "-k", "knn_accuracy", "-p", "no:cacheprovider"]
     words = ["--engine", "ray", "--store", str(store), "--report", str(report), *scale]

@@ -1,4 +1,4 @@
-"""Runs by submitit: its local executor, and the commands of Slurm played by scripts that run jobs on this machine."""
+"""Runs by submitit: with its local executor, and with scripts that imitate Slurm's commands on this machine."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known onc
 ENDLESS = replace(LONG, training=replace(LONG.training, epochs=9000, schedule_epochs=9000, checkpoints=(0, 9000)))
 ROOT = Path(__file__).parents[1]
 
-#: What sbatch, srun, scancel and sacct do here. A job is a process of this machine, its number is the process's.
+#: Scripts for sbatch, srun, scancel and sacct. A job is a process on this machine, with the process's number.
 COMMANDS = {
     "sbatch": """
         import os, subprocess, sys
@@ -70,7 +70,7 @@ COMMANDS = {
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A machine with Slurm's commands; submitit asks for the states of jobs as often as it is asked."""
+    """A machine with Slurm's commands; submitit queries the states of jobs whenever it is asked."""
     import submitit
 
     commands = tmp_path / "bin"
@@ -107,7 +107,7 @@ def runner(tmp_path):
 
 
 def until(holds, seconds=120):
-    """Wait until it holds; fail if it never does."""
+    """Wait until the condition is true; fail if it never is."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

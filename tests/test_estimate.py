@@ -1,4 +1,4 @@
-"""What runs would cost: nothing when stored, and more when there is more to do."""
+"""Estimates are zero for stored runs and grow with the work."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from tests.experiments.small import CONFIG
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    """A machine of one speed."""
+    """A machine with a fixed speed."""
     monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 1e11)
 
 

@@ -1,4 +1,4 @@
-"""Records leave a store as files and enter another as themselves; a file that is not what its name says is refused."""
+"""Records are carried between stores as files; a file that differs from its name is refused."""
 
 import json
 import lzma
@@ -32,7 +32,7 @@ FILES = sorted(path for path in COMMITTED.iterdir() if path.is_file())
 
 @pytest.fixture
 def files(store, tmp_path):
-    """What is saved of the store, by kind."""
+    """The saved files of the store, by kind."""
     return dict(zip(experiments.names(), save(store, tmp_path / "out"), strict=True))
 
 
@@ -281,7 +281,7 @@ def test_an_older_file_is_loaded_under_todays_kind_and_key(tmp_path, name, kind,
 
 @pytest.mark.parametrize(("kind", "record"), [("synthetic", synthetic_record()), ("pretraining", pretraining_record())])
 def test_a_record_of_one_start_is_used_only_for_the_default_starts(tmp_path, kind, record):
-    """It was made with three starts, of which the one of lowest divergence was kept, and of ten of k-means."""
+    """It was made with three starts of t-SNE, of which the one of lowest divergence was kept, and ten of k-means."""
     asked = record.config
     probe = replace(asked.probe, tsne_restarts=3, kmeans_restarts=10)
     scores = {split: replace(part, starts={}) for split, part in record.scores.items()}
@@ -307,7 +307,7 @@ def test_a_record_of_one_start_is_used_only_for_the_default_starts(tmp_path, kin
 
 
 def is_kept(value, now):
-    """Whether every number of a record's plain part is still there; fields may have been added since it was kept."""
+    """Whether every number of a record's plain part still exists; fields may have been added since."""
     if isinstance(value, dict) and isinstance(now, dict):
         return all(name in now and is_kept(one, now[name]) for name, one in value.items())
     return value == now

@@ -1,4 +1,4 @@
-"""The entry point for one's own model: a record that prints, saves and plots."""
+"""The entry point for your own model gives a record that can be printed, saved and plotted."""
 
 import errno
 from pathlib import Path

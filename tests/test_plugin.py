@@ -1,4 +1,4 @@
-"""The plugin: what it refuses, and with what advice; what a run does and leaves, here and in a stranger's folder."""
+"""The plugin: what it refuses, and with what advice; what a run does and writes, here and in a user's folder."""
 
 import ast
 import csv
@@ -31,13 +31,13 @@ COUNTED = {"width-32", "width-256", "width-768", "width-2048"}
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """Runs inside a worker of xdist are no workers, for which pytest-benchmark takes whatever inherits this."""
+    """Unset xdist's variable, by which pytest-benchmark would take runs inside a worker for workers."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
 @pytest.fixture
 def choose():
-    """The profile of the options given, the others at their defaults."""
+    """The profile for the given options, with defaults for the others."""
 
     def _choose(**given):
         options = {"markexpr": "", "--llm": [], **dict.fromkeys(("--profile", "--width", "--epochs", "--seeds"))}
@@ -51,7 +51,7 @@ def choose():
 
 @pytest.fixture
 def know(monkeypatch):
-    """Let a cell of the claim about parameters be known to fail at a scale."""
+    """Give a condition of the claim about parameters a known failure at a scale."""
 
     def _know(scale, cell="width-32"):
         known = KnownFailure("too many", "a record")
@@ -65,7 +65,7 @@ def know(monkeypatch):
 
 @pytest.fixture
 def run(capfd, monkeypatch, tmp_path):
-    """Run the claims in this process, without CUDA; give the exit code and what was printed."""
+    """Run the claims in this process, without CUDA; return the exit code and the output."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -146,7 +146,7 @@ def test_profile_is_the_one_asked_for(choose, given, profile):
     assert choose(**given)[0] == profile
 
 
-#: What -m is given, and the profile it asks for; whether a test is chosen is pytest's to say, of marks without kwargs.
+#: Values of -m, and the profile that each selects.
 EXPRESSIONS = {
     "": "smoke",
     "   ": "smoke",
@@ -186,7 +186,7 @@ def test_marks_ask_for_the_first_scale_whose_tests_they_choose(markexpr, name):
 
 @pytest.mark.parametrize("markexpr", [e for e in EXPRESSIONS if e.strip()], ids=repr)
 def test_marks_choose_as_pytest_does(markexpr, tmp_path, capfd):
-    """Beside pytest itself, which is asked with a test for each scale."""
+    """Compared with pytest itself, with one test per scale."""
     marked = "\n".join(
         f"{''.join(f'@pytest.mark.{mark}{chr(10)}' for mark in marks)}def test_{name}(): pass"
         for name, marks in plugin.MARKS.items()
@@ -363,7 +363,7 @@ def test_dry_run_lists_runs_with_minutes_and_disk_and_runs_nothing(run, tmp_path
 
 
 def spawn(arguments, folder):
-    """Run pytest in a process of its own, as a user does, without CUDA."""
+    """Run pytest in a new process, as a user does, without CUDA."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
@@ -375,7 +375,7 @@ def spawn(arguments, folder):
 
 
 def test_claims_are_judged_and_reported(tmp_path):
-    """As a user runs them, in a process of its own."""
+    """As a user runs them, in a new process."""
     folders = ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
 
     done = spawn(["benchmarks", "-k", "parameter", "--seeds", "2", *folders], ROOT)
@@ -417,7 +417,7 @@ def test_language_models_are_judged_separately(run, model_folder, tmp_path):
     code, output = run("-m", "llm", "--llm", str(model_folder), "--expressions", "2", "--report", str(report))
     rows = list(csv.DictReader((report / "verdicts.csv").read_text().splitlines()))
 
-    assert code == pytest.ExitCode.TESTS_FAILED  # random weights: nothing holds
+    assert code == pytest.ExitCode.TESTS_FAILED  # random weights: everything fails
     assert "1 failed, 1 skipped" in output  # no LLaMa: no clusters by mapping are asserted
     assert [(row["claim"], row["cell"], row["verdict"]) for row in rows] == [
         ("open-llm-clusters", "tiny: task", "✘ fails (this model)"),
@@ -678,7 +678,7 @@ def test_recompute_makes_the_record_again(run, tmp_path):
 
 @pytest.mark.parametrize(("found_at", "more", "expected"), [
     ("paper-256", [], "1 failed, 3 passed"),
-    ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a finding is about all seeds
+    ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a known failure is about all seeds
     ("paper-256", ["--epochs", "5"], "1 failed, 3 passed"),  # nothing is trained for these counts
     ("paper-256 model=gpt2", ["--set", "model=gpt2"], "1 failed, 3 passed"),
     ("paper-256", ["--set", "model=gpt2"], "4 passed"),
@@ -705,7 +705,7 @@ def test_a_known_failure_does_not_apply_to_another_setting(run, know, tmp_path):
 
 
 def test_counts_and_sizes_are_of_the_changed_setting(run, tmp_path):
-    """Tied tokens with sinusoids miss Table 8 at width 32; without totals the draw misses Table 3's sizes."""
+    """With tied tokens and sinusoids the counts miss Table 8 at width 32; without totals the sizes miss Table 3."""
     changes = ["--set", "model.tied_head=True", "--set", "data.distribution_totals=()"]
 
     _, output = run("--report", str(tmp_path / "report"), "-k", "parameter or statistics", *changes)
@@ -780,7 +780,7 @@ def test_a_known_failure_is_expected_and_its_success_fails_the_run(run, know, tm
     assert "1 failed, 3 passed" in output
 
 
-# --- a stranger's repository
+# --- a user's repository
 
 OWN = """
     from taskclust.claims import AtLeast, Check, Claim, KnownFailure
@@ -821,7 +821,7 @@ KNOWN_TO_FAIL = '{"validation": KnownFailure("there are 315", "Table 3")}'
 
 
 def plain_repository(folder, known=KNOWN_TO_FAIL, name="test_own", claim=OWN, beside=""):
-    """A repository that asks for the plugin and holds one claim; no ini file."""
+    """A repository that loads the plugin and has one claim, without an ini file."""
     folder.mkdir(exist_ok=True)
     (folder / "conftest.py").write_text('pytest_plugins = ["taskclust.plugin"]\n')
     (folder / f"{name}.py").write_text(textwrap.dedent(claim).replace("KNOWN", known))
@@ -832,7 +832,7 @@ def plain_repository(folder, known=KNOWN_TO_FAIL, name="test_own", claim=OWN, be
 
 @pytest.fixture
 def visit(capfd, monkeypatch, tmp_path):
-    """Run a stranger's claim in this process; give the exit code and what was printed."""
+    """Run a user's claim in this process; return the exit code and the output."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def _visit(*arguments, **repository):
@@ -849,7 +849,7 @@ def visit(capfd, monkeypatch, tmp_path):
 
 
 def test_a_users_claim_is_judged_and_reported_like_the_papers(tmp_path):
-    """In a process of its own, for which no file of ours says anything; without a name the report is the profile's."""
+    """In a new process without any of our files; by default the report is the profile's."""
     folder = plain_repository(tmp_path / "own")
 
     done = spawn(["--strict-markers", "--seeds=2", "--report", "reports/smoke"], folder)
@@ -1049,7 +1049,7 @@ def test_nothing_private_of_pytest_is_used():
 
 
 def uses_private_pytest(source):
-    """Does a source import ``_pytest``, or name something of ``pytest`` that begins with an underscore?"""
+    """Whether a source imports ``_pytest``, or uses a name of ``pytest`` that begins with an underscore."""
     for node in ast.walk(ast.parse(source)):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):

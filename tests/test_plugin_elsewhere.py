@@ -1,4 +1,4 @@
-"""The plugin in a stranger's repository, through pytester: each run is a process that knows nothing of ours."""
+"""The plugin in a user's repository, through pytester: each run is a process without our files."""
 
 import csv
 
@@ -36,7 +36,7 @@ CLAIM = """
 
 @pytest.fixture
 def elsewhere(pytester):
-    """A repository with a conftest of one line and a claim of its own, in which pytest is run."""
+    """A function that runs pytest in a repository with a conftest of one line and its own claim."""
     pytester.makeconftest('pytest_plugins = ["taskclust.plugin"]')
 
     def run(*arguments, expected=315):

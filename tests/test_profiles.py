@@ -1,4 +1,4 @@
-"""The paper's profile has the paper's values; a setting changes what it names; what cannot be is refused."""
+"""The paper's profile has the paper's values; a setting changes what it names; invalid settings are refused."""
 
 import dataclasses
 

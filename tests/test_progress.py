@@ -1,4 +1,4 @@
-"""Trainings that were stopped go on from the newest whole state, as if they had not been."""
+"""Stopped trainings continue from the newest complete state, as if they had not been stopped."""
 
 import copy
 import shutil
@@ -42,7 +42,7 @@ def of_precision(precision):
 
 
 def keep(trainer, folder, seconds):
-    """What a training leaves when it saves: its checkpoints, here all of the model as it is, and its state."""
+    """Write what a training saves: its checkpoints, all from the current model, and its state."""
     for epoch in trainer.config.training.checkpoints:
         if epoch <= trainer.epoch:
             save_once(folder / "checkpoints" / f"{epoch:04d}", trainer.save_checkpoint)

@@ -1,4 +1,4 @@
-"""From a configuration to its records: when they are computed, and that no stop or fault changes one."""
+"""Records are computed when needed, and no stop or fault changes one."""
 
 import math
 import shutil
@@ -42,7 +42,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """The store that holds the experiment's records; to be read only."""
+    """The store with the experiment's records; only for reading."""
     store = Store(tmp_path_factory.mktemp("store"))
     Runner(store).record("synthetic", CONFIG)
     return store
@@ -55,7 +55,7 @@ def record(original):
 
 @pytest.fixture
 def store(original, tmp_path):
-    """A copy to spoil."""
+    """A copy of the store that may be damaged."""
     shutil.copytree(original.root, tmp_path / "store")
     return Store(tmp_path / "store")
 
@@ -128,7 +128,7 @@ def test_the_key_says_the_precision_that_was_run(original):
 
 @pytest.fixture
 def where_bfloat16_pays(monkeypatch):
-    """A processor that does best in bfloat16, at any width."""
+    """A processor that is fastest in bfloat16, at any width."""
     monkeypatch.setattr(module, "precisions", lambda p, *_, **__: ("bfloat16", "float32") if p == "auto" else (p,))
 
 
@@ -254,7 +254,7 @@ def test_a_sealed_file_that_is_not_a_record_is_named_with_its_fault(store):
 
 @pytest.fixture
 def diverge_from(monkeypatch):
-    """Let the learning rate explode at a step of the training."""
+    """Make the learning rate explode at a step of the training."""
 
     def _diverge_from(first):
         sound = Trainer._learning_rate

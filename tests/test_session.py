@@ -1,4 +1,4 @@
-"""One run of pytest: what it decides at each scale, what it obtains once, and what it says at the end."""
+"""One run of pytest: its conditions at each scale, the records it obtains, and its closing output."""
 
 import csv
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from tests.records import perfect_record
 
 @dataclass
 class Made:
-    """As much of a record as a verdict needs."""
+    """The parts of a record that a verdict needs."""
 
     config: object
     value: float = 1.0
@@ -50,7 +50,7 @@ def claim(experiment="synthetic", cells=("validation", "subset"), **changes):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Records are made up; which were asked for is noted."""
+    """Replace records by invented ones, and note which were requested."""
     found = []
 
     def obtain_all(_runner, experiment, configs, workers=None):
@@ -227,7 +227,7 @@ def test_an_unknown_estimate_is_shown_as_unknown():
 
 
 def decided(profile=None, value=1.0, known=None, **changes):
-    """A session in which every cell of a claim was decided from records of one value."""
+    """A session that has judged every condition of a claim from records with one value."""
     some = session(profile, **changes)
     a_claim = claim(known_failures=known or {})
     some.claims = {a_claim.id: a_claim, "other": claim(id="other", order=2_000)}

@@ -1,4 +1,4 @@
-"""Every silent field has a row and back; every row is whole; the page is made of them."""
+"""Every silent field has a row and vice versa; rows are complete; the page is made from them."""
 
 import dataclasses
 import tomllib
@@ -25,7 +25,7 @@ ROW = {name: f"its {name}" for name in TEXTS}
 
 
 def fields_by_path(config, prefix=""):
-    """Path -> field, of a configuration and of those nested in it."""
+    """The fields of a configuration and of nested ones, by path."""
     found = {}
     for field in dataclasses.fields(config):
         found[prefix + field.name] = field

@@ -1,4 +1,4 @@
-"""Several settings in one command: what is read, what is refused before anything runs, and what is left."""
+"""Several settings in one command: what is read, refused before anything runs, and written."""
 
 import subprocess
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_sweep(tmp_path):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Nothing is run: what would have been is noted, and ends with the codes given, reports included."""
+    """Replace runs: note their commands, write their reports, and return the given exit codes."""
     noted = []
 
     def run(words, **_):
@@ -94,7 +94,7 @@ def test_json_is_read_too(write_sweep):
 
 
 def test_values_pass_through_the_option_unchanged(write_sweep):
-    """Texts that look like numbers stay texts."""
+    """Strings that look like numbers stay strings."""
     file = write_sweep('[settings.a]\nx.y = "1"\nx.z = [[1, 2.5], ["p"]]\nx.w = true\n[settings.b]\n')
 
     read = {field: profiles._read(text) for field, _, text in (one.partition("=") for one in read_sweep(file)["a"])}
@@ -226,7 +226,7 @@ def test_a_second_run_replaces_its_own(write_sweep, ran, tmp_path):
 
 
 def test_a_sweep_is_a_command(write_sweep, tmp_path, monkeypatch, capfd):
-    """In processes of their own, on a stranger's claim: one training subset is smaller under one setting."""
+    """In new processes, on a user's claim: the training subset is smaller with one setting."""
     folder = plain_repository(tmp_path / "own", name="test_own")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))

@@ -31,7 +31,7 @@ def dataset():
 
 
 def codes(labels, *, noise=0.01, seed=0, scale=10.0):
-    """States [N, D]: far codes of each label, with little noise."""
+    """States [N, D]: distant class means of each label, with little noise."""
     rng = np.random.default_rng(seed)
     values = np.unique(labels, return_inverse=True)[1]
     table = scale * rng.normal(size=(values.max() + 1, WIDTH))
@@ -62,7 +62,7 @@ def test_states_that_encode_the_task_separate_all_hard_examples(dataset):
 
 
 def test_states_shared_with_the_original_separate_no_hard_example(dataset):
-    """A hard instance and its original have one and the same state, as if the replaced symbol were overlooked."""
+    """A hard instance and its original have the same state, as if the replaced symbol were ignored."""
     split = dataset.subset
     hard, original = split.hard_pairs()
     shared = codes(split.labels("distribution"), noise=1.0)
@@ -75,7 +75,7 @@ def test_states_shared_with_the_original_separate_no_hard_example(dataset):
 
 
 def test_the_separated_fraction_of_hard_examples_is_the_planted_one(dataset):
-    """One hard task has a place of its own; the others share both of theirs, told apart by input, with the original."""
+    """One hard task has its own point; the others share two points, distinguished by input, with their originals."""
     split = dataset.subset
     hard, original = split.hard_pairs()
     place = split.labels("task").copy()
@@ -154,7 +154,7 @@ def test_with_tsne_both_spaces_and_each_start_are_there(dataset):
 
 
 def test_label_inertia_distinguishes_bad_states_from_bad_clustering(dataset):
-    """By task the planted codes are clustered at the labels' own cost; by input the labels are the dearer partition."""
+    """By task, clusters have the inertia of the labels' partition; by input, the labels' partition has more."""
     split = dataset.subset
 
     scores = score([codes(split.labels(name), noise=1.0) for name in ("task", "input")], split).raw["task"]
@@ -170,7 +170,7 @@ def test_split_without_hard_examples_has_no_share_of_separated_ones(dataset):
 
 
 def test_a_score_is_the_mean_over_starts_whatever_their_divergence(dataset, monkeypatch):
-    """Of three planted starts one is the perfect code, the lowest in divergence is noise, and so is the third."""
+    """Of three planted starts one is perfect; the one of lowest divergence is noise, and so is the third."""
     split = dataset.subset
     perfect, *noise = codes(split.labels("task")), *(codes(np.arange(split.n_instances), seed=s) for s in (1, 2))
     planted = Embedding(torch.stack([perfect, *noise])[None], torch.tensor([[2.0, 1.0, 3.0]]))

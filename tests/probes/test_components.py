@@ -1,4 +1,4 @@
-"""States made of known codes give back the codes' shares."""
+"""States made from known class means give back their shares."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from taskclust.data import generate
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from tests.helpers import assert_close, tiny_data
 
-DIMENSIONS = 600  # room for every code to be orthogonal to every other
+DIMENSIONS = 600  # room for all class means to be orthogonal
 WITHIN = 0.03
 
 
 def design(n_tasks=8, n_distributions=3, n_instructions=3, n_inputs=5, n_symbols=25, seed=0):
-    """The identities of a crossed set of instances: inputs are drawn for each task from one alphabet."""
+    """The identities of a crossed design: each task draws its inputs from one alphabet."""
     rng = np.random.default_rng(seed)
     inputs = np.array([rng.choice(n_symbols, size=n_inputs, replace=False) for _ in range(n_tasks)])
     shape = (n_tasks, n_distributions, n_instructions, n_inputs)
@@ -30,7 +30,7 @@ def design(n_tasks=8, n_distributions=3, n_instructions=3, n_inputs=5, n_symbols
 
 
 def planted(identities, variances, seed=0):
-    """States [1, N, D]: orthonormal codes of each identity's values, scaled to the variances; noise is "instance"."""
+    """States [1, N, D]: orthonormal class means of each identity, scaled to the variances; noise is "instance"."""
     rng = np.random.default_rng(seed)
     free = np.linalg.qr(rng.normal(size=(DIMENSIONS, DIMENSIONS)))[0]
     n = len(next(iter(identities.values())))
@@ -60,7 +60,7 @@ MIXTURES = {
 
 
 def share_of_each(identities, variances):
-    """The truth: each code's variance as a share of their sum."""
+    """The true shares: each identity's variance divided by their sum."""
     total = sum(variances.values())
     return {name: variances.get(name, 0) / total for name in (*identities, "instance")}
 
@@ -90,7 +90,7 @@ def test_a_single_identity_has_all_the_variance_in_the_papers_splits(paper_data,
 
 
 def test_a_pure_task_encoding_gives_the_input_no_share_unlike_r_squared():
-    """Few tasks, each with inputs nearly of its own: an input tells its task."""
+    """Few tasks with nearly disjoint inputs: the input determines the task."""
     identities = design(n_tasks=4, n_symbols=30)
     states = planted(identities, {"task": 1})
 
@@ -201,7 +201,7 @@ def test_hard_examples_have_their_originals_lineage():
 
 
 def test_similarity_to_originals_is_not_attributed_to_the_inputs(paper_data):
-    """The null stands beside it: without the lineage, the input's share is twice what it is."""
+    """The negative control: without the lineage, the input's share is twice as large."""
     split = paper_data.subset
     identities = instance_identities(split)
     truth = {"lineage": 0.5, "task": 0.1, "input": 0.2, "instance": 0.2}

@@ -1,4 +1,4 @@
-"""Packed reading gives the states of every instance read alone: the definition."""
+"""Packed reading gives the same states as reading every instance by itself, the definition."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def dataset():
 
 
 def tiny_model(norm="after", positions="sinusoidal", dropout=0.2):
-    """Weights large enough that every layer does something, and norms that are not the identity."""
+    """A model whose weights are large enough that every layer matters, and whose norms are not the identity."""
     config = ModelConfig(
         width=16,
         feed_forward=32,

@@ -1,4 +1,4 @@
-"""Every metric against every invariant it has, by registration; each against an oracle and a case worked by hand."""
+"""Every metric has its registered invariants, and agrees with a reference and a hand-computed case."""
 
 import itertools
 
@@ -85,7 +85,7 @@ def test_every_metric_of_the_configuration_is_an_agreement():
 
 
 def test_matched_f1_is_not_symmetric():
-    """Hence its absence from the table: the mean is over classes, and a class without a cluster scores 0."""
+    """This is why the table lacks it: the mean is over classes, and a class without a cluster scores 0."""
     one, three = np.zeros(3, dtype=int), np.arange(3)
 
     assert_close(METRICS["f1"](one, three), 1 / 2)
@@ -96,7 +96,7 @@ def test_matched_f1_is_not_symmetric():
 
 
 def naive_matched_f1(true, pred):
-    """Try every one-to-one matching, classes without a cluster included: the best mean F1 of the classes."""
+    """The best mean F1 of the classes over every one-to-one matching, including classes without a cluster."""
     classes, clusters = np.unique(true), np.unique(pred)
     room = [*clusters, *[None] * len(classes)]
     best = 0.0
@@ -112,7 +112,7 @@ def naive_matched_f1(true, pred):
 
 
 def naive_pairwise_f1(true, pred):
-    """Walk over all pairs of instances."""
+    """The pairwise F1 by a loop over all pairs of instances."""
     hits = misses = alarms = 0
     for i, j in itertools.combinations(range(len(true)), 2):
         in_class, in_cluster = true[i] == true[j], pred[i] == pred[j]
@@ -264,7 +264,7 @@ def test_merging_equals_counting_pairs_one_by_one(pair):
 
 
 def test_merging_whole_distributions_by_chance_scores_zero_unlike_f1():
-    """Within 5 standard errors; were chance not subtracted it would be 11 away."""
+    """Within 5 standard errors; without the correction for chance it would be 11 away."""
     tasks, distributions = np.repeat(np.arange(10), 30), np.repeat(np.arange(20), 15)
     rng = np.random.default_rng(0)
     clusterings = [rng.permutation(20)[distributions] % 10 for _ in range(300)]

@@ -1,4 +1,4 @@
-"""Neighbours against a naive loop and scikit-learn, votes worked by hand."""
+"""Neighbours agree with a naive loop and scikit-learn, votes with hand-computed ones."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ from tests.strategies import seeds
 
 @pytest.mark.parametrize("offset", [0.0, 100.0, 1_000.0])
 def test_ranks_do_not_depend_on_the_distance_from_the_origin(offset):
-    """In float32, as states are; without centring a seventh of the ranks is lost at 100 deviations."""
+    """In float32, like states; without centering, a seventh of the ranks is wrong at 100 standard deviations."""
     rng = np.random.default_rng(0)
     queries, references = (torch.tensor(rng.normal(size=(1, n, 64)).astype(np.float32)) for n in (50, 400))
 

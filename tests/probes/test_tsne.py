@@ -1,4 +1,4 @@
-"""scikit-learn's exact TSNE is the oracle: affinities, start, force and schedule are its own, step by step."""
+"""Affinities, start, force and schedule equal those of scikit-learn's exact TSNE, step by step."""
 
 import math
 import os
@@ -58,7 +58,7 @@ def test_affinities_are_symmetric_sum_to_one_and_leave_out_the_point_itself():
 
 @pytest.mark.parametrize("perplexity", [2.0, 10.0, 30.0])
 def test_affinities_are_those_of_rows_with_the_requested_perplexity(perplexity):
-    """A naive search of each row's bandwidth, then the definition."""
+    """By a naive search for each row's bandwidth, and the definition."""
     points = clouds(1, seed=1)[0].double().numpy()
     n = len(points)
     conditional = np.zeros((n, n))
@@ -139,7 +139,7 @@ def test_start_has_empty_components_where_points_have_too_few_dimensions():
 
 @pytest.mark.parametrize("perplexity", [2.0, 10.0])
 def test_affinities_to_the_nearest_are_those_of_scikit_learn(perplexity):
-    """Its own function, given the distances that it finds."""
+    """By scikit-learn's own function, given its distances."""
     points = clouds(1, n=120)[0]
     found = NearestNeighbors(n_neighbors=int(3 * perplexity + 1)).fit(points).kneighbors_graph(mode="distance")
     found.data **= 2
@@ -177,7 +177,7 @@ def descend_compiled(P, start, iterations, dof):
 
 
 def descend_among_neighbors(P, start, iterations, dof):
-    """With every pair as neighbors."""
+    """The descent with every pair as neighbors."""
     Y = module._rows_of_coordinates(start[:, None])
     steps = module._schedule(iterations, dof, 50.0)
     threads = torch.get_num_threads()
@@ -197,7 +197,7 @@ def sklearn_gradient(Y, P, dof):
 
 
 def learning_rate(n):
-    return max(n / 12 / 4, 50)  # what scikit-learn's "auto" is at its early exaggeration of 12
+    return max(n / 12 / 4, 50)  # scikit-learn's "auto" with its early exaggeration of 12
 
 
 def assert_first_step_is_that_of_scikit_learn(dof, components, scale, descend=module._descend):
@@ -261,7 +261,7 @@ def sklearn_descent(Y, P, dof, exaggerated, iterations):
 
 
 def assert_descent_is_that_of_scikit_learn(exaggerated, iterations, dof=2.0, descend=module._descend):
-    """Both from one start, far enough from a symmetry that rounding does not decide the way."""
+    """Both from one start that is far enough from a symmetry, so that rounding does not decide."""
     points, Y = clouds(1), small_start(scale=1.0)
 
     ours, _ = descend(joint_probabilities(points, 10.0), Y, iterations, dof)
@@ -295,7 +295,7 @@ def test_wrong_exaggeration_is_noticed(monkeypatch, descend, fault, value):
 
 
 def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkeypatch):
-    """With the power -1 in the force, the true gradient, the first step is another at two degrees of freedom."""
+    """With the power -1 in the force (the true gradient), the first step differs at two degrees of freedom."""
     real = module._Points.student_t
 
     def textbook(self, kernel, scratch):
@@ -312,7 +312,7 @@ def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkey
 
 
 def sklearn_embeddings(points, components, n):
-    """n runs of 500 iterations: from the PCA start of scikit-learn itself, and from jittered copies of ours."""
+    """n runs of 500 iterations: from scikit-learn's PCA start, and from jittered copies of ours."""
     start = pca_start(points[None], components)[0].numpy()
     rng = np.random.default_rng(0)
     starts = ["pca", *(start + 1e-5 * rng.normal(size=start.shape).astype(np.float32) for _ in range(n - 1))]
@@ -329,13 +329,13 @@ def problems():
 
 @pytest.fixture(scope="module")
 def planar(problems):
-    """In the plane, where 500 iterations come near the optimum whatever the start."""
+    """Embeddings in the plane, where 500 iterations come near the optimum from any start."""
     return tsne(problems, generator=generator(), iterations=500, components=2, degrees_of_freedom=1.0)
 
 
 @pytest.fixture(scope="module")
 def embedding(problems):
-    """In the paper's three dimensions, where small problems fare very differently from start to start."""
+    """Embeddings in the paper's three dimensions, where small problems depend strongly on the start."""
     return tsne(problems, generator=generator(), iterations=500, restarts=12)
 
 
@@ -356,7 +356,7 @@ def test_embeddings_in_the_plane_are_as_good_as_those_of_scikit_learn(problems, 
 
 
 def test_divergences_in_three_dimensions_are_distributed_as_those_of_scikit_learn(problems, embedding):
-    """Starts end far apart, so means are compared: 5 standard errors (60 degrees of freedom), once in 200,000.
+    """Starts differ a lot, so means are compared: 5 standard errors (60 degrees of freedom), once in 200,000.
 
     No exaggeration or 50 iterations of it, one degree of freedom, half the perplexity or 300 iterations are 9 to 19
     standard errors away.

@@ -1,4 +1,4 @@
-"""Reports side by side: what differs, by how much, and on which seeds."""
+"""Comparisons of reports show what differs, by how much, and on which seeds."""
 
 import json
 import re
@@ -26,7 +26,7 @@ BETTER = {seed: BASE[seed] + 0.25 + seed / 50 for seed in reversed(SEEDS)}
 
 
 def write(folder, values, *, bound=0.7, cells=("validation",), **settings):
-    """A report of one check, whose statistic has these values by seed, in each condition."""
+    """A report of one check whose statistic has these values by seed in each condition."""
     late = replace(JUDGED.cells["validation"][1], statistic=lambda r: values[r.config.seed], paper=AtLeast(bound))
     claim = replace(JUDGED, cells={cell: [late] for cell in cells})
     made = [judge(claim, cell, [perfect_record(seed) for seed in values], "paper") for cell in cells]

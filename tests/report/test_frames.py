@@ -1,4 +1,4 @@
-"""A report comes back as frames of the numbers that were judged."""
+"""A report is read as frames with the judged numbers."""
 
 import sys
 from dataclasses import FrozenInstanceError, replace

@@ -1,4 +1,4 @@
-"""One page over all reports: counts, the worst verdict of each claim, and links; another's file is never replaced."""
+"""The page over all reports has counts, the worst verdict of each claim and links; it replaces no other file."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The report's folder: whole, self-contained, and true to the verdicts."""
+"""The report's folder is complete, self-contained, and agrees with the verdicts."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ FIGURES = {
 
 
 def write(folder, profile="paper", made=None, claims=CLAIMS, records=COUNTED, **changes):
-    """A report without figures unless there are records that have some: they take most of the time."""
+    """Write a report; it has figures, which take most of the time, only if records are given."""
     settings = {"command": "pytest benchmarks", **changes}
     write_report(folder, profile, results(profile) if made is None else made, claims, records, **settings)
     return (folder / "index.html").read_text()
@@ -76,7 +76,7 @@ def rows(path):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A report of each scale; the one at paper scale with figures, which take their time."""
+    """A report at each scale; only the one at paper scale has figures, which take time."""
     parent = tmp_path_factory.mktemp("reports")
     write(parent / "smoke", "smoke", overrides="--seeds=5")
     write(parent / "paper", "paper", records={**COUNTED, "synthetic": world(perfect_record)})
@@ -197,7 +197,7 @@ def test_the_formats_agree(folder, profile):
     assert {(x[1], x[2]): x[4] for x in lines if len(x) > 4 and x[1] in CLAIMS} == expected
     assert plain["results"] == [result.to_dict() for result in made]
     assert (plain["profile"], plain["command"]) == (profile, "pytest benchmarks")
-    # what is counted is the same anywhere, and says nothing of where
+    # counts are the same everywhere, so they have no provenance
     assert plain["provenance"] == (perfect_record(0).provenance if profile == "paper" else {})
 
 

@@ -1,4 +1,4 @@
-"""The verdicts' places in a Markdown file."""
+"""Verdict tables are put into a Markdown file."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,7 @@ def cell(claim, verdict, *checks):
 
 @pytest.fixture
 def judged(tmp_path):
-    """A report of two claims, of which one has two conditions, and one that was not run."""
+    """A report of two claims, one with two conditions, and of a claim that was not run."""
     folder = tmp_path / "paper-256"
     folder.mkdir()
     cells = [

@@ -1,4 +1,4 @@
-"""A report is read back as it was written; what is no report is refused in one line."""
+"""A report is read back as written; other files are refused in one line."""
 
 import json
 import math
@@ -15,7 +15,7 @@ COMMITTED = sorted(path.parent for path in (Path(__file__).parents[2] / "reports
 
 
 def saved(folder, **changes):
-    """A folder with the verdicts.json of one condition with one check of two seeds, and the changes."""
+    """A folder with a verdicts.json of one condition, one check and two seeds, with the changes."""
     check = {"name": "f1", "values": [0.5, 0.75], "mean": 0.625, "low": None, "high": None, "criterion": "≥ 0.8"}
     cell = {"claim": "a", "cell": "b", "scale": "smoke", "seeds": [0, 1], "verdict": "fails (smoke)"}
     cell |= {"checks": [{**check, "verdict": "fails (smoke)"}]}

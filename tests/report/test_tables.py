@@ -1,4 +1,4 @@
-"""Rows say what the verdicts say, and no more."""
+"""Tables agree with the verdicts."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ VERDICTS = ("reproduced", "not reproduced", "inconclusive", None)
 
 
 def results(profile, make=perfect_record, scale=None):
-    """Every cell of the main experiment's claims that the profile judges."""
+    """Results of every condition of the main experiment's claims that the profile judges."""
     records = world(make)
     return [
         judge(claim, cell, records, profile, scale)
@@ -30,7 +30,7 @@ def results(profile, make=perfect_record, scale=None):
 
 
 def of_models(**f1):
-    """Both cells of the claim about language models, of each model its best F1."""
+    """Results of both conditions of the claim about language models, from each model's best F1."""
     claim = CLAIMS["open-llm-clusters"]
     return [
         judge(claim, cell, [language_record(model=(0.3, best))], "llm", subject=name.replace("_", "-"))
@@ -40,7 +40,7 @@ def of_models(**f1):
 
 
 def with_known(name, scale, cell):
-    """The claims, of which this one's cell is known to fail at the scale."""
+    """The claims, with a known failure of this claim's condition at the scale."""
     known = {scale: {cell: KnownFailure("too low", "reports/paper")}}
     return {**CLAIMS, name: replace(CLAIMS[name], known_failures=known)}
 

@@ -1,4 +1,4 @@
-"""Records survive the way to JSON and back to the bit, and what is none is refused by its place."""
+"""Records round-trip through JSON exactly; invalid ones are refused with the place of the fault."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ KINDS = {**{name: experiments.part(name, "record") for name in RECORDS}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One field of each sort."""
+    """A record with one field of each kind."""
 
     curve: Float[np.ndarray, " epoch"]
     table: Float[np.ndarray, "epoch layer"] = field(default_factory=lambda: np.zeros((1, 1)))
@@ -40,7 +40,7 @@ class Measured:
 
 
 def assert_same(found, expected, place=""):
-    """Fail unless both are of one type and every number is the same to the bit; written without the codec's help."""
+    """Fail unless both have one type and bitwise equal numbers; does not use the codec."""
     assert type(found) is type(expected), place
     if dataclasses.is_dataclass(expected):
         for one in dataclasses.fields(expected):
@@ -114,7 +114,7 @@ def test_any_labels_and_flags_come_back(labels, flags):
 
 @pytest.mark.parametrize("value", [np.array([0.5, np.inf]), np.array([-np.inf])], ids=["inf", "minus-inf"])
 def test_infinity_is_refused(value):
-    """It would be written as null, which is read as NaN."""
+    """It would be written as null and read as NaN."""
     with pytest.raises(RecordError, match="infinite"):
         encode(Measured(curve=value))
 

@@ -1,4 +1,4 @@
-"""Records are whole, are what was written, and are made once."""
+"""Records are complete, unchanged, and made once."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def make():
-    """Write a record of two files, and count how often."""
+    """Write a record of two files, and count the calls."""
 
     def _make(folder):
         _make.calls += 1
@@ -53,7 +53,7 @@ def contents(folder):
 
 
 def leftovers(store, kind="scores"):
-    """What stands beside the records."""
+    """The files next to the records."""
     folder = store.root / kind
     return [p.name for p in folder.iterdir() if p.name.startswith(".")] if folder.exists() else []
 

@@ -1,4 +1,4 @@
-"""Records say with what they were made, and never fail for want of it."""
+"""Records have their provenance, and missing facts cause no error."""
 
 import datetime as dt
 import re

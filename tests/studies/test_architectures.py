@@ -1,4 +1,4 @@
-"""Kinds of model are tried as the table says, and what is wrong with one is told."""
+"""Kinds of model are tried as the table says, and faults are reported."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Other clustering algorithms on the embeddings of records: they find what is there, and only that."""
+"""Other clustering algorithms on the embeddings of records find real clusters and only those."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The table of families shows each report's numbers and verdicts, and a dash where a report has none."""
+"""The table of families shows each report's numbers and verdicts, and a dash if a report has none."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Numbers in prose: each is what its source has today, and an unknown key is refused by name."""
+"""Numbers in prose equal their sources, and an unknown key is refused by name."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def test_every_name_is_quoted_somewhere():
 
 
 def test_a_runs_records_are_those_of_its_report():
-    """Both say how the same seeds ended, so that a record of another run, or one left out, is seen."""
+    """Both have the final values of the same seeds, so a record of another run, or a missing one, is noticed."""
     for run in KNOWN.runs:
         if not (ROOT / "reports" / run).is_dir():
             continue

@@ -1,4 +1,4 @@
-"""Planted codes have the shares they were given, and k-means finds tasks once the task's is large enough."""
+"""Simulated states have the given shares, and k-means finds tasks once the task's share is large enough."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ SHARES = {"task": 0.1, "distribution": 0.3, "input": 0.3, "output": 0.1, "instan
 
 
 def made(shares, **changes):
-    """A record whose validation set's states are of these codes at the end."""
+    """A record with these variance components of the validation set's states at the end."""
     found = perfect_record(0)
     components = {"validation": {name: np.array([[0.0, share]]) for name, share in shares.items()}}
     return replace(found, components=components, config=replace(found.config, **changes))
@@ -50,7 +50,7 @@ def test_measured_shares_are_means_with_negatives_as_zero():
 
 
 def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without(monkeypatch):
-    """After t-SNE F1 without a task's code is 0.3 to 0.4, deviating by 0.03 over 18 starts; with it, 1 of each."""
+    """After t-SNE, F1 without a task share is 0.3 to 0.4, ± 0.03 over 18 starts; with it, every F1 is 1."""
     monkeypatch.setattr(planted, "TASK_SHARES", (0.0, 0.7))
 
     f1 = planted.planted_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=2, kmeans_restarts=10), [0])

@@ -1,4 +1,4 @@
-"""What is said of twins: a check far from its criterion is never red, one at it is red about half the time."""
+"""The statistics of twins: a check far from its criterion never fails, one at its criterion often does."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def check(criterion, name="a score"):
 
 
 def rows(value, *, twins=6, spread=0.01, names=None):
-    """Every check's value about ``value``, its control far below."""
+    """Rows in which every check's value is about ``value`` and its control far below."""
     rng = np.random.default_rng(0)
     names = names or [one.name for one in R.asked()]
     return [
@@ -54,7 +54,7 @@ def test_every_asserted_smoke_check_of_a_training_is_included():
 
 @pytest.mark.parametrize("make", [perfect_record, dead_record])
 def test_a_check_fails_where_its_condition_does(make):
-    """Red as the claim's own judge says, whatever the record."""
+    """A check fails as the claim's own judge says, for any record."""
     records = world(make)
     for claim in load_claims(R.CLAIMS).values():
         for cell, checks in claim.cells.items():
@@ -83,7 +83,7 @@ def test_values_far_from_the_criterion_never_fail(monkeypatch):
 
 
 def test_values_at_the_criterion_fail_in_nearly_every_draw(monkeypatch):
-    """A mean at the bound has its lower end below it: seldom by luck above."""
+    """A mean at the bound has its lower end below the bound, and rarely above by luck."""
     monkeypatch.setattr(R, "asked", lambda: [R.Asked("near", "cell", "synthetic", check(AtLeast(0.9)))])
     found = R.matrices(rows(0.9, names=["near[cell] a score"]))
 
@@ -163,7 +163,7 @@ def test_no_committed_twin_fails_and_all_checks_pass_by_far():
 
     assert min(map(len, found.values())) >= 8
     assert len({row["machine"] for row in rows}) >= 4
-    assert len(R.measured(found)) >= 42  # all that the paper's claims ask; a younger claim may wait for its twins
+    assert len(R.measured(found)) >= 42  # all checks of the paper's claims; a newer claim may wait for its twins
     for one in R.measured(found):
         values = found[one.name]
         assert not R._red_twins(one.check, values).any(), one.name

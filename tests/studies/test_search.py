@@ -1,4 +1,4 @@
-"""The search's settings are what they say, and a run is kept in one row and not run twice."""
+"""The search's settings are as declared; a run has one row and is not repeated."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ def test_samples_are_named_by_their_seed_and_take_alternatives_of_a_third_of_the
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """The search's starting point, made so small that a run takes a second."""
+    """A tiny version of the search's starting point, with runs of a second."""
     training = replace(search.small().training, epochs=2, checkpoints=(0, 2), precision="float32")
     probe = replace(PROBE, iterations=300)  # the least that Barnes-Hut takes
     start = ExperimentConfig(data=DATA, model=replace(MODEL, dropout=0.1), training=training, probe=probe)
@@ -139,7 +139,7 @@ def test_finished_runs_are_recognized_by_settings_not_by_name(tmp_path):
 
 
 def test_committed_rows_are_recognized_with_any_probe():
-    """How a setting is probed is no part of its key, so no row is run again when the number of starts changes."""
+    """The probe is not part of a setting's key, so no row is made again when the number of starts changes."""
 
     def tupled(value):
         return tuple(map(tupled, value)) if isinstance(value, list) else value

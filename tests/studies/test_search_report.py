@@ -1,4 +1,4 @@
-"""The search's table: means over seeds, the best setting first, what failed said."""
+"""The search's table has means over seeds, the best setting first, and failures."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.helpers import assert_close
 
 
 def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
-    """A row of two checkpoints and two layers as the search writes it, its last F1 given."""
+    """A row of the search with two checkpoints and two layers, with the given last F1."""
     if failure:
         about = {"setting": setting, "key": setting, "width": width, "seed": seed}
         return {**about, "changes": {}, "failure": failure}
@@ -105,7 +105,7 @@ def test_ablations_have_one_row_per_run_and_split(tmp_path):
 
 @pytest.fixture
 def tallies():
-    """The tallies of some runs by a word of what is seen."""
+    """The tallies of some runs, by a word of their description."""
 
     def count(word, *runs):
         (row,) = (row for row in search.tally_rows(runs) if word in row["what is seen"])
@@ -197,7 +197,7 @@ def test_runs_that_failed_are_not_counted(tallies):
 
 
 def test_correlations_with_f1_are_over_runs_on_the_same_data():
-    """Of the runs here every share is F1 itself, and hard accuracy falls as it rises."""
+    """In these runs every share equals F1, and hard accuracy falls as F1 rises."""
     runs = [run(str(f1), 100, f1) for f1 in (0.1, 0.2, 0.9)]
     for one, hard in zip(runs, (0.8, 0.7, 0.1), strict=True):
         one["accuracy"] = {"validation": [0.95], "hard": [hard]}
@@ -239,7 +239,7 @@ OLD_FIGURES = {"codes-over-epochs", "merging"}  # of a search that ran its start
 
 
 def measured(setting, f1):
-    """A row of today: with what the tasks' partition costs, and without codes."""
+    """A row in today's format, with label inertia and ablations."""
     row = run(setting, 100, f1)
     for split in ("validation", "subset"):
         row[split] |= {"label_inertia": [[2.0, 1.5]], "label_inertia_tsne": [[3.0, 2.5]]}

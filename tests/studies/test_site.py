@@ -1,4 +1,4 @@
-"""The site's generated pages; that they build without a warning is what tox's environment "docs" tests."""
+"""The site's generated pages; tox's environment "docs" tests that they build without a warning."""
 
 from pathlib import Path
 

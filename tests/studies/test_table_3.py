@@ -1,4 +1,4 @@
-"""Sizes of readings are counted on small data sets, and distances are those of samples worked by hand."""
+"""Sizes of readings are counted on small data sets, and distances agree with hand-computed ones."""
 
 import math
 import re
