@@ -108,7 +108,7 @@ def forming(record: Record, most: int = 4) -> Figure:
             axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
     seed, width = record.config.seed, record.config.model.width
     figure.suptitle(
-        f"Top layer after t-SNE, a color and a shape a task, width {width}, seed {seed}; large: hard examples",
+        f"Top layer after t-SNE, one color and shape per task, width {width}, seed {seed}; large: hard examples",
         fontsize=10,
     )
     return figure
