@@ -336,7 +336,7 @@ def test_paper_scale_without_cuda_is_refused_with_its_hours(run, monkeypatch):
 
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "no CUDA device is visible; add --device cpu" in output
-    assert "about 99 hours" in output  # three experiments that train
+    assert "about 99 core hours" in output  # three experiments that train
 
 
 @pytest.mark.parametrize(

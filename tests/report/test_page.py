@@ -430,7 +430,7 @@ def test_a_folder_of_other_files_is_refused_and_unchanged(tmp_path, taken):
     (other / "chapter.tex").write_text("years of work")
     folder = other if taken == "folder" else other / "chapter.tex"
 
-    with pytest.raises(ConfigError, match=r"^report=.*chapter.tex|^report=.*thesis.*name a new folder"):
+    with pytest.raises(ConfigError, match=r"^report=.*chapter.tex|^report=.*thesis.*choose a new folder"):
         check_folder(folder)
 
     assert (other / "chapter.tex").read_text() == "years of work"

@@ -159,4 +159,4 @@ def test_a_short_table_of_a_smoke_report_is_refused(judged, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- paper-256:short:begin -->\n<!-- paper-256:short:end -->")
 
-    assert "a short table is of the paper's scale" in command("table", page, judged)
+    assert "a short table is only for the paper's scale" in command("table", page, judged)

@@ -372,7 +372,7 @@ def test_a_read_only_folder_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.tempfile, "TemporaryFile", refuse)
 
-    with pytest.raises(StoreError, match=r"read-only file system\); pass --store"):
+    with pytest.raises(StoreError, match=r"read-only file system\); choose another folder"):
         Store(tmp_path)
 
 
