@@ -170,7 +170,7 @@ def test_a_record_of_a_failed_training_is_refused(tmp_path):
 def test_another_file_is_not_replaced(tmp_path):
     (tmp_path / "thesis.md").write_text("years of work")
 
-    with pytest.raises(ConfigError, match=r"thesis.md': it is a file that studies.clusterings did not write"):
+    with pytest.raises(ConfigError, match=r"thesis.md': studies.clusterings did not write this file"):
         clusterings.main(str(tmp_path / "thesis.md"), "no record")
 
     assert (tmp_path / "thesis.md").read_text() == "years of work"

@@ -128,7 +128,7 @@ def test_a_number_is_read_as_its_key_says(key, text, made):
     [
         ("a-run: nothing", "numbers.toml has no 'nothing'"),
         ("another: level", "there is no checks.csv of this run"),
-        ("a-run: level, sometimes", "'sometimes' says nothing"),
+        ("a-run: level, sometimes", "'sometimes' is not an option"),
         ("a-run: level, at 10", "a check has no epochs"),
         ("a-run: level, seed 7", "use one of the seeds 0, 1, 2"),
         ("begin: f1", "use one of the searches start"),
@@ -137,7 +137,7 @@ def test_a_number_is_read_as_its_key_says(key, text, made):
         ("start: f1, control", "only checks have a control"),
         ("start: f1, layers, interval", "layers are means over seeds"),
         ("start: hard, layer 0", "it has no layers"),
-        ("start: lost", "is not a number"),
+        ("start: lost", "or is NaN"),
         ("twice", "2 rows of table.md"),
         ("second, interval", "takes only the option for digits"),
         ("size, 0 digits", "rounding twice may be wrong"),

@@ -226,7 +226,7 @@ def test_an_incomplete_row_is_ignored_and_removed_by_the_next_search(tmp_path):
 def test_an_invalid_row_is_named(tmp_path, line):
     (tmp_path / "runs.jsonl").write_text(line + "\n")
 
-    with pytest.raises(ConfigError, match="line 1 is no row of the search"):
+    with pytest.raises(ConfigError, match="line 1 is not a row of the search"):
         search.done(tmp_path / "runs.jsonl")
 
 
