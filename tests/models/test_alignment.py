@@ -341,7 +341,7 @@ def test_a_model_whose_logits_are_not_its_heads_is_refused():
 
 
 def test_a_model_without_a_language_head_is_refused():
-    with pytest.raises(ConfigError, match="model=GPT2Model: has no linear language head"):
+    with pytest.raises(ConfigError, match="model=GPT2Model: it has no linear language head"):
         copy_head(gpt2().transformer)
 
 

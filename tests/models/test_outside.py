@@ -211,7 +211,7 @@ def test_seeds_of_a_generator_differ():
         ("missing.json", "not read as JSON"),
         ("no_such_package:make", "cannot be imported"),
         ("os:nothing", "cannot be imported"),
-        ("os:sep", "it is no function"),
+        ("os:sep", "not a function"),
     ],
 )
 def test_a_model_that_is_not_causal_is_refused_in_one_line(source, message, dataset):

@@ -252,10 +252,10 @@ def test_states_that_are_not_finite_raise(dataset):
 @pytest.mark.parametrize(
     ("changes", "probe", "message"),
     [
-        ({"n_validation_tasks": 1}, PROBE, "tasks of the validation set=1: clusters need two"),
-        ({"n_subset_tasks": 0}, PROBE, "tasks of the subset set=0: clusters need two"),
-        ({"n_hard_instructions": 0}, PROBE, "tasks of the subset set=0: clusters need two"),
-        ({"n_validation_instructions": 0}, PROBE, "tasks of the validation set=0: clusters need two"),
+        ({"n_validation_tasks": 1}, PROBE, "tasks of the validation set=1: clustering needs two"),
+        ({"n_subset_tasks": 0}, PROBE, "tasks of the subset set=0: clustering needs two"),
+        ({"n_hard_instructions": 0}, PROBE, "tasks of the subset set=0: clustering needs two"),
+        ({"n_validation_instructions": 0}, PROBE, "tasks of the validation set=0: clustering needs two"),
         ({}, replace(PROBE, perplexity=900.0), "perplexity=900.0: must be below the validation set's"),
         ({}, replace(PROBE, neighbors=9_000), "neighbors=9000: the training set has"),
     ],
