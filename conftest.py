@@ -1,4 +1,4 @@
-"""The claims' options and fixtures are the plugin's; see ``pytest benchmarks --help``, group "taskclust"."""
+"""Load the plugin that has the claims' options and fixtures; see ``pytest benchmarks --help``, group "taskclust"."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ pytest_plugins = ["taskclust.plugin", "pytester"]  # the second is for the tests
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """``pytest benchmarks`` judges claims; speed is measured when asked for by name."""
+    """Ignore the speed benchmarks, which ``pytest benchmarks`` runs only if they are named."""
     is_perf = collection_path.name == "perf" and not any("perf" in argument for argument in config.args)
     return True if is_perf else None

@@ -1,4 +1,4 @@
-"""§3.2: the best epoch comes early, and the clusters stay long after it."""
+"""§3.2: the best epoch comes early, and clusters persist long after it."""
 
 from taskclust.claims import AtLeast, Check, Claim, ConsistentWith, Exceeds, KnownFailure
 from taskclust.experiments.synthetic import statistics as s
@@ -54,7 +54,7 @@ def outlast(split, *, smoke_rise):
 
 
 LATE = KnownFailure(
-    "a tenth to a quarter of the training is left after the best epoch; half is asked, since these runs were seen",
+    "a tenth to a quarter of the training comes after the best epoch; we require half (set after these runs)",
     "reports/paper-256/verdicts.md",
 )
 
@@ -74,7 +74,7 @@ CLAIM = Claim(
     known_failures={
         "paper-256": {
             "best-epoch": KnownFailure(
-                "it learns on: best at epochs 154 to 178 of 200", "reports/paper-256/verdicts.md"
+                "accuracy keeps rising: the best epochs are 154 to 178 of 200", "reports/paper-256/verdicts.md"
             ),
             "validation": LATE,
             "subset": LATE,

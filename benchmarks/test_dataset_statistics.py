@@ -1,10 +1,10 @@
-"""Tables 3 and 4: the data set has the counts and the sizes of the paper's."""
+"""Tables 3 and 4: our data set has the paper's counts and sizes."""
 
 from taskclust.claims import Always, Check, Claim
 from taskclust.config import PRINTED_SIZES
 from taskclust.experiments.paper_tables import statistics as s
 
-#: Table 4, what each count must be: a set is the allowed values.
+#: Table 4: the allowed values of each count.
 TABLE_4 = {
     "tasks": {50},
     "hard_tasks": {5},
@@ -21,9 +21,9 @@ TABLE_4 = {
     "shared_mappings": {0},
     "leaked_instructions": {0},
 }
-#: Table 7 differs where it matters here: no hard examples, 65 task symbols.
+#: Table 7 differs in these rows: no hard examples, 65 task symbols.
 TABLE_7 = {**TABLE_4, "hard_tasks": {0}, "hard_instructions": set(), "task_symbols": {65}}
-#: 3.5 distributions a task: 50 a distribution, less 15 held out for ten tasks, plus 15 hard ones for five; and so on.
+#: With 3.5 distributions per task: 50 instances per distribution, minus 15 held out in ten tasks, plus 15 hard in five.
 UNCONDITIONED = {"train": 175 * 50 - 35 * 15 + 17.5 * 15, "subset": 17.5 * 30, "validation": 35 * 15}
 
 

@@ -1,4 +1,4 @@
-"""§3.2: instances of one task are clustered together whatever distribution their instructions are from."""
+"""§3.2: instances of one task share clusters even if their instructions are from different distributions."""
 
 from taskclust.claims import Check, Claim, Exceeds
 from taskclust.experiments.synthetic import statistics as s

@@ -1,4 +1,4 @@
-"""§3.2, Figures 2 and 6: states cluster by instruction distribution, and by distribution and mapping, too."""
+"""§3.2, Figures 2 and 6: states also cluster by instruction distribution, and by distribution and mapping."""
 
 from taskclust.claims import AtLeast, Check, Claim, Exceeds, KnownFailure
 from taskclust.experiments.synthetic import statistics as s
@@ -32,7 +32,7 @@ def late_f1(split, label):
 
 
 def above_bag(split, label):
-    """Of a distribution alone: of a mapping's symbols a bag has one, and the untrained model is above it already."""
+    """Only for distributions: with mappings the untrained model is already above a bag, which has only the input."""
     return Check(
         name="late f1 less that of a bag of symbols",
         statistic=s.above_bag(split, label, "f1"),
@@ -54,7 +54,7 @@ def emergence(split, label):
 CLAIM = Claim(
     id="inner-structure",
     place="§3.2, Figures 2 and 6",
-    sentence="States cluster by instruction distribution too, and by distribution and mapping.",
+    sentence="States also cluster by instruction distribution, and by distribution and mapping.",
     experiment="synthetic",
     order=70,
     cells={
@@ -66,25 +66,25 @@ CLAIM = Claim(
         "subset-distribution": (*emergence("subset", "distribution"), above_bag("subset", "distribution")),
         "subset-distribution_mapping": emergence("subset", "distribution_mapping"),
     },
-    smoke_asserts="the rises; hard examples, not yet learned at this scale, still share their originals' clusters, "
-    "so distributions are not asserted on the subset",
+    smoke_asserts="the rises; on the training subset not by distribution: hard examples are not learned at this "
+    "scale and share their originals' clusters",
     paper_only=frozenset({"subset-distribution"}),
     known_failures={
         "paper-256": {
             "validation-distribution": KnownFailure(
-                "distributions rule early (F1 0.8) and give way to inputs, outputs", "reports/paper-256/verdicts.md"
+                "clusters by distribution early (F1 0.8), later by input and output", "reports/paper-256/verdicts.md"
             ),
             "subset-distribution": KnownFailure(
-                "hard distributions stay with the originals they were made from", "reports/paper-256/verdicts.md"
+                "hard distributions stay in the clusters of their originals", "reports/paper-256/verdicts.md"
             ),
         },
         "paper-256 model=gpt2": {
             "validation-distribution": KnownFailure(
-                "distributions rule before training (F1 0.6) and give way to inputs, outputs",
+                "clusters by distribution before training (F1 0.6), later by input and output",
                 "reports/paper-256-gpt2/verdicts.md",
             ),
             "subset-distribution": KnownFailure(
-                "what distributions share gives way to inputs and outputs", "reports/paper-256-gpt2/verdicts.md"
+                "clusters by input and output replace those by distribution", "reports/paper-256-gpt2/verdicts.md"
             ),
         },
     },

@@ -1,4 +1,4 @@
-"""§3.3, Figure 4b: predicting by the nearest training instances works."""
+"""§3.3, Figure 4b: the nearest training instances predict the output of unseen ones."""
 
 from taskclust.claims import AtLeast, Check, Claim, Exceeds
 from taskclust.experiments.synthetic import statistics as s
@@ -52,7 +52,7 @@ CHECKS = (
 CLAIM = Claim(
     id="knn-accuracy",
     place="§3.3, Figure 4b",
-    sentence="Predicting by the nearest training instances works, better with training and depth.",
+    sentence="The nearest training instances predict an unseen instance's output, better with training and depth.",
     experiment="synthetic",
     order=110,
     cells={"validation": CHECKS},

@@ -33,8 +33,8 @@ def layer_0_hardly_changes(split, *, smoke):
 
 
 NO_CHANGE = KnownFailure(
-    "F1 rises with the layer, but the top layer's ends no higher than before training, so that layer 0's change is not "
-    "small beside it",
+    "F1 rises with the layer, but the top layer ends no higher than before training, so layer 0's change is not small "
+    "in comparison",
     "reports/paper-256-gpt2/verdicts.md",
 )
 
@@ -54,8 +54,8 @@ CLAIM = Claim(
             layer_0_hardly_changes("subset", smoke=None),
         ),
     },
-    smoke_asserts="the order on both splits; that layer 0 hardly changes, on unseen instructions alone: on hard "
-    "examples the top layer has not changed enough",
+    smoke_asserts="the order on both splits; that layer 0 hardly changes only on unseen instructions: on hard examples "
+    "the top layer has not changed enough",
     figures=("figure-2-f1",),
     known_failures={"paper-256 model=gpt2": {"validation": NO_CHANGE, "subset": NO_CHANGE}},
 )

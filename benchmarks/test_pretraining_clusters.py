@@ -1,4 +1,4 @@
-"""§4.1, Figure 5a: task clusters evolve while identities are learned."""
+"""§4.1, Figure 5a: task clusters evolve during identity pre-training."""
 
 from taskclust.claims import AtLeast, Check, Claim, Exceeds, KnownFailure
 from taskclust.experiments.pretraining import statistics as s
@@ -20,7 +20,7 @@ def rise(split, metric, *, smoke):
 
 def evolution(split):
     return (
-        rise(split, "f1", smoke=None),  # of small models some are no greater than the spread of a t-SNE
+        rise(split, "f1", smoke=None),  # some small models rise by no more than the spread of t-SNE
         rise(split, "ari", smoke=Exceeds(0.05)),
         rise(split, "ami", smoke=Exceeds(0.05)),
         Check(
@@ -43,14 +43,14 @@ CLAIM = Claim(
     experiment="pretraining",
     order=120,
     cells={"validation": evolution("validation"), "subset": evolution("subset")},
-    smoke_asserts="the rises of ARI and AMI, on unseen instructions alone; no level: clusters are still forming",
+    smoke_asserts="the rises of ARI and AMI on unseen instructions; no level, as clusters are still forming",
     paper_only=frozenset({"subset"}),
     figures=("figure-5a-pretraining-clusters",),
     known_failures={
         "paper-256": {
             "validation": KnownFailure(
-                "states that tell the task of unseen instructions (accuracy 0.95 to 1.00) cluster by distribution (F1 "
-                "0.8) before task",
+                "the model predicts the task of unseen instructions (accuracy 0.95 to 1.00), but its states cluster by "
+                "distribution (F1 0.8) rather than by task",
                 "reports/paper-256/verdicts.md",
             )
         }

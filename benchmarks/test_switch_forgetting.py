@@ -86,7 +86,7 @@ CLAIM = Claim(
     id="switch-forgetting",
     place="§4.2, Table 2",
     sentence="All four methods give updated source tasks their healthy outputs; direct fine-tuning forgets most, "
-    "then head fine-tuning, then the linear switch network, then the MLP's.",
+    "then head fine-tuning, then the linear switch network, then the MLP switch network.",
     experiment="alignment",
     order=140,
     cells={
@@ -100,14 +100,15 @@ CLAIM = Claim(
         ),
         "drops": (*(printed_drop(method, printed) for method, printed in PRINTED_DROPS.items()), BASE),
     },
-    smoke_asserts="a source accuracy of 0.9, and that both switches forget less than head tuning; direct "
-    "fine-tuning forgets less than head tuning here, and the printed drops are no small model's",
+    smoke_asserts="a source accuracy of 0.9, and that both switches forget less than head tuning; at this scale direct "
+    "fine-tuning forgets less than head tuning, and the printed drops do not apply to small models",
     paper_only=frozenset({"drops"}),
     figures=("forgetting",),
     known_failures={
         "paper-256": {
             "drops": KnownFailure(
-                "on average every method forgets less than half of what is printed", "reports/paper-256/verdicts.md"
+                "on average every method forgets less than half of what the paper reports",
+                "reports/paper-256/verdicts.md",
             )
         }
     },

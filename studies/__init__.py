@@ -1,4 +1,4 @@
-"""Our own follow-up research, which the paper does not ask for, and what makes the pages of docs. Not in the wheel."""
+"""Our own follow-up studies, beyond the paper's claims, and the generators of pages in docs. Not in the wheel."""
 
 import argparse
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from taskclust.config import ConfigError, require
 
 
 def command_line(main: Callable[..., None], about: str | None, **arguments: str) -> None:
-    """Call ``main`` with the words of the command line; what it refuses is one line.
+    """Call ``main`` with the arguments of the command line; show a :class:`ConfigError` as one line.
 
     Args:
-        main: what is run.
-        about: the help's text.
-        arguments: the meaning of each by its name; a name that ends in "s" takes several words.
+        main: the function to call.
+        about: the text of the help.
+        arguments: the help of each argument by name; a name that ends in "s" takes several words.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, meaning in arguments.items():
@@ -29,8 +29,8 @@ def require_own(path: Path, command: str) -> None:
     """Refuse, before anything is computed, to replace a file that the command did not write.
 
     Raises:
-        ConfigError: there is such a file.
+        ConfigError: the path is such a file.
     """
     made = f"Made by `python -m {command}".encode()
     is_own = not path.exists() or (path.is_file() and made in path.read_bytes()[:300])
-    require(is_own, "to", str(path), f"it is a file that {command} did not write; name a new one")
+    require(is_own, "to", str(path), f"{command} did not write this file; choose a new name")

@@ -1,4 +1,4 @@
-"""Clustering algorithms beside k-means, and more clusters than tasks, on points that k-means has clustered.
+"""Other clustering algorithms than k-means, and more clusters than tasks, on the same points.
 
 Not in the paper, which gives neither the number of clusters nor how F1 matches them to tasks.
 """
@@ -15,7 +15,7 @@ from sklearn.mixture import GaussianMixture
 
 from taskclust.probes.metrics import adjusted_rand_score, contingency, matched_f1_score
 
-#: Of N points, C clusters: scikit-learn's estimators, all told the number of tasks.
+#: scikit-learn's estimators, given the number of points and of clusters, which is the number of tasks.
 ALGORITHMS: dict[str, Callable[[int, int], Any]] = {
     "k-means": lambda _, c: KMeans(c, n_init=20, random_state=0),
     "Ward": lambda _, c: AgglomerativeClustering(c, linkage="ward"),
@@ -29,10 +29,10 @@ ALGORITHMS: dict[str, Callable[[int, int], Any]] = {
 
 
 def task_f1(points: Float[np.ndarray, "N C"], tasks: Int[np.ndarray, " N"]) -> dict[str, float]:
-    """Matched F1 by task of each algorithm's clusters."""
+    """The matched F1 by task of each algorithm's clusters."""
     n_tasks = len(np.unique(tasks))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Graph is not fully connected")  # clusters that lie apart are what is sought
+        warnings.filterwarnings("ignore", "Graph is not fully connected")  # separate clusters are expected
         found = {name: make(len(points), n_tasks).fit_predict(points) for name, make in ALGORITHMS.items()}
     return {name: matched_f1_score(contingency(tasks, clusters)) for name, clusters in found.items()}
 
@@ -40,9 +40,9 @@ def task_f1(points: Float[np.ndarray, "N C"], tasks: Int[np.ndarray, " N"]) -> d
 def majority_scores(
     points: Float[np.ndarray, "N C"], tasks: Int[np.ndarray, " N"], n_clusters: int
 ) -> tuple[float, float]:
-    """Macro F1 by task where each of k-means' clusters stands for the task that most of it is of, and the ARI.
+    """The macro F1 by task if each k-means cluster is assigned to its majority's task, and the ARI.
 
-    With more clusters than tasks such an F1 asks only that clusters be pure; the ARI asks for tasks to be whole too.
+    With more clusters than tasks this F1 is high if clusters are pure; the ARI also requires that tasks are not split.
     """
     clusters = KMeans(n_clusters, n_init=20, random_state=0).fit_predict(points)
     table = contingency(tasks, clusters)

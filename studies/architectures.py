@@ -1,9 +1,9 @@
-"""Which causal language models of transformers can be probed and aligned? Each kind is built tiny and tried.
+"""Which causal language models of transformers can be probed and aligned? Each kind is tried as a tiny model.
 
 ``python -m studies.architectures docs/architectures.md`` builds every kind that ``AutoModelForCausalLM`` knows, with
-random weights and some thousand parameters, and compares: states read by :mod:`taskclust.models.language` with those of
-each prompt read alone by plain transformers; what an aligned model generates for prompts that its switch leaves alone
-with what its base generates; its logits once saved and opened again.
+random weights and some thousand parameters. It compares: the states read by :mod:`taskclust.models.language` with those
+of each prompt read by itself with plain transformers; an aligned model's continuations of other tasks' prompts with its
+base's; its logits before and after it is saved and opened again.
 """
 
 import copy
@@ -37,7 +37,7 @@ def _all(value: Any, *names: str) -> dict[str, Any]:
     return dict.fromkeys(names, value)
 
 
-#: Sizes by the names that configurations give them.
+#: Small sizes by their names in configurations.
 SMALL = {
     **_all(40, "vocab_size", "vocab_size_per_layer_input", "old_vocab_size",
            "pronunciation_vocab_size", "shape_vocab_size", "unpadded_vocab_size"),
@@ -65,7 +65,7 @@ SMALL = {
            "max_target_positions", "max_source_positions", "context_length", "mamba_d_ssm"),
     "pad_token_id": 0, "eos_token_id": 2, "is_decoder": True,
 }  # fmt: skip
-#: What some kinds need beside.
+#: Further settings that some kinds need.
 OWN: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
@@ -83,9 +83,9 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def configuration(kind: str) -> PretrainedConfig:
-    """A tiny configuration of the kind: its own with every size that we know made small.
+    """A tiny configuration of the kind: the default with all known sizes made small.
 
-    Of kinds with several types of layer it has one layer of each, in their order.
+    If a kind has several types of layer, the configuration has one of each, in their order.
     """
     usual = AutoConfig.for_model(kind)
     small = _small(usual)
@@ -99,7 +99,7 @@ def configuration(kind: str) -> PretrainedConfig:
 def _small(usual: PretrainedConfig) -> dict[str, Any]:
     known = usual.to_dict()
     found = {name: SMALL[name] for name in known if name in SMALL}
-    if "kv_lora_rank" in found:  # latent attention: as many heads of keys as of queries
+    if "kv_lora_rank" in found:  # latent attention: as many key heads as query heads
         found["num_key_value_heads"] = found["num_attention_heads"]
     for name in ("layer_types", "layers_block_type"):
         types = list(dict.fromkeys(known.get(name) or ()))
@@ -109,18 +109,18 @@ def _small(usual: PretrainedConfig) -> dict[str, Any]:
     return found
 
 
-#: Prompts in tokens, those of one instruction together, and which instruction each has.
+#: Prompts as tokens, grouped by instruction, and the instruction of each.
 ROWS = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 10, 11], [5, 6, 7, 8, 12], [20, 21, 22], [20, 21, 23]]
 INSTRUCTIONS = [0, 0, 0, 1, 1]
 SOURCE = [Instance([3, 4, n], [30, 31]) for n in range(5, 9)]
 OTHERS = [Instance([20, 21, n]) for n in range(22, 26)]
-#: Of the largest state or logit: what counts as equal.
+#: The largest difference that counts as equal, relative to the largest state or logit.
 ROUNDING = 2e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What became of one kind: in words, "equal" where that was asked; empty where it was not reached."""
+    """The results of one kind in words: "equal" if a comparison succeeded, empty if it was not reached."""
 
     kind: str
     built: str = ""
@@ -130,7 +130,7 @@ class Kind:
     reopened: str = ""
 
     def row(self) -> dict[str, str]:
-        """A line of the table."""
+        """The results as a row of the table."""
         return {
             "kind": self.kind, "size": self.built, "states": self.read, "read": self.way,
             "continued": self.continued, "reopened": self.reopened,
@@ -138,23 +138,23 @@ class Kind:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was wrong and every refusal was one of ours."""
+        """Whether nothing was wrong, and all refusals were ours."""
         return not any(
             word.startswith(("differs", "unforeseen")) for word in (self.read, self.continued, self.reopened)
         )
 
 
 def tried(kind: str) -> Kind:
-    """Build a kind of model, read it, align it, save it and open it again."""
+    """The results for a kind: build it, read it, align it, save it and open it again."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a way of reading is given up is a column
+        warnings.simplefilter("ignore")  # the way of reading is a column
         return _tried(kind)
 
 
 def _tried(kind: str) -> Kind:
     try:
         model, plain = built_tiny(kind)
-    except Exception as error:  # noqa: BLE001 - of a configuration whose sizes do not fit one another
+    except Exception as error:  # noqa: BLE001 - e.g. sizes that do not fit together
         return Kind(kind, f"not built: {type(error).__name__}: {_short(error)}")
     built = f"{model.num_parameters():,}"
 
@@ -180,9 +180,9 @@ def _tried(kind: str) -> Kind:
 
 
 def built_tiny(kind: str) -> tuple[PreTrainedModel, Tensor]:
-    """A tiny model, and the states of each prompt's last token as plain transformers gives them.
+    """A tiny model, and the states of each prompt's last token by plain transformers.
 
-    They are (layers, N, D), the narrower layers filled up; of no size where they are not one a token.
+    They are (layers, N, D), with narrower layers padded; empty if there is not one state per token.
     """
     settings = configuration(kind)
     with torch.device("meta"):
@@ -202,19 +202,19 @@ def built_tiny(kind: str) -> tuple[PreTrainedModel, Tensor]:
 
 
 def _attempt(do: Callable[[], Any]) -> tuple[str, Any]:
-    """What it gives, or in words why it does not."""
+    """The function's own words, or "equal", with its result; if it failed, the reason with None."""
     try:
         found = do()
     except ConfigError as error:
         return f"refused: {_short(error)}", None
-    except Exception as error:  # noqa: BLE001 - what nobody foresaw is what we look for
+    except Exception as error:  # noqa: BLE001 - unforeseen errors are what we look for
         return f"unforeseen: {type(error).__name__}: {_short(error)}", None
     return found if isinstance(found, str) else "equal", found
 
 
 def _short(error: Exception) -> str:
     text = first_line(error)
-    if isinstance(error, ConfigError):  # without the field and the mend
+    if isinstance(error, ConfigError):  # without the field and the fix
         text = text.partition(": ")[2].partition("; ")[0]
     return text if len(text) <= 100 else f"{text[:97]}..."
 
@@ -227,7 +227,7 @@ def _compared(ours: Tensor, theirs: Tensor) -> str:
 
 
 def _continued(aligned: PreTrainedModel, base: PreTrainedModel) -> str:
-    """Whether other prompts, padded on the left in a batch with a source prompt, go on as the base lets them."""
+    """Whether other prompts, padded on the left in a batch with a source prompt, continue as with the base."""
     ids = torch.tensor([[0, 0, *OTHERS[0].prompt], [0, *OTHERS[1].prompt, 24], [0, 0, *SOURCE[0].prompt]])
     mask = (ids != 0).long()
     others = ~aligned.takes_for_source(ids, mask)
@@ -252,7 +252,7 @@ def _reopened(aligned: PreTrainedModel) -> str:
 
 
 def page(found: Sequence[Kind]) -> str:
-    """The page of the table, with the counts on top."""
+    """The page: counts, then the table."""
     built = [one for one in found if not one.built.startswith("not built")]
     counted = {
         "built": len(built),
@@ -313,7 +313,7 @@ has to be installed.
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Try every kind, or those named behind the file, and write the page."""
+    """Try every kind, or those named after the file, and write the page."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""Does k-means miss clusters of tasks that others find, or that more clusters than tasks would show?
+"""Does k-means miss task clusters that other algorithms find, or that appear with more clusters than tasks?
 
-``python -m studies.clusterings TABLE.md RECORD.json...`` writes two tables: F1 by task of other algorithms on
-the embeddings of records, and of k-means with more clusters, beside a bag of symbols.
+``python -m studies.clusterings TABLE.md RECORD.json...`` writes two tables: F1 by task of other algorithms on the
+embeddings of records, and of k-means with more clusters, compared with the bag-of-symbols baseline.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from taskclust.experiments.synthetic.probing import bag_of_symbols
 from taskclust.experiments.synthetic.record import Record
 from taskclust.probes.tsne import tsne
 
-#: Clusters for each task; the paper's scores are read as of one.
+#: Clusters per task; we take the paper's scores to be for one.
 CLUSTERS_A_TASK = (1, 2, 3, 5)
 
 
 def clustering_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row for each model and split: the mean over seeds and, in brackets, the highest."""
+    """One row per model and split: the mean over seeds and, in brackets, the highest."""
     rows = []
     for about, group in _models(records):
         for split in SPLITS:
@@ -43,11 +43,11 @@ def clustering_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def majority_rows(records: Sequence[Record], bags: dict[int, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """A row for each model, split and number of clusters: F1 by the clusters' majority and, in brackets, the ARI.
+    """One row per model, split and number of clusters: F1 by the clusters' majority and, in brackets, the ARI.
 
     Args:
-        records: of which the first and the last embedding are clustered.
-        bags: by seed and split the embedding of the bags of symbols.
+        records: the records, whose first and last embeddings are clustered.
+        bags: the embedding of the bag-of-symbols baseline, by seed and split.
     """
     rows = []
     for about, group in _models(records):
@@ -66,15 +66,15 @@ def majority_rows(records: Sequence[Record], bags: dict[int, dict[str, np.ndarra
 
 
 def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record]]]:
-    """The records of each model, with what a row says of it."""
+    """The records of each model, with the model's columns."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        training = replace(record.config.training, precision="auto")  # a seed is one in either
+        training = replace(record.config.training, precision="auto")  # a seed counts once, in either precision
         groups.setdefault(digest(record.config.model, training), []).append(record)
     found = []
     for group in groups.values():
         seeds = [record.config.seed for record in group]
-        require(len(set(seeds)) == len(seeds), "seed", seeds, "two records are of one seed and setting; leave one out")
+        require(len(set(seeds)) == len(seeds), "seed", seeds, "two records have one seed and setting; leave one out")
         model = group[0].config.model
         about = {"width": model.width, "norm": model.norm, "head": "tied" if model.tied_head else "its own"}
         about["dropout in the attention"] = "yes" if "attention" in model.dropout_at else "no"
@@ -85,17 +85,17 @@ def _models(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Record
 def _embeddings(record: Record, split: str) -> np.ndarray:
     """The top layer's embedding at each checkpoint, [epoch, point, component]."""
     points = record.scores[split].top_embedding
-    assert points is not None  # of states, not of a bag
+    assert points is not None  # only the baseline's scores lack it
     return points
 
 
 def embedded_bag(dataset: Dataset, split: str, probe: ProbeConfig, generator: torch.Generator) -> torch.Tensor:
-    """The t-SNE of the bags of symbols, the start of lowest divergence, [1, N, C]."""
+    """The t-SNE of the bag-of-symbols baseline, the start of lowest divergence, [1, N, C]."""
     return tsne(bag_of_symbols(dataset, split)[None], generator=generator, **probe.tsne_settings()).best()
 
 
 def embedded_bags(seed: int, probe: ProbeConfig) -> dict[str, np.ndarray]:
-    """The t-SNE of the paper's data set's bags of symbols, by split, [N, C]."""
+    """The t-SNE of the bag-of-symbols baseline on the paper's data set, by split, [N, C]."""
     dataset, generator = generate(DataConfig(), seed), torch.Generator().manual_seed(seed)
     return {split: embedded_bag(dataset, split, probe, generator)[0].numpy() for split in SPLITS}
 
@@ -104,14 +104,14 @@ def main(to: str, *paths: str) -> None:
     """Write the tables of the records at ``paths``.
 
     Raises:
-        ConfigError: ``to`` is another file; or a record is of a training that failed, not of the paper's data set, or
-            not probed as the first.
+        ConfigError: ``to`` is another file; or a record's training failed, its data set is not the paper's, or its
+            probe differs from the first record's.
     """
     require_own(Path(to), "studies.clusterings")
     records = [read_record(Path(path)) for path in paths]
     data, probe = DataConfig(), records[0].config.probe
     for path, record in zip(paths, records, strict=True):
-        require(not record.failure, f"{path}: failure", record.failure, "there is no end to cluster; leave it out")
+        require(not record.failure, f"{path}: failure", record.failure, "it has no last state to cluster; leave it out")
         _require_same(f"{path}: data", record.config.data, data)
         _require_same(f"{path}: probe", record.config.probe, probe)
     bags = {seed: embedded_bags(seed, probe) for seed in sorted({record.config.seed for record in records})}
@@ -132,8 +132,8 @@ def main(to: str, *paths: str) -> None:
 def _require_same(name: str, found: DataConfig | ProbeConfig, wanted: DataConfig | ProbeConfig) -> None:
     for field in dataclasses.fields(wanted):
         value, other = getattr(found, field.name), getattr(wanted, field.name)
-        mend = f"the bags beside the records are of {other!r}; leave the record out"
-        require(value == other, f"{name}.{field.name}", value, mend)
+        fix = f"the baseline has {other!r}; leave the record out"
+        require(value == other, f"{name}.{field.name}", value, fix)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

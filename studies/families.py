@@ -1,9 +1,9 @@
-"""Does the phenomenon belong to Transformers? The claims of §3 on several architectures, at smoke scale, side by side.
+"""Is the phenomenon specific to Transformers? The claims of §3 on several architectures, at smoke scale, side by side.
 
-For each family ``pytest benchmarks --model FAMILY --report reports/families/FAMILY`` judges the claims (``-k`` may
+For each family ``pytest benchmarks --model FAMILY --report reports/families/FAMILY`` judges the claims (``-k`` can
 leave out those that train no model of §3). ``python -m studies.families reports/families`` writes ``families.md`` there
-from each folder's ``verdicts.json``, the one file of it that is kept in the repository. The report ``decoder`` is of
-the profile's own model.
+from each folder's ``verdicts.json``, the only file that the repository keeps. The report ``decoder`` has the profile's
+own model.
 """
 
 import json
@@ -16,7 +16,7 @@ from taskclust.config import ConfigError, require
 from taskclust.formats import markdown
 from taskclust.report.saved import read_report
 
-#: Numbers to show: claim, condition, check, and whether its control is shown beside it.
+#: Numbers to show: claim, condition, check, and whether its negative control is shown, too.
 SHOWN = (
     ("plateau-then-rise", "validation", "highest accuracy", False),
     ("cluster-emergence", "validation", "late f1", True),
@@ -30,14 +30,14 @@ Report = dict[str, Any]
 
 
 def read(folder: Path) -> dict[str, Report]:
-    """Each family's report, by the name of its folder.
+    """The report of each family, by the name of its folder.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no report.
     """
     found = {}
     for path in sorted(folder.glob("*/verdicts.json")):
-        read_report(path.parent)  # refuses what is none
+        read_report(path.parent)  # refuses other files
         found[path.parent.name] = json.loads(path.read_text("utf-8"))
     require(bool(found), "folder", str(folder), "no FAMILY/verdicts.json there; run pytest benchmarks --model first")
     return found
@@ -49,7 +49,7 @@ def cell(report: Report, claim: str, name: str) -> dict[str, Any] | None:
 
 
 def number(report: Report, claim: str, name: str, check: str, *, with_control: bool) -> str:
-    """A check's mean and interval, and its control in brackets."""
+    """A check's mean and interval, with its negative control in brackets."""
     found = cell(report, claim, name)
     (one,) = [c for c in found["checks"] if c["name"] == check] if found else [None]
     if one is None or one["mean"] is None:
@@ -59,7 +59,7 @@ def number(report: Report, claim: str, name: str, check: str, *, with_control: b
 
 
 def numbers(reports: dict[str, Report]) -> list[dict[str, str]]:
-    """A row a measured number, a column a family."""
+    """One row per number, one column per family."""
     rows = []
     for claim, name, check, with_control in SHOWN:
         head = {"claim": claim, "measured": f"{check} (control)" if with_control else check}
@@ -69,7 +69,7 @@ def numbers(reports: dict[str, Report]) -> list[dict[str, str]]:
 
 
 def verdicts(reports: dict[str, Report]) -> list[dict[str, str]]:
-    """A row a condition, a column a family."""
+    """One row per condition, one column per family."""
     names = list(dict.fromkeys((c["claim"], c["cell"]) for r in reports.values() for c in r["results"]))
     rows = []
     for claim, name in names:

@@ -1,8 +1,8 @@
-"""Fault trials: a run is killed, or its disk fails, at every change it makes to the file system; files are damaged.
+"""Fault trials: kill a run, or let its disk fail, at each of its changes to the file system; damage its files.
 
-``python -m studies.fault_trials docs/faults.md`` tries all of it and writes the table; ``--every 20`` tries each
-twentieth, as the tests do (tests/studies/test_fault_trials.py). What is done again after a fault must have the record
-and the weights of a run without one, to the bit. Linux only: each trial is a process of its own, forked.
+``python -m studies.fault_trials docs/faults.md`` tries all faults and writes the table; ``--every 20`` tries every
+twentieth, as the tests do (tests/studies/test_fault_trials.py). A run repeated after a fault must give the same record
+and weights as a run without one, to the bit. Linux only: each trial is a forked process.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from taskclust.store import Store, StoreError
 from tests.experiments.small import CONFIG as SMALL
 from tests.experiments.small import measured, training
 
-#: A run of seconds that keeps checkpoints, its best epoch and its last.
+#: A run of seconds that keeps checkpoints, the best epoch and the last.
 CONFIG = replace(
     SMALL,
     training=training(3, checkpoints=(0, 2)),
     probe=replace(SMALL.probe, iterations=5, tsne_restarts=1, kmeans_restarts=2),
     seed=4,
 )
-#: What a full, a broken and a forbidden disk say.
+#: The errors of a full, a broken and a forbidden disk.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 #: Seconds after which a run counts as stuck.
 PATIENCE = 60
@@ -51,14 +51,14 @@ Act = Callable[[int, Callable[[], None] | None], None]
 
 
 class Trials(NamedTuple):
-    """One kind of fault, and what became of each time that it was tried."""
+    """One kind of fault, and the outcome of each trial."""
 
     fault: str
     outcomes: list[Outcome]
-    refused: int  # of them ended in an error before they were done again
+    refused: int  # the number that ended in an error before they were repeated
 
     def row(self) -> dict[str, Any]:
-        """A line of the table."""
+        """The outcomes as a row of the table."""
         counted = Counter(self.outcomes)
         kinds: tuple[Outcome, ...] = ("equal", "wrong", "stuck", "unforeseen")
         return {
@@ -70,9 +70,9 @@ class Trials(NamedTuple):
 
 
 class Changes:
-    """Calls ``act(n, tear)`` at the n-th change of the file system below ``root``, of this process, from then on.
+    """Calls ``act(n, tear)`` at the n-th change that this process makes to the file system below ``root``.
 
-    ``tear`` writes half of a file, where the change is the writing of one.
+    If the change is the writing of a file, ``tear`` writes half of it.
     """
 
     def __init__(self, root: Path, act: Act) -> None:
@@ -89,7 +89,7 @@ class Changes:
                 serialize(tensors, filename, *rest, **named)
                 os.truncate(filename, Path(filename).stat().st_size // 2)
 
-            self._change(str(filename), tear)  # written by compiled code, of which no audit tells
+            self._change(str(filename), tear)  # written by compiled code, which audit hooks do not see
             return serialize(tensors, filename, *rest, **named)
 
         os.fsync, safetensors.torch.serialize_file = fsync, serialize_file  # type: ignore[assignment]
@@ -104,13 +104,13 @@ class Changes:
                 self._change(os.fsdecode(path))
         elif event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir"):
             path, folder = os.fsdecode(arguments[0]), arguments[-1]
-            is_part = isinstance(folder, int) and folder >= 0  # shutil.rmtree names what is in a folder it has opened
+            is_part = isinstance(folder, int) and folder >= 0  # shutil.rmtree gives names relative to an open folder
             self._change(str(Path(_opened(folder)) / path) if is_part else path)
 
     def _change(self, path: str, tear: Callable[[], None] | None = None) -> None:
         if not self.is_acting and path.startswith(self.root) and not path.endswith(".lock"):
             self.n += 1
-            self.is_acting = True  # what is done here is no change of the run's
+            self.is_acting = True  # changes by ``act`` are not the run's
             try:
                 self.act(self.n, tear)
             finally:
@@ -122,11 +122,11 @@ def _opened(handle: Any) -> str:
 
 
 def computed(root: Path) -> str:
-    """What a run in a store gives, to the bit: its record, and the weights it keeps."""
+    """A hash of the record and the weights that a run in a store gives."""
     running.SAVE_EVERY = 0.0
     runner = Runner(Store(root))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that what was damaged is made again
+        warnings.simplefilter("ignore")  # about damaged files that are made again
         record = runner.record("synthetic", CONFIG)
         trained = runner.trajectory(CONFIG)
     weights = [path.read_bytes() for path in sorted(trained.rglob("*.safetensors"))]
@@ -134,14 +134,14 @@ def computed(root: Path) -> str:
 
 
 def changes(root: Path) -> str:
-    """How many changes of the file system a run makes."""
+    """The number of changes that a run makes to the file system, as text."""
     counted = Changes(root, lambda _n, _tear: None)
     computed(root)
     return str(counted.n)
 
 
 def killed(root: Path, at: int, *, in_the_middle: bool) -> str:
-    """A run that is killed at one of its changes, or in the middle of it where it writes a file."""
+    """Run and be killed at change ``at``, or in the middle of it if it writes a file."""
 
     def act(n: int, tear: Callable[[], None] | None) -> None:
         if n == at:
@@ -154,7 +154,7 @@ def killed(root: Path, at: int, *, in_the_middle: bool) -> str:
 
 
 def failing(root: Path, at: int, *, is_lasting: bool) -> str:
-    """A run of which one change, or each from there on, ends in an error of the disk."""
+    """The result of a run in which change ``at``, or also each later one, fails with a disk error."""
     code = ERRORS[at % len(ERRORS)]
 
     def act(n: int, tear: Callable[[], None] | None) -> None:
@@ -183,14 +183,14 @@ def _flipped(content: bytes) -> bytes:
 
 
 class Child(NamedTuple):
-    """A forked process, and the pipe in which it says how it ended."""
+    """A forked process, and the pipe in which it reports its end."""
 
     process: int
     pipe: int
 
 
 def begun(work: Callable[..., str], *arguments: Any, **named: Any) -> Child:
-    """A process of its own that does the work."""
+    """A new process that does the work."""
     read, write = os.pipe()
     child = os.fork()
     if child:
@@ -199,9 +199,9 @@ def begun(work: Callable[..., str], *arguments: Any, **named: Any) -> Child:
     word, text = "raised", ""
     try:
         word, text = "done", work(*arguments, **named)
-    except (ConfigError, StoreError, OSError) as error:  # a session says these in a line
+    except (ConfigError, StoreError, OSError) as error:  # a session reports these in one line
         word, text = "refused", str(error)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+    except BaseException as error:  # noqa: BLE001 - any other error is a finding
         text = f"{type(error).__name__}: {error}"
     finally:
         os.write(write, json.dumps([word, text]).encode())
@@ -209,9 +209,9 @@ def begun(work: Callable[..., str], *arguments: Any, **named: Any) -> Child:
 
 
 def ended(child: Child) -> tuple[str, str]:
-    """How a process ended, and what the work gave.
+    """How a process ended, and the result of its work.
 
-    It ends "done", "refused" (an error that a session says in a line), "raised" (any other), "killed" or "stuck".
+    It ends "done", "refused" (an error that a session reports in one line), "raised" (any other), "killed" or "stuck".
     """
     with os.fdopen(child.pipe, "rb") as pipe:
         is_ready = bool(select.select([pipe], [], [], PATIENCE)[0])
@@ -226,12 +226,12 @@ def ended(child: Child) -> tuple[str, str]:
 
 
 def forked(work: Callable[..., str], *arguments: Any, **named: Any) -> tuple[str, str]:
-    """As :func:`ended`, of work that nothing else runs beside."""
+    """As :func:`ended`, for work in a single process."""
     return ended(begun(work, *arguments, **named))
 
 
 def again(root: Path, expected: str) -> Outcome:
-    """What a run makes of what a fault has left in its store."""
+    """The outcome of repeating a run in the store that a fault left."""
     word, text = forked(computed, root)
     if word == "stuck":
         return "stuck"
@@ -242,9 +242,9 @@ def again(root: Path, expected: str) -> Outcome:
 
 
 def raced(root: Path, expected: str, kill_at: int) -> Outcome:
-    """What several processes make of one empty store at once, and then one more.
+    """The outcome of three processes that use one empty store at once, and then of one more.
 
-    The first of three is killed at a change, if it is its turn to make it; the others have to have the record.
+    The first is killed at a change if it is the one at work; the others must still get the record.
     """
     children = [begun(killed, root, kill_at, in_the_middle=False), begun(computed, root), begun(computed, root)]
     (third, other), (first, one), (second, two) = map(ended, children)
@@ -259,15 +259,15 @@ def raced(root: Path, expected: str, kill_at: int) -> Outcome:
 
 
 def trials(every: int, scratch: Path) -> list[Trials]:
-    """All faults, or each ``every``-th.
+    """The outcomes of all faults, or of every ``every``-th.
 
     Args:
-        every: 1 for all.
+        every: 1 for all faults.
         scratch: an empty folder.
     """
     torch.set_num_threads(1)
     whole, root = scratch / "whole", scratch / "root"
-    expected = computed(whole)  # here, so that those forked have what is compiled and imported
+    expected = computed(whole)  # here, so that forked processes inherit compiled code and imports
     n_changes = int(forked(changes, scratch / "counted")[1])
     faults: dict[str, tuple[Callable[..., str], dict[str, bool]]] = {
         "killed before a change": (killed, {"in_the_middle": False}),
@@ -308,10 +308,10 @@ def trials(every: int, scratch: Path) -> list[Trials]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the trials and write their table; 1 if any had a wrong, a stuck or an unforeseen end."""
+    """Run the trials and write their table; return 1 if any ended wrong, stuck or unforeseen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("to", type=Path, nargs="?", help="the page; the terminal by default")
-    parser.add_argument("--every", type=int, default=1, help="try each so many-th fault (1)")
+    parser.add_argument("to", type=Path, nargs="?", help="the page to write; by default the terminal")
+    parser.add_argument("--every", type=int, default=1, help="try every n-th fault (1)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         found = trials(options.every, Path(scratch))

@@ -1,19 +1,19 @@
-"""Numbers in prose, each quoted from a committed record, report or table by its key.
+"""Numbers in prose, each quoted by a key from a committed record, report or table.
 
-``python -m studies.numbers README.md docs/*.md`` rewrites them; with ``--check`` it only says which are stale or
-unknown; with ``--count`` it says how many decimals of each page have no key. A quoted number stands between two
-comments, which readers of the page do not see::
+``python -m studies.numbers README.md docs/*.md`` updates them; with ``--check`` it only reports stale or unknown ones;
+with ``--count`` it counts the decimals of each page that have no key. A quoted number is between two comments, which
+readers of the page do not see::
 
     F1 is <!--=paper-256: f1, interval-->0.48 [0.44, 0.52]<!--=-->.
 
-Before the colon stands a run, where the number is one of a run; then the number's name, as ``docs/numbers.toml`` has
-it; then how it is read, each after a comma:
+A key has the name of a run and a colon, if the number belongs to a run; the number's name in ``docs/numbers.toml``; and
+options, each after a comma:
 
 - ``untrained``, ``at 20`` (an epoch), ``best`` (the epoch of best accuracy), ``highest``, ``when highest`` (its epoch);
-  the end of training otherwise. ``layer 0``; the top layer otherwise. ``layers``: all of them.
+  by default the end of training. ``layer 0``; by default the top layer. ``layers``: all of them.
 - ``interval`` (after the mean over seeds), ``range`` (lowest to highest seed), ``seeds`` (each), ``seed 3``;
-  ``control`` (of a check: the mean of its negative control); the mean over seeds otherwise.
-- ``0 digits`` or another number of digits after the point; 2 otherwise.
+  ``control`` (the mean of a check's negative control); by default the mean over seeds.
+- ``0 digits`` or another number of digits after the point; by default 2.
 """
 
 import argparse
@@ -51,10 +51,10 @@ class Sources:
         searches: setting, width and seeds of each run of the search, by a name for it.
         checks: claim, condition and check, by the number's name.
         records: a path of names in a record, by the number's name.
-        rows: a path of names and places in a row of the search, by the number's name.
+        rows: a path of names and indices in a row of the search, by the number's name.
         cells: file, row (some of its cells) and column of a committed Markdown table, by the number's name; "part"
-            takes one of the numbers that the cell has.
-        root: the folder that files are named from.
+            selects one of several numbers in the cell.
+        root: the folder that file names are relative to.
     """
 
     runs: dict[str, list[str]] = field(default_factory=dict)
@@ -68,16 +68,16 @@ class Sources:
     def __post_init__(self) -> None:
         names = [*self.checks, *self.records, *self.rows, *self.cells]
         twice = sorted({name for name in names if names.count(name) > 1})
-        require(not twice, "numbers.toml", twice, "a number's name stands once; give one of them another")
+        require(not twice, "numbers.toml", twice, "these names occur twice; rename one")
         marked = [name for name in names if set(name) & set(",:")]
-        require(not marked, "numbers.toml", marked, "a number's name has no comma and no colon; leave them out")
+        require(not marked, "numbers.toml", marked, "a number's name must not have a comma or a colon")
 
 
 def sources(path: Path = ROOT / "docs" / "numbers.toml") -> Sources:
     """The sources that a file lists.
 
     Raises:
-        ConfigError: it has a table that there is not.
+        ConfigError: the file has an unknown table.
     """
     tables = tomllib.loads(path.read_text("utf-8"))
     usable = [one.name for one in fields(Sources) if one.name != "root"]
@@ -90,7 +90,7 @@ def value(key: str, known: Sources) -> str:
     """The number of a key, as text.
 
     Raises:
-        ConfigError: there is none of this key.
+        ConfigError: the key is unknown.
     """
     run, _, rest = key.rpartition(":")
     name, *words = (part.strip() for part in rest.split(","))
@@ -104,7 +104,7 @@ def value(key: str, known: Sources) -> str:
         return _of_records(key, run, known.records[name], options, known)
     if name in known.rows:
         return _of_search(key, run, known.rows[name], options, known)
-    raise ConfigError(f"number={key!r}: numbers.toml has no {name!r}; add it there, or name one that it has")
+    raise ConfigError(f"number={key!r}: numbers.toml has no {name!r}; add it there, or use one of its names")
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ def _options(key: str, words: Sequence[str]) -> _Options:
     options = _Options()
     for word in words:
         names = [name for pattern, name in _WORDS if re.fullmatch(pattern, word)]
-        require(bool(names), "number", key, f"{word!r} says nothing; see the head of studies/numbers.py")
+        require(bool(names), "number", key, f"{word!r} is not an option; see the docstring of studies/numbers.py")
         setattr(options, names[0], int(word[0]) if names[0] == "digits" else word)
     return options
 
@@ -152,7 +152,7 @@ def _bounds(row: dict[str, str], digits: int) -> list[str]:
 
 @cache
 def _rows(path: Path, key: str) -> dict[tuple[str, ...], dict[str, str]]:
-    """The rows of a report's table by claim, condition, check and, where it has them, seed."""
+    """The rows of a report's table by claim, condition, check and, if it has one, seed."""
     require(path.is_file(), "number", key, f"there is no {path.name} of this run in reports; name a report's folder")
     with path.open(encoding="utf-8", newline="") as lines:
         return {
@@ -198,7 +198,7 @@ def _record(file: Path) -> Any:
 
 
 def _at_path(key: str, record: Any, path: str) -> np.ndarray:
-    """What a record, or a row of the search, has at a path: a number, or an array of epochs or layers or both."""
+    """The value at a path in a record or a row of the search: a number, or an array over epochs or layers or both."""
     found = record
     for name in path.split("."):
         if isinstance(found, list):
@@ -207,14 +207,14 @@ def _at_path(key: str, record: Any, path: str) -> np.ndarray:
             found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
         require(found is not None, "number", key, f"it has no {path}")
     values = np.asarray(found, dtype=float)
-    require(not np.isnan(values).all(), "number", key, "it was not measured in this run, or is not a number there")
+    require(not np.isnan(values).all(), "number", key, "it was not measured in this run, or is NaN")
     return values
 
 
 def _selected(
     key: str, values: np.ndarray, epochs: list[int] | None, best_epoch: int | None, options: _Options
 ) -> np.ndarray:
-    """A number, or one per layer, of values whose first axis is of ``epochs``, unless these are None."""
+    """The selected number, or one per layer; the first axis of ``values`` is ``epochs`` unless that is None."""
     has_layers = values.ndim == 1 + (epochs is not None)
     require(has_layers or options.where == "top", "number", key, "it has no layers")
     if has_layers and options.where != "layers":
@@ -234,7 +234,7 @@ def _selected(
 
 
 def _epochs(record: Any, path: str, values: np.ndarray) -> list[int] | None:
-    """The epochs that the first axis is of; None if it is not of epochs."""
+    """The epochs of the first axis; None if it is not epochs."""
     if "history" in path.split("."):
         return list(range(len(values)))
     if path.startswith("bag") or values.ndim == 0:
@@ -245,9 +245,9 @@ def _epochs(record: Any, path: str, values: np.ndarray) -> list[int] | None:
 
 def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
     digits = options.digits
-    require(options.form != "control", "number", key, "only a check has a control; name one")
+    require(options.form != "control", "number", key, "only checks have a control")
     if options.where == "layers":
-        require(options.form == "mean", "number", key, "layers are means over seeds; leave out what is of seeds")
+        require(options.form == "mean", "number", key, "layers are means over seeds; leave out the option for seeds")
         return ", ".join(_text(float(mean), digits) for mean in np.mean([*found.values()], axis=0))
     by_seed = {seed: float(one) for seed, one in found.items()}
     values = [by_seed[seed] for seed in sorted(by_seed)]
@@ -257,7 +257,7 @@ def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
         return _text(by_seed[seed], digits)
     mean = _text(float(np.mean(values)), digits)
     if options.form == "interval":
-        require(len(values) > 1, "number", key, "there is one seed, which has no interval; leave it out")
+        require(len(values) > 1, "number", key, "one seed has no interval; leave it out")
         return f"{mean} [{', '.join(_text(bound, digits) for bound in interval(values))}]"
     if options.form == "range":
         return f"{_text(min(values), digits)} to {_text(max(values), digits)}"
@@ -269,9 +269,9 @@ def _text(number: float, digits: int) -> str:
 
 
 def _cell(key: str, run: str, of: dict[str, Any], words: Sequence[str], known: Sources) -> str:
-    """A cell as it is, or with zeros behind it."""
+    """A cell unchanged, or with zeros added."""
     digits = re.fullmatch(r"(\d) digits", ", ".join(words)) if words else None
-    require(not words or digits is not None, "number", key, "a table's cell has no more than digits behind its name")
+    require(not words or digits is not None, "number", key, "a table's cell takes only the option for digits")
     file = known.root / (f"reports/{run}/{of['file']}" if run else str(of["file"]))
     require(file.is_file(), "number", key, f"there is no {file.name} there")
     found = _cells(file, set(of["row"]), of["column"])
@@ -283,14 +283,14 @@ def _cell(key: str, run: str, of: dict[str, Any], words: Sequence[str], known: S
 
 
 def _missing(key: str, number: str, digits: int) -> int:
-    """How many zeros a number lacks."""
+    """The number of zeros to add to a number."""
     has = len(number.partition(".")[2])
-    require(has <= digits, "number", key, f"the table has {has} digits of it; rounding twice may err")
+    require(has <= digits, "number", key, f"the table has {has} digits; rounding twice may be wrong")
     return digits - has
 
 
 def _cells(file: Path, row: set[str], column: str) -> list[str]:
-    """The cells of a column in the rows of a page's tables that have all the cells ``row``."""
+    """The cells of a column in those rows of a page's tables that have all cells of ``row``."""
     header: list[str] = []
     found = []
     for line in file.read_text("utf-8").splitlines():
@@ -305,10 +305,10 @@ def _cells(file: Path, row: set[str], column: str) -> list[str]:
 
 
 def filled(page: str, known: Sources) -> str:
-    """The page with every quoted number as its source has it.
+    """The page with every quoted number updated from its source.
 
     Raises:
-        ConfigError: a key is unknown, or a mark is half, or begins a line, where Markdown would end the paragraph.
+        ConfigError: a key is unknown, or a mark is incomplete or begins a line, where Markdown would end the paragraph.
     """
     halves = [*_HALF.finditer(page)]
     require(len(halves) == 2 * len(MARK.findall(page)), "page", len(halves), "a number's mark has no end on its line")
@@ -324,9 +324,9 @@ def plain(page: str) -> str:
 
 
 def typed(page: str) -> int:
-    """How many decimals of a page are typed: neither quoted by key, nor in a made table, nor in code.
+    """The number of decimals of a page that were typed: not quoted by key, in a generated table or in code.
 
-    A page that is made by a command as a whole has none.
+    A page that is generated as a whole has none.
     """
     if re.search(r"\A# [^\n]*\n+Made by `", page):
         return 0
@@ -336,11 +336,11 @@ def typed(page: str) -> int:
 
 
 def main() -> None:
-    """Rewrite pages, check them, or count what they have no key for."""
+    """Update pages, check them, or count their decimals without a key."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", type=Path, nargs="+")
     kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--check", action="store_true", help="write nothing; fail where a number is stale or unknown")
+    kinds.add_argument("--check", action="store_true", help="write nothing; fail if a number is stale or unknown")
     kinds.add_argument("--count", action="store_true", help="write nothing; count decimals without a key")
     given = parser.parse_args()
     work: Callable[[Sequence[Path]], None] = _check if given.check else _count if given.count else _rewrite
@@ -352,7 +352,7 @@ def main() -> None:
 
 def _rewrite(pages: Sequence[Path]) -> None:
     known = sources()
-    texts = {page: filled(page.read_text("utf-8"), known) for page in pages}  # all, before any is written
+    texts = {page: filled(page.read_text("utf-8"), known) for page in pages}  # all before the first is written
     for page, text in texts.items():
         if text != page.read_text("utf-8"):
             write_whole(page, text.encode())
@@ -367,7 +367,7 @@ def _check(pages: Sequence[Path]) -> None:
 
 
 def differences(name: str, page: str, known: Sources) -> list[str]:
-    """A line for every number of a page that is unknown, or is not what its source has."""
+    """A line for every number of a page that is unknown or differs from its source."""
     found = []
     try:
         filled("\n".join(_without_keys(page)), known)

@@ -1,9 +1,9 @@
-"""How large must a task's code be for k-means to find tasks? Codes planted on the paper's labels.
+"""Which share of the variance must the task have for k-means to find tasks? A simulation with the paper's labels.
 
-``python -m studies.planted reports/search/share-needed.json RECORD ...`` reads from records what the top
-layer's states are made of at the end of training (:mod:`taskclust.probes.components`), makes states of codes in these
-shares but for the task's, which it varies, and clusters them as the states are. ``python -m studies.planted_report``
-of the same file makes its table and figure.
+``python -m studies.planted reports/search/share-needed.json RECORD ...`` reads the variance components of the top
+layer's states at the end of training from records (:mod:`taskclust.probes.components`). It makes states as sums of
+random class means with these shares, but varies the task's, and clusters them like real states. ``python -m
+studies.planted_report`` makes the table and figure from the file.
 """
 
 import argparse
@@ -24,19 +24,19 @@ from taskclust.probes.clusters import cluster_scores
 from taskclust.probes.components import instance_identities
 from taskclust.store.folders import write_json
 
-#: Shares of the states' variance that are the task's.
+#: The simulated shares of the task in the states' variance.
 TASK_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DIMENSIONS = 768
-SEEDS = range(5)  # of the data whose labels are used
+SEEDS = range(5)  # of the data sets whose labels are used
 
 
 def planted_states(split: Split, shares: Mapping[str, float], rng: np.random.Generator) -> Float[Tensor, "N D"]:
-    """States that are a sum of random codes: one for each identity named, with its share of the variance.
+    """States that are sums of random class means, one per identity, with the given shares of the variance.
 
     Args:
-        split: whose labels.
-        shares: of each of :func:`taskclust.probes.components.instance_identities`, and of "instance", which is noise.
-        rng: draws the codes.
+        split: the split whose labels are used.
+        shares: the share of each of :func:`taskclust.probes.components.instance_identities`, and of "instance" (noise).
+        rng: draws the class means.
     """
     identities = {**instance_identities(split), "instance": np.arange(split.n_instances)}
     states = np.zeros((split.n_instances, DIMENSIONS))
@@ -48,7 +48,7 @@ def planted_states(split: Split, shares: Mapping[str, float], rng: np.random.Gen
 
 
 def measured_shares(records: Sequence[Record], split: str) -> dict[str, float]:
-    """Mean shares of the top layer at the end of training; what is estimated below nothing is nothing."""
+    """The mean shares of the top layer at the end of training; negative estimates count as 0."""
     names = records[0].components[split]
     means = {name: float(np.mean([r.components[split][name][-1, -1] for r in records])) for name in names}
     kept = {name: max(0.0, mean) for name, mean in means.items()}
@@ -56,7 +56,7 @@ def measured_shares(records: Sequence[Record], split: str) -> dict[str, float]:
 
 
 def with_task_share(shares: Mapping[str, float], task: float) -> dict[str, float]:
-    """The same with another share of the task, and the others in proportion."""
+    """The shares with another value for the task, and the others scaled in proportion."""
     others = sum(share for name, share in shares.items() if name != "task")
     return {name: task if name == "task" else share / others * (1 - task) for name, share in shares.items()}
 
@@ -64,7 +64,7 @@ def with_task_share(shares: Mapping[str, float], task: float) -> dict[str, float
 def planted_f1(
     name: str, shares: Mapping[str, float], probe: ProbeConfig, seeds: Sequence[int]
 ) -> Float[np.ndarray, "S T 2"]:
-    """F1 by task on S of the paper's data sets for each of the T task shares, raw and after t-SNE."""
+    """F1 by task on S data sets for each of the T task shares, raw and after t-SNE."""
     found = []
     for seed in seeds:
         split = generate(DataConfig(), seed).splits[name]
@@ -76,19 +76,19 @@ def planted_f1(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do what the command line says.
+    """Run the command line.
 
     Raises:
-        ConfigError: a record is of other data than the paper's.
+        ConfigError: a record has other data than the paper's.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("to", type=Path, help="the JSON file to write")
-    parser.add_argument("records", type=Path, nargs="+", help="of the paper profile")
+    parser.add_argument("records", type=Path, nargs="+", help="records of the paper profile")
     options = parser.parse_args(arguments)
     records = [read_record(path) for path in options.records]
     for path, record in zip(options.records, records, strict=True):
         is_papers = record.config.data == DataConfig()
-        require(is_papers, "record", str(path), "it is of other data; give records of the paper profile")
+        require(is_papers, "record", str(path), "it has other data; give records of the paper profile")
     found: dict[str, Any] = {
         "task_shares": TASK_SHARES,
         "records": [str(path) for path in options.records],

@@ -15,7 +15,7 @@ _SPACES = {"k-means": ":", "after t-SNE": "-"}
 
 
 def share_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a split and share of the task: F1 by task, the mean over data sets; then what was measured in models."""
+    """One row per split and share of the task: the mean F1 by task over data sets; then the measured share."""
     rows = []
     for split, part in found["splits"].items():
         for task, f1 in zip(found["task_shares"], np.mean(part["f1"], axis=0), strict=True):
@@ -26,7 +26,7 @@ def share_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def share_figure(found: dict[str, Any]) -> Figure:
-    """F1 by task against the task's share; the band is the range over data sets, dashed is what was measured."""
+    """F1 by task versus the task's share; the band is the range over data sets, dashed the measured share."""
     figure = Figure(figsize=(3.6 * len(found["splits"]), 3), layout="constrained")
     axes = figure.subplots(1, len(found["splits"]), squeeze=False)[0]
     for axis, (split, part) in zip(axes, found["splits"].items(), strict=True):
@@ -41,7 +41,7 @@ def share_figure(found: dict[str, Any]) -> Figure:
 
 
 def main(path: str) -> None:
-    """Write the table (.md) and the figure (.png) beside the file."""
+    """Write the table (.md) and the figure (.png) next to the file."""
     found = json.loads(Path(path).read_text("utf-8"))
     others = "; ".join(
         f"{split}: " + ", ".join(f"{name} {share:.2f}" for name, share in part["measured"].items())
@@ -57,4 +57,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line(main, __doc__, file="what studies.planted wrote")
+    command_line(main, __doc__, file="the file that studies.planted wrote")

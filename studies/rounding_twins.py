@@ -1,9 +1,9 @@
-"""How often would the smoke claims be red on a stranger's machine, although nothing is wrong?
+"""How often would the smoke claims fail on a stranger's machine, although nothing is wrong?
 
-Two processors round differently, and training and t-SNE are chaotic: of the same seed they make another run. A *twin*
-is such a run, made here by moving every initial weight by about one part in a million, or by telling the libraries to
-use an older processor's instructions. ``python -m studies.rounding_twins run`` trains and probes the whole smoke
-profile once per twin; ``python -m studies.rounding_twins table`` reads what they measured and estimates, check by
+Processors round differently, and training and t-SNE are chaotic, so the same seed gives a different run on another
+processor. A *twin* is such a run, made here by changing every initial weight by about one part in a million, or by
+making the libraries use an older processor's instructions. ``python -m studies.rounding_twins run`` trains and probes
+the whole smoke profile once per twin; ``python -m studies.rounding_twins table`` estimates from their values, for each
 check, how far the criterion is and how often it would fail.
 
 A change of the code that draws other numbers is more than rounding: it is as good as other seeds. ``python -m
@@ -36,8 +36,8 @@ from taskclust.models.registry import ARCHITECTURES
 from taskclust.runner import Runner
 from taskclust.store import Store
 
-#: What makes torch, oneDNN and MKL compute as on other processors, the last one with another number of threads. To the
-#: bit alike are AVX-512 with and without bfloat16, and AVX2 in torch alone and in all three: each pair is one machine.
+#: Variables that make torch, oneDNN and MKL compute as on other processors; the last changes the number of threads.
+#: AVX-512 with and without bfloat16 are equal to the bit, as are AVX2 in only torch and in all three: one machine each.
 MACHINES: dict[str, dict[str, str]] = {
     "native": {},
     "avx2": {
@@ -54,15 +54,15 @@ MACHINES: dict[str, dict[str, str]] = {
     },
     "two threads": {"OMP_NUM_THREADS": "2"},
 }
-#: Relative size of a move: about ten times the spacing of float32 numbers.
+#: Relative size of the changes: about ten times the spacing of float32 numbers.
 MOVE = 1e-6
-#: Below this twins are alike, and what is left is of the sum over seeds.
+#: Below this, twins are equal up to the rounding of the sum over seeds.
 NO_ERROR = 1e-12
 KINDS = ("synthetic", "pretraining", "alignment")
 CLAIMS = Path(__file__).parents[1] / "benchmarks"
 FOLDER = Path(".taskclust/twins")
 VALUES = Path("reports/twins/values.jsonl")
-#: Draws of the whole command, each with a twin drawn anew for every seed.
+#: Draws of the whole command, each with a newly drawn twin for every seed.
 DRAWS = 5_000
 
 #: Seeds that the profile does not use.
@@ -82,7 +82,7 @@ class Asked(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in rows."""
+        """The check's name in rows."""
         return f"{self.claim}[{self.cell}] {self.check.name}"
 
 
@@ -106,7 +106,7 @@ def asked() -> tuple[Asked, ...]:
 
 
 def move_weights(twin: int) -> None:
-    """From now on every new model's weights are drawn as ever, then moved; twin 0 is not moved."""
+    """From now on, change the initial weights of every new model slightly; twin 0 is unchanged."""
     if twin:
         for kind in ARCHITECTURES.values():
             kind.initialize = _moved(kind.initialize, twin)  # type: ignore[method-assign]
@@ -125,7 +125,7 @@ def _moved(initialize: Callable[..., Any], twin: int) -> Callable[..., Any]:
 
 
 def measure(kind: str, store: Path, threads: int, seeds: Sequence[int] | None = None) -> Iterator[Row]:
-    """Run one kind of the smoke profile's runs here: by seed the value of each check and of its control."""
+    """Run one kind of the smoke profile's runs here; gives, for each seed, the value of each check and its control."""
     runner = Runner(Store(store), threads=threads)
     checks = [one for one in asked() if one.kind == kind]
     profile = profiles.smoke() if seeds is None else replace(profiles.smoke(), seeds=tuple(seeds))
@@ -141,9 +141,9 @@ def measure(kind: str, store: Path, threads: int, seeds: Sequence[int] | None = 
 
 
 def run_one(kind: str, machine: str, twin: int, folder: Path, store: Path | None = None) -> None:
-    """Write one twin's rows of a kind; where they are written already, nothing.
+    """Write one twin's rows of a kind, unless they are written already.
 
-    ``store`` may hold the records already, as that of ``pytest benchmarks --store`` under the machine's variables.
+    ``store`` may already have the records, e.g. from ``pytest benchmarks --store`` under the machine's variables.
     """
     name = f"{machine.replace(' ', '-')}-{twin}"
     to = folder / f"{name}-{kind}.jsonl"
@@ -159,15 +159,15 @@ def run_one(kind: str, machine: str, twin: int, folder: Path, store: Path | None
 
 
 def run(jobs: Sequence[tuple[str, str, int]], workers: int, folder: Path) -> int:
-    """Each kind of each twin in a process of its own, since a library reads what it may use when it starts.
+    """Run each kind of each twin in its own process, since libraries read the variables when they start.
 
     Args:
-        jobs: kind, machine and twin of each.
-        workers: how many at once.
-        folder: where their rows are kept.
+        jobs: kind, machine and twin of each job.
+        workers: number of jobs at once.
+        folder: the folder for their rows.
 
     Returns:
-        How many failed.
+        The number of jobs that failed.
     """
 
     def one(kind: str, machine: str, twin: int) -> int:
@@ -186,7 +186,7 @@ def run(jobs: Sequence[tuple[str, str, int]], workers: int, folder: Path) -> int
 
 
 def gather(values: Path, folder: Path) -> list[Row]:
-    """Add the twins of ``folder`` to those that ``values`` keeps, the new one for the old of the same name."""
+    """Add the twins of ``folder`` to those in ``values``, replacing old ones of the same name."""
     kept = values.read_text("utf-8").splitlines() if values.exists() else []
     made = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     rows = [json.loads(line) for line in (*kept, *made)]
@@ -197,7 +197,7 @@ def gather(values: Path, folder: Path) -> list[Row]:
 
 
 def matrices(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """By measured check its values and the control's, [T, S, 2]; of twins that have every seed of the check's kind."""
+    """The values of each measured check and its control, [T, S, 2], from twins that have every seed of its kind."""
     found: dict[str, dict[tuple[str, int], dict[int, Row]]] = {kind: {} for kind in KINDS}
     for row in rows:
         found[row["kind"]].setdefault((row["machine"], row["twin"]), {})[row["seed"]] = row
@@ -211,23 +211,23 @@ def matrices(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 
 def measured(found: Mapping[str, np.ndarray]) -> list[Asked]:
-    """The checks of which there are values: a claim may be younger than the twins."""
+    """The checks that have values; a claim may be newer than the twins."""
     return [one for one in asked() if one.name in found]
 
 
 def is_red(check: Check, values: Sequence[float], nulls: Sequence[float]) -> bool:
-    """Would the check not pass? As :func:`taskclust.claims.judge` decides."""
+    """Whether the check would fail, as :func:`taskclust.claims.judge` decides."""
     criterion = check.smoke
     assert criterion is not None
     return criterion.judge(values) != "reproduced" or criterion.judge(nulls) == "reproduced"
 
 
 def red_draws(found: Mapping[str, np.ndarray], draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """By check, in which draws of the whole command it is red, [draws].
+    """For each check, the draws of the whole command in which it fails, [draws].
 
-    On another machine each seed's run is another twin, and seeds know nothing of each other, so a draw takes a twin for
-    every kind and seed, all checks of a kind together. To reach values between and beyond those seen, the values are
-    moved by the kernel of a smoothed bootstrap (Silverman, 1986: 1.06 deviations times T to the power -1/5).
+    On another machine each seed's run is another twin, independently of other seeds. So a draw takes a twin for every
+    kind and seed, with all checks of a kind together. To reach values between and beyond those seen, noise is added by
+    the kernel of a smoothed bootstrap (Silverman, 1986: 1.06 deviations times T to the power -1/5).
     """
     checks = measured(found)
     S = len(profiles.smoke().seeds)
@@ -277,7 +277,7 @@ def other_seeds(rows: Sequence[Row], command: str) -> str:
 
 
 def check_rows(found: Mapping[str, np.ndarray], red: Mapping[str, np.ndarray]) -> list[Row]:
-    """A row per check, the nearest to its criterion first."""
+    """One row per check, nearest to its criterion first."""
     rows = []
     for one in measured(found):
         values = found[one.name][..., 0]  # (T, S)
@@ -299,7 +299,7 @@ def check_rows(found: Mapping[str, np.ndarray], red: Mapping[str, np.ndarray]) -
 
 
 def _distance(check: Check, mean: float, error: float) -> float | None:
-    """From the mean to the number that it must pass, in errors of twins; None where there is no one number."""
+    """The distance of the mean from the criterion's bound, in errors of twins; None if there is no single bound."""
     criterion = check.smoke
     if error < NO_ERROR or not isinstance(criterion, AtLeast | AtMost | Exceeds):
         return None
@@ -308,12 +308,12 @@ def _distance(check: Check, mean: float, error: float) -> float | None:
 
 
 def _red_twins(check: Check, values: np.ndarray) -> np.ndarray:
-    """Which twins' own verdict was red, [T]."""
+    """Whether each twin itself failed, [T]."""
     return np.array([is_red(check, twin[:, 0].tolist(), twin[:, 1].tolist()) for twin in values])
 
 
 def page(rows: Sequence[Row], command: str) -> str:
-    """The table, and what it says of the whole command."""
+    """The page: the chance that the whole command fails, then the table."""
     found = matrices(rows)
     red = red_draws(found, DRAWS, np.random.default_rng(0))
     runs: dict[str, int] = {}
@@ -341,20 +341,20 @@ def page(rows: Sequence[Row], command: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     runs = verbs.add_parser("run", help="train and probe twins")
-    runs.add_argument("--machines", default=",".join(MACHINES), help=f"of {', '.join(MACHINES)}")
-    runs.add_argument("--twins", type=int, default=8, help="of each machine (8)")
-    runs.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at once (one per core)")
-    runs.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}, in this order")
-    one = verbs.add_parser("one", help="train and probe one twin here, under this environment")
+    runs.add_argument("--machines", default=",".join(MACHINES), help=f"some of {', '.join(MACHINES)}")
+    runs.add_argument("--twins", type=int, default=8, help="twins per machine (8)")
+    runs.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes at once (one per core)")
+    runs.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}, run in this order")
+    one = verbs.add_parser("one", help="train and probe one twin here, in this environment")
     one.add_argument("kind", choices=KINDS)
     one.add_argument("machine", choices=MACHINES)
     one.add_argument("twin", type=int)
-    one.add_argument("--store", type=Path, help="read the records of a run of the claims from here")
-    table = verbs.add_parser("table", help="write the table of what was measured")
+    one.add_argument("--store", type=Path, help="a store with the records of a run of the claims")
+    table = verbs.add_parser("table", help="write the table of measured values")
     table.add_argument("--values", type=Path, default=VALUES, help=f"where all twins' rows are kept ({VALUES})")
     seeds = verbs.add_parser("seeds", help="run other seeds than the profile's, and write the table of them")
     seeds.add_argument("--values", type=Path, default=SEEDS, help=f"where their rows are kept ({SEEDS})")

@@ -1,10 +1,9 @@
-"""Search of the silent points at small scale: which choices make states cluster by task, and until when (§3.2).
+"""A search over silent points at small scale: which choices make states cluster by task, and until when (§3.2)?
 
-``python -m studies.search --minutes 60`` walks the settings below, each on the same seeds, and appends a row a
-run to ``reports/search/runs.jsonl``; what has its row is not run again, on whatever machine. Settings are chosen on
-seeds 100 to 104, claims are judged on seeds 0 to 4. Small is width 256 (``--width`` for another) and 20 tasks over 16
-symbols; the evaluated tasks have as many distributions as Table 3 gives them. ``--only batch`` takes the settings with
-"batch" in their names.
+``python -m studies.search --minutes 60`` runs the settings below, each on the same seeds, and appends one row per run
+to ``reports/search/runs.jsonl``; runs that have a row are not repeated. Settings are chosen on seeds 100 to 104, claims
+are judged on seeds 0 to 4. Small means width 256 (or ``--width``) and 20 tasks over 16 symbols; the evaluated tasks
+have as many distributions as Table 3 gives them. ``--only batch`` selects settings with "batch" in their names.
 """
 
 import argparse
@@ -60,16 +59,16 @@ ROWS = Path("reports/search/runs.jsonl")
 
 
 def small(width: int = 256) -> ExperimentConfig:
-    """Where the search starts: minutes a run on one core."""
+    """The starting point of the search; a run takes minutes on one core."""
     data = DataConfig(n_tasks=20, n_task_symbols=16, distribution_totals=((5, 6), (5, 15), (10, 32)))
     epochs = (0, 10, 20, 30, 40, 50, 60, 80, 100)
-    rate = round(1e-4 * 768 / width, 6)  # Table 5's at its width; narrower models bear and need a higher one
+    rate = round(1e-4 * 768 / width, 6)  # Table 5's at width 768; narrower models need a higher one
     training = TrainingConfig(epochs=100, learning_rate=rate, batch_instructions=16, checkpoints=epochs)
     probe = ProbeConfig(iterations=1_000)
     return ExperimentConfig(data=data, model=ModelConfig.of_width(width), training=training, probe=probe)
 
 
-#: Alternatives to the starting point, one silent point each: field -> values.
+#: Alternatives to the starting point, by field of a silent point.
 ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "model.tied_head": (True,),
     "training.input_loss_weight": (0.0, 5.0),
@@ -95,19 +94,19 @@ ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     ),
     "data.regex.max_length": (20, 60),
     "data.hard_replacement": ("instruction",),
-    # drawn freely; one, two or four for each evaluated task
+    # drawn freely; one, two or four per evaluated task
     "data.distribution_totals": ((), *(((5, 5 * n), (5, 5 * n), (10, 32)) for n in (1, 2, 4))),
 }
 
 
 def _whole(model: ModelConfig) -> Changes:
-    """Every choice of a model but its sizes."""
+    """All settings of a model except its sizes."""
     names = [f.name for f in dataclasses.fields(model) if f.name not in ("width", "feed_forward")]
     return {f"model.{name}": getattr(model, name) for name in names}
 
 
 def whole_models(width: int) -> dict[str, Changes]:
-    """Models that answer every silent point in their own way."""
+    """Models that differ in many silent points at once."""
     first = {"positions": "learned", "tied_head": True, "token_std": 0.02, "weight_std": 0.02}
     return {
         "GPT-2": _whole(ModelConfig.gpt2(width)),
@@ -116,14 +115,14 @@ def whole_models(width: int) -> dict[str, Changes]:
     }
 
 
-#: What a whole model is tried with: more and noisier steps, larger output rows, shorter instructions, stronger decay.
+#: Changes to each whole model: more and noisier steps, larger output rows, shorter instructions, stronger decay.
 WITH_WHOLE: dict[str, Changes] = {
     "batch 2": {"training.batch_instructions": 2},
     "tokens 0.1": {"model.token_std": 0.1},
     "repeats 2": {"data.regex.max_repeats": 2},
     "weight decay 1": {"training.weight_decay": 1.0},
 }
-#: Choices that go together.
+#: Combinations of choices.
 COMBINED: dict[str, Changes] = {
     "small tokens, large head": {"model.token_std": 0.05, "model.head_std": 0.5},
     "tied, input loss 5": {"model.tied_head": True, "training.input_loss_weight": 5.0},
@@ -133,7 +132,7 @@ COMBINED: dict[str, Changes] = {
         "training.learning_rate": 1e-3,
         "training.warmup_epochs": 10,
     },
-    "input loss 1000": {"training.input_loss_weight": 1000.0},  # the output is as good as not asked for
+    "input loss 1000": {"training.input_loss_weight": 1000.0},  # the output hardly counts
     "tied, input loss 0": {"model.tied_head": True, "training.input_loss_weight": 0.0},
     "tied, batch 2": {"model.tied_head": True, "training.batch_instructions": 2},
     "tied, learned positions": {"model.tied_head": True, "model.positions": "learned"},
@@ -169,21 +168,20 @@ def settings(width: int = 256) -> Iterator[tuple[str, Changes]]:
 
 
 def sampled(seed: int) -> tuple[str, Changes]:
-    """A random setting: each silent point keeps its starting value or takes an alternative."""
+    """A random setting: each silent point has its starting value or an alternative."""
     rng = np.random.default_rng(seed)
     changes: Changes = {}
     for path, values in ALTERNATIVES.items():
-        choice = int(rng.integers(-2 * len(values), len(values)))  # two times in three as it is
+        choice = int(rng.integers(-2 * len(values), len(values)))  # unchanged two times in three
         if choice >= 0:
             changes[path] = values[choice]
     return f"sample {seed}", changes
 
 
 def summarize(record: Record) -> Changes:
-    """What the search keeps of a record: by split, the curves that say which code k-means follows, and until when.
+    """The search's row for a record: by split, the curves that show which identity k-means follows, and until when.
 
-    "starts" says over how many starts of t-SNE its scores are means; rows without it are of the one of lowest
-    divergence of two.
+    Scores are means over "starts" starts of t-SNE; older rows without it have the start of lowest divergence of two.
     """
     row: Changes = {
         "starts": record.config.probe.tsne_restarts,
@@ -216,7 +214,7 @@ def summarize(record: Record) -> Changes:
 
 
 def _short(value: Any) -> Any:
-    """Rounded to three digits, all the way down; null for NaN."""
+    """The value with all numbers rounded to three digits; null for NaN."""
     if isinstance(value, dict):
         return {name: _short(part) for name, part in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):
@@ -229,9 +227,9 @@ def _short(value: Any) -> Any:
 
 
 def key(changes: Changes, width: int) -> str:
-    """What a setting is, whatever its name: the hash of the start with the changes made in it.
+    """The key of a setting, independent of its name: the hash of the starting point with the changes.
 
-    How it is probed is no setting: the hash holds the probe that the first rows had.
+    The probe is not part of a setting: the hash always contains the probe of the first rows.
     """
     start = replace(small(width), probe=ProbeConfig(iterations=1_000, tsne_restarts=2, kmeans_restarts=10))
     try:
@@ -241,15 +239,15 @@ def key(changes: Changes, width: int) -> str:
 
 
 def done(rows: Path) -> set[tuple[str, int]]:
-    """The settings' keys and seeds that have a row, clustered without codes too; older rows are made anew."""
+    """The keys and seeds of settings with a row that includes ablated class means; older rows are made again."""
     return {(row["key"], row["seed"]) for row in read(rows) if row["failure"] or "without" in row}
 
 
 def read(rows: Path) -> list[Changes]:
-    """The rows of a file, none where there is none, without a last one that is not written whole.
+    """The rows of a file, without an incomplete last one; empty if there is no file.
 
     Raises:
-        ConfigError: a line that is no row.
+        ConfigError: a line is not a row.
     """
     found = []
     for number, line in enumerate(_ended(rows).splitlines(), 1):
@@ -257,32 +255,32 @@ def read(rows: Path) -> list[Changes]:
             row = json.loads(line)
             row["key"], row["seed"], row["failure"]
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"rows={str(rows)!r}: line {number} is no row of the search; take it out") from error
+            raise ConfigError(f"rows={str(rows)!r}: line {number} is not a row of the search; remove it") from error
         found.append(row)
     return found
 
 
 def _ended(rows: Path) -> str:
-    """The file's lines that end."""
+    """The complete lines of a file."""
     text = rows.read_text("utf-8") if rows.exists() else ""
     return text[: text.rfind("\n") + 1]
 
 
 def cut_torn_row(rows: Path) -> None:
-    """Cut off what a killed search left of a row; only for whoever holds the file's lock, or a row at work is cut."""
+    """Remove the incomplete last row that a killed search left; the caller must hold the file's lock."""
     if rows.exists():
         rows.write_text(_ended(rows), encoding="utf-8")
 
 
 def run_one(store: Path, changes: Changes, seed: int, width: int = 256) -> Changes:
-    """Train and probe one setting on one seed; the checkpoints are thrown away once they are probed."""
+    """The row of one setting and seed: train and probe it, then delete the checkpoints."""
     runner = Runner(Store(store))
     try:
         config = runner.resolve("synthetic", vary(replace(small(width), seed=seed), changes))
         record = runner.record("synthetic", config)
-    except ConfigError as error:  # a combination that cannot be, e.g. a language too small for it
+    except ConfigError as error:  # an impossible combination, e.g. too small a language
         return {"failure": str(error)}
-    trained = runner.trajectory(config)  # trained again where another run has thrown it away
+    trained = runner.trajectory(config)  # trained again if another run has deleted it
     row: Changes = {"failure": record.failure}
     if not record.failure:
         again = probe_otherwise(config, trained / "checkpoints")
@@ -295,14 +293,14 @@ NEIGHBORS = (1, 5, 20)
 
 
 def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
-    """Task F1 of the last top layer by other choices of the probe, and what the clusters would be without codes.
+    """F1 by task of the top layer at the end with other choices of the probe, and with class means ablated.
 
     Returns:
-        By split ``without``: [raw, after t-SNE] once the codes named are taken out; ``without_untrained``: the same of
-        the model as it began, the null; ``before_norm``: before the last norm, of a model that has one; ``older``:
-        after t-SNE as scikit-learn's before 1.2; ``barnes_hut``: by scikit-learn's default method; ``end``: [raw, after
-        t-SNE] of the last instruction token instead, ``end_bag`` of the instruction's symbols. And ``neighbors``: the
-        KNN percentage at other K.
+        By split: ``without``, [raw, after t-SNE] with the named class means ablated; ``without_untrained``, the same
+        for the untrained model, as negative control; ``before_norm``, before the last norm if there is one; ``older``,
+        after t-SNE as in scikit-learn before 1.2; ``barnes_hut``, with scikit-learn's default method; ``end``, [raw,
+        after t-SNE] of the last instruction token instead; ``end_bag``, of the instruction's symbols. Also
+        ``neighbors``, the KNN percentage at other K.
     """
     dataset = generate(config.data, config.seed)
 
@@ -357,7 +355,7 @@ def probe_otherwise(config: ExperimentConfig, checkpoints: Path) -> Changes:
 
 
 def end_f1(points: Tensor, dataset: Dataset, split: str, config: ExperimentConfig) -> list[float]:
-    """Matched F1 by task of a split's instructions, a point each, [R, D]: raw, and the mean over starts of t-SNE."""
+    """The matched F1 by task of a split's instructions, one point each, [R, D]: raw, and the mean over t-SNE starts."""
     tasks = instruction_identities(dataset.splits[split])["task"]
     generator = torch.Generator().manual_seed(config.seed)
     embedded = tsne(points[None], generator=generator, **config.probe.tsne_settings()).points[0]
@@ -365,18 +363,18 @@ def end_f1(points: Tensor, dataset: Dataset, split: str, config: ExperimentConfi
 
 
 def _task_f1(points: Tensor, tasks: np.ndarray, probe: ProbeConfig, generator: torch.Generator) -> float:
-    """Matched F1 by task of k-means, the mean over sets of points, [B, N, D]."""
+    """The matched F1 by task of k-means, the mean over sets of points, [B, N, D]."""
     found = clusters_as(tasks, points, probe, generator)
     return float(np.mean([matched_f1_score(contingency(tasks, clusters)) for clusters in found]))
 
 
 def main() -> None:
-    """Run what is missing until the time is up."""
+    """Run the missing settings until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60, help="start no run after so many (60)")
+    parser.add_argument("--minutes", type=float, default=60, help="start no run after this many minutes (60)")
     parser.add_argument("--workers", type=int, default=1, help="processes at once (1)")
-    parser.add_argument("--seeds", type=int, default=2, help=f"how many of {SEEDS} (2)")
-    parser.add_argument("--width", type=int, default=256, help="of the models (256)")
+    parser.add_argument("--seeds", type=int, default=2, help=f"number of seeds, of {SEEDS} (2)")
+    parser.add_argument("--width", type=int, default=256, help="width of the models (256)")
     parser.add_argument("--only", action="append", default=[], help="settings with this in their name; repeatable")
     parser.add_argument("--samples", type=int, default=100, help="random settings after the declared ones (100)")
     parser.add_argument("--store", type=Path, default=Path(".taskclust"))
@@ -388,7 +386,9 @@ def main() -> None:
             cut_torn_row(options.rows)
             _walk(options)
     except Timeout:
-        parser.exit(1, f"rows={str(options.rows)!r}: another search writes to it; give this one --rows of its own\n")
+        parser.exit(
+            1, f"rows={str(options.rows)!r}: another search writes to it; give this one another file with --rows\n"
+        )
     except (ConfigError, OSError) as error:
         parser.exit(1, f"{error}\n")
 
@@ -401,13 +401,13 @@ def _walk(options: argparse.Namespace) -> None:
     plan = [*settings(options.width), *map(sampled, range(options.samples))]
     if options.only:
         plan = [(name, changes) for name, changes in plan if any(part in name for part in options.only)]
-        require(bool(plan), "only", options.only, "no setting has this in its name; see `settings`")
+        require(bool(plan), "only", options.only, "no setting's name contains this; see `settings`")
     wanted = [(name, changes, seed) for name, changes in plan for seed in SEEDS[: options.seeds]]
     found, pending = done(options.rows), []
     for name, changes, seed in wanted:
         what = key(changes, options.width), seed
         if what not in found:
-            found.add(what)  # two names may mean the same
+            found.add(what)  # two names may have one key
             pending.append((name, changes, seed))
     until = time.monotonic() + 60 * options.minutes
     with ProcessPoolExecutor(options.workers, get_context("spawn"), end_with_parent) as pool:
@@ -421,7 +421,7 @@ def _walk(options: argparse.Namespace) -> None:
                 about = {"setting": name, "width": options.width, "seed": seed, "changes": changes}
                 try:
                     row = {**about, "key": key(changes, options.width), **future.result()}
-                except Exception as error:  # noqa: BLE001 - one run's fault costs the others nothing; it has no row
+                except Exception as error:  # noqa: BLE001 - the others continue; this run gets no row
                     print(f"{name} seed {seed}: {type(error).__name__}: {error}", flush=True)  # noqa: T201 - its log
                     continue
                 with options.rows.open("a", encoding="utf-8") as file:
@@ -430,7 +430,7 @@ def _walk(options: argparse.Namespace) -> None:
 
 
 def describe(row: Changes) -> str:
-    """The run in a line: unseen accuracy, and top-layer task F1, at the best epoch and the last."""
+    """The run in one line: accuracy on unseen instructions and the top layer's task F1, at the best and last epoch."""
     if row["failure"]:
         return row["failure"]
     best = row["epochs"].index(row["best_epoch"])

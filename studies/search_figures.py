@@ -1,4 +1,4 @@
-"""What the search of silent points says, as figures: each answers one question of docs/findings.md from its rows."""
+"""Figures of the search over silent points; each answers one question of docs/findings.md from the rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +10,20 @@ from matplotlib.figure import Figure
 Row = dict[str, Any]
 CODES = ("task", "distribution", "input", "output")
 _COLORS = dict(zip(CODES, ("tab:red", "tab:blue", "tab:green", "tab:orange"), strict=True))
-#: Whole settings whose codes are drawn over the epochs.
+#: Settings whose variance components are drawn over epochs.
 WHOLE = ("start", "GPT-2", "GPT-2, batch 2")
-#: What an instruction or a task is made of: field -> the question.
+#: Fields of the data, with the titles of their panels.
 MOVED_BY_DATA = {
-    "data.distribution_totals": "distributions an evaluated task",
-    "data.regex.max_repeats": "repeats of a group, at most",
-    "data.regex.max_length": "symbols of an instruction, at most",
+    "data.distribution_totals": "distributions per evaluated task",
+    "data.regex.max_repeats": "largest number of repeats of a group",
+    "data.regex.max_length": "largest number of symbols per instruction",
 }
 _STYLES = {128: ("-", "solid"), 256: ("--", "dashed")}
 _SPLITS = {"validation": "unseen instructions", "subset": "hard examples with their originals"}
 
 
 def search_figures(runs: Sequence[Row]) -> dict[str, Figure]:
-    """All figures by file name; those that need what older rows do not hold leave such rows out."""
+    """All figures by file name; older rows that lack a measurement are left out of its figures."""
     runs = [run for run in runs if not run["failure"]]
     with_codes = [run for run in runs if "without" in run]
     whole = [run for name in WHOLE for run in runs if run["setting"] == name]
@@ -43,7 +43,7 @@ def search_figures(runs: Sequence[Row]) -> dict[str, Figure]:
 
 
 def codes_over_epochs(runs: Sequence[Row]) -> Figure:
-    """Which code keeps k-means from tasks, and when: shares of the top layer's variance, F1 and accuracy by epoch."""
+    """Shares of the top layer's variance, F1 and accuracy by epoch: which identity hides the tasks, and when?"""
     columns = min(4, len(runs))
     rows = -(-len(runs) // columns)
     figure = Figure(figsize=(3.2 * columns, 0.4 + 3 * rows), layout="constrained")
@@ -87,7 +87,7 @@ def codes_taken_out(runs: Sequence[Row]) -> Figure:
 
 
 def moved_by_data(runs: Sequence[Row]) -> Figure:
-    """How distributions a task and lengths of instructions move task F1 and a bag's: a color an amount."""
+    """How task F1, and the baseline's, depend on distributions per task and on instruction lengths, by color."""
     figure = Figure(figsize=(3.6 * len(MOVED_BY_DATA), 4), layout="constrained")
     axes = figure.subplots(1, len(MOVED_BY_DATA), sharey=True)
     for axis, (field, question) in zip(axes, MOVED_BY_DATA.items(), strict=True):
@@ -104,7 +104,9 @@ def moved_by_data(runs: Sequence[Row]) -> Figure:
             axis.plot(run["epochs"], f1, _STYLES[run["width"]][0], marker=".", color=colors[amount], label=label)
         for amount, color in colors.items():
             of_amount = [run for run in as_usual + changed if _amount(run, field) == amount]
-            bags = {run["seed"]: run["bag"]["validation"] for run in of_amount if "bag" in run}  # whatever the width
+            bags = {
+                run["seed"]: run["bag"]["validation"] for run in of_amount if "bag" in run
+            }  # the same at every width
             if bags:
                 axis.axhline(np.mean(list(bags.values())), color=color, linestyle=":", linewidth=1)
         axis.set(xlabel="epoch", ylim=(0, 1.02))
@@ -123,19 +125,19 @@ def _only_change(run: Row) -> str | None:
 
 
 def _amount(run: Row, field: str) -> str:
-    """What a field was set to; of groups of tasks, how many distributions those in validation have on average."""
+    """The value of a field; for groups of tasks, the average number of distributions of the evaluated tasks."""
     if field not in run["changes"]:
         return "as usual"
     value = run["changes"][field]
     if not isinstance(value, list):
         return str(value)
-    evaluated = value[:-1]  # the last group is of tasks that are only trained on
+    evaluated = value[:-1]  # tasks of the last group are only trained on
     tasks = sum(n for n, _ in evaluated)
     return f"{sum(total for _, total in evaluated) / tasks:g}" if tasks else "drawn freely"
 
 
 def hard_apart(runs: Sequence[Row]) -> Figure:
-    """When hard examples leave their originals: the share apart against the codes of the output and of the lineage."""
+    """The fraction of separated hard examples versus the variance shares of output and lineage."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axis, code in zip(figure.subplots(1, 2, sharey=True), ("output", "lineage"), strict=True):
         _scatter(
@@ -151,7 +153,7 @@ def hard_apart(runs: Sequence[Row]) -> Figure:
 
 
 def merging(runs: Sequence[Row]) -> Figure:
-    """Where a task's distributions merge: the task code at the instruction's end against that at the input token."""
+    """The task's variance share at the input token versus that at the instruction's end."""
     figure = Figure(figsize=(5.2, 4), layout="constrained")
     axis = figure.subplots()
     at_end = [run["validation"]["end_task"][-1][-1] for run in runs]
@@ -165,7 +167,7 @@ def merging(runs: Sequence[Row]) -> Figure:
 
 
 def states_or_clustering(runs: Sequence[Row]) -> Figure:
-    """Whose fault a low F1 is: what the tasks' own partition costs k-means, relative to the clusters it found."""
+    """The inertia of the tasks' own partition relative to that of the clusters found: do states or k-means lower F1?"""
     known = [run for run in runs if "label_inertia" in run["validation"]]
     figure = Figure(figsize=(5.2, 4), layout="constrained")
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""The search of silent points as a table, best setting first: ``python -m studies.search_report reports/search``."""
+"""Tables of the search over silent points, best setting first: ``python -m studies.search_report reports/search``."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from taskclust.drawing import png
 from taskclust.formats import markdown
 
 Row = dict[str, Any]
-_NO_BAG = dict.fromkeys(SPLITS, math.nan)  # of rows made before it was kept
+_NO_BAG = dict.fromkeys(SPLITS, math.nan)  # for older rows without it
 _COMPONENTS = ("task", "distribution", "input", "output")
 
 
@@ -25,11 +25,11 @@ def _at_best(row: Row) -> int:
 
 
 def _top(split: str, name: str, at: Callable[[Row], int] = lambda _: -1) -> Callable[[Row], float]:
-    """A quantity of the top layer at one checkpoint, the last unless said otherwise."""
+    """A function that gives a quantity of the top layer at one checkpoint, by default the last."""
     return lambda row: row[split][name][at(row)][-1]
 
 
-#: Column -> what it shows of one run; F1 is by task after t-SNE, at the top layer, unless said otherwise.
+#: The value of each column for one run; F1 is by task after t-SNE at the top layer unless said otherwise.
 COLUMNS: dict[str, Callable[[Row], float]] = {
     "best epoch": lambda row: row["best_epoch"],
     "accuracy": lambda row: row["accuracy"]["validation"][-1],
@@ -53,12 +53,12 @@ COLUMNS: dict[str, Callable[[Row], float]] = {
 
 
 def read(path: Path) -> list[Row]:
-    """The search's rows; of two of one setting and seed the later. Some were made before all was measured."""
+    """The search's rows, the later of two with one setting and seed. Older rows lack some measurements."""
     return list({(row["key"], row["seed"]): row for row in search.read(path)}.values())
 
 
 def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a setting and width, the mean over its seeds, in falling order of F1 on both splits at the end."""
+    """One row per setting and width with means over seeds, in falling order of F1 on both splits at the end."""
     settings: dict[tuple[str, int, str], list[Row]] = {}
     for run in runs:
         settings.setdefault((run["setting"], run["width"], run["key"]), []).append(run)
@@ -82,9 +82,9 @@ def setting_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def without_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Task F1 of each run, raw and after t-SNE, as it is and once codes are taken out of its last top layer.
+    """The task F1 of each run's top layer at the end, raw and after t-SNE, unchanged and with class means ablated.
 
-    The null is the model as it began, without input and output.
+    The negative control is the untrained model with input and output ablated.
     """
     rows = []
     for run in runs:
@@ -104,7 +104,7 @@ def _is_early(row: Row) -> bool:
     return accuracy[row["epochs"][curve.index(max(curve))]] < 0.9 * max(accuracy)
 
 
-#: What is counted: in how many runs, of those that have the measurement it needs.
+#: What is counted over runs, with the measurement that it needs.
 TALLIES: dict[str, tuple[str, Callable[[Row], bool]]] = {
     "F1 is highest while accuracy is below nine tenths of its own highest": ("epochs", _is_early),
     "raw F1 is higher by .25 or more without input and output": (
@@ -123,7 +123,7 @@ TALLIES: dict[str, tuple[str, Callable[[Row], bool]]] = {
 
 
 def tally_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """In how many runs each of :data:`TALLIES` is seen, of how many that measured it."""
+    """The number of runs in which each of :data:`TALLIES` is seen, of those that measured it."""
     rows = []
     for what, (needs, is_seen) in TALLIES.items():
         measured = [run for run in runs if needs in run]
@@ -131,12 +131,12 @@ def tally_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
-#: Other t-SNE of the same states -> its name in a row.
+#: Other kinds of t-SNE of the same states, with their names in rows.
 OTHER_TSNE = {"scikit-learn's before 1.2": "older", "scikit-learn's Barnes-Hut, its default": "barnes_hut"}
 
 
 def other_tsne_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Task F1 of the last top layer by each of :data:`OTHER_TSNE`, beside ours of the same runs."""
+    """The task F1 of the top layer at the end with each of :data:`OTHER_TSNE`, and with ours on the same runs."""
     rows = []
     for name, key in OTHER_TSNE.items():
         measured = [run for run in runs if key in run]
@@ -152,7 +152,7 @@ def other_tsne_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def merging_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """How far each run that measured it merges a task's distributions, in falling order at the end."""
+    """How far each run merges a task's distributions, in falling order at the end."""
     rows = []
     for run in runs:
         states = run.get("merging", {}).get("states") or [None]
@@ -168,7 +168,7 @@ def merging_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """F1 by mapping of each run that measured it, and merging of a mapping's distributions, highest F1 first."""
+    """F1 by mapping and merging of a mapping's distributions of each run that has them, highest F1 first."""
     rows = []
     for run in runs:
         if "by_mapping" not in run:
@@ -195,9 +195,9 @@ def by_mapping_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def correlation_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Spearman's rank correlation over runs of a quantity at the end with F1 there.
+    """Spearman's rank correlations, over runs, of quantities at the end with F1 there.
 
-    Runs on the start's data alone; all of them, and those that learn (accuracy of 0.9 or more on unseen instructions).
+    Only runs on the starting point's data; all, and those that learn (accuracy 0.9 or more on unseen instructions).
     """
     same = [run for run in runs if not run["failure"] and not any(path.startswith("data.") for path in run["changes"])]
     groups = {"all": same, "accuracy 0.9 or more": [run for run in same if COLUMNS["accuracy"](run) >= 0.9]}
@@ -212,7 +212,7 @@ def correlation_rows(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def main(folder: str) -> None:
-    """Write ``settings.md`` and the figures beside the search's rows."""
+    """Write ``settings.md`` and the figures next to the search's rows."""
     runs = read(Path(folder) / "runs.jsonl")
     rows = setting_rows(runs)
     changes = {run["setting"]: run["changes"] for run in runs if run["setting"].startswith("sample")}
@@ -246,4 +246,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line(main, __doc__, folder="of the search's rows")
+    command_line(main, __doc__, folder="the folder of the search's rows")

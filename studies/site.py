@@ -1,8 +1,8 @@
 """The documentation site's generated pages, as hooks of MkDocs: ``mkdocs build -f .ci/mkdocs.yml``.
 
-Generated are the home page (of README), a page per claim, the silent points, the reference, and a page for every file
-outside ``docs`` that a page links to. A number that a page quotes by its key is checked against its source, and an
-unknown key or a stale number ends the build.
+Generated pages are the home page (from README), one page per claim, the silent points, the reference, and a page for
+every file outside ``docs`` that a page links to. Numbers quoted by key are checked against their sources; an unknown
+key or a stale number fails the build.
 """
 
 import csv
@@ -33,7 +33,7 @@ SOURCES = {
     "later": "chosen by us after runs had been seen",
 }
 _LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)\s#]+)")
-#: Around a file of code, which may have shorter fences in it; what looks like a link there is none.
+#: A fence around a file of code, which may contain shorter fences; nothing in it is a link.
 _FENCE = "`" * 6
 _LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".json": "json", ".ini": "ini", ".cff": "yaml"}
 
@@ -42,7 +42,7 @@ _LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".json": "json", ".
 
 
 def on_config(config: Any) -> Any:
-    """Put a page per claim, and the pages that are there only sometimes, into the navigation."""
+    """Put one page per claim, and optional pages, into the navigation."""
     claims = [{name: f"claims/{name}.md"} for name in load_claims(ROOT / "benchmarks")]
     for entry in config.nav:
         for parts in entry.values():
@@ -69,7 +69,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
-    """Check the numbers that a page quotes, and point its links into the site.
+    """The page's text with quoted numbers checked and links pointing into the site.
 
     Raises:
         PluginError: a number is unknown or stale.
@@ -97,7 +97,7 @@ def _written(files: Any) -> Iterator[tuple[str, str]]:
 
 
 def place_of(uri: str) -> str:
-    """Where a page of the site stands in the repository: the path from which its links are meant."""
+    """The path of a site's page in the repository, which its links are relative to."""
     if uri == "index.md":
         return "README.md"
     if uri.startswith("files/"):
@@ -106,12 +106,12 @@ def place_of(uri: str) -> str:
 
 
 def target_of(link: str, uri: str) -> str:
-    """The path in the repository that a link of a page means."""
+    """The path in the repository that a link of a page points to."""
     return normpath(str(PurePosixPath(place_of(uri)).parent / link))
 
 
 def in_site(text: str, uri: str) -> str:
-    """The page's text with links to files of the repository made links to their pages in the site."""
+    """The page's text with links to the repository's files replaced by links to their pages in the site."""
     if _FENCE in text:
         return text
 
@@ -133,9 +133,9 @@ def _page_of(target: str) -> str:
 
 
 def linked_files(pages: dict[str, str], root: Path) -> dict[str, str | bytes]:
-    """A page for every file or folder outside ``docs`` that pages link to, and for those that these link to.
+    """A page for every file or folder outside ``docs`` that pages link to, directly or through such pages.
 
-    A file of code is shown, a folder listed.
+    Code files are shown, folders listed.
     """
     found: dict[str, str | bytes] = {}
     left = list(pages.items())
@@ -174,7 +174,7 @@ def _is_text(path: Path) -> bool:
 
 
 def generated_pages(root: Path) -> dict[str, str]:
-    """Every generated page by its place in the site."""
+    """Every generated page by its path in the site."""
     claims = load_claims(root / "benchmarks")
     return {
         "index.md": (root / "README.md").read_text("utf-8"),
@@ -210,7 +210,7 @@ def _rows(table: Path, claim: str) -> list[dict[str, str]]:
 
 
 def _verdicts(claim: Claim, runs: dict[str, list[dict[str, str]]], root: Path) -> str:
-    """A row per condition, a column per report."""
+    """One row per condition, one column per report."""
     by_run = {
         f"[{run}](../../reports/{run}/verdicts.md)": {
             row["cell"]: row["verdict"] for row in _rows(root / "reports" / run / "verdicts.csv", claim.id)
@@ -266,19 +266,23 @@ def _known_failures(claim: Claim) -> list[str]:
 
 
 def _figures(claim: Claim, runs: dict[str, list[dict[str, str]]], root: Path) -> list[str]:
-    """The claim's figures of the first report that has them."""
+    """The claim's figures from the first report that has them."""
     for run in runs:
         folder = root / "reports" / run / "figures"
         files = sorted({file for name in claim.figures for file in folder.glob(f"{name}.png")})
         if files:
             shown = [f"![{file.stem}](../../reports/{run}/figures/{file.name})\n" for file in files]
-            return ["## Figures", "", f"Of {run}.", "", *shown]
+            return ["## Figures", "", f"From {run}.", "", *shown]
     return []
 
 
 def reference() -> str:
-    """Every public name with its docstring, in the order of modules."""
-    lines = ["# Reference", "", "What `from taskclust import ...` gives. See also [the command line](command-line.md)"]
+    """The page of public names with their docstrings."""
+    lines = [
+        "# Reference",
+        "",
+        "The names of `from taskclust import ...`. See also [the command line](command-line.md)",
+    ]
     lines[-1] += " and [the letters of arrays' shapes](../shapes.md)."
     for name in taskclust.__all__:
         one = getattr(taskclust, name)
@@ -288,7 +292,7 @@ def reference() -> str:
 
 
 def command_line() -> str:
-    """The help of every command, and of pytest's options."""
+    """The page with the help of every command and of pytest's options."""
     lines = ["# The command line", *_helps("taskclust", typer.main.get_command(cli.app))]
     words = [sys.executable, "-m", "pytest", "benchmarks", "--help"]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -298,7 +302,7 @@ def command_line() -> str:
 
 
 def _helps(name: str, command: Any) -> Iterator[str]:
-    """The lines of a command's help and of those below it."""
+    """The lines of a command's help and of its subcommands' help."""
     yield from ("", f"## {name}", "", "```text", command.get_help(typer.Context(command, info_name=name)), "```")
     for below, one in getattr(command, "commands", {}).items():
         yield from _helps(f"{name} {below}", one)

@@ -1,8 +1,8 @@
-"""Which planted faults turn the smoke claims red? A suite of claims that is never red proves nothing.
+"""Which planted faults make the smoke claims fail? Claims that never fail prove nothing.
 
 ``python -m studies.smoke_faults run`` plants each fault of ``tests/test_mutants.py`` that a claim could notice, runs
-the smoke profile's experiments with it and judges them; ``... table`` writes what was red. Faults of the store, of
-resuming and of the starts of k-means and t-SNE are left to the suite: they move no score, or less than seeds differ.
+the smoke profile's experiments with it and judges them; ``... table`` writes what failed. Faults of the store, of
+resuming and of the starts of k-means and t-SNE are left to the tests: they change no score, or less than seeds differ.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from taskclust.claims import judge, load_claims
 from taskclust.runner import Runner
 from taskclust.store import Store
 
-#: Fault -> must the model be trained with it? Otherwise only the probes are.
+#: Whether the model must be trained with each fault; otherwise only the probes run with it.
 FAULTS = {
     "nothing": False,
     "shuffled identities": True,
@@ -47,14 +47,14 @@ TABLE = Path("reports/twins/faults.md")
 
 
 def planter(name: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """What plants the fault; the suite's module is imported here, for it is no part of the package."""
+    """The function that plants a fault; the tests' module is imported here, as it is not part of the package."""
     from tests.test_mutants import FAULTS as PLANTED  # noqa: PLC0415
 
     return {"nothing": lambda _: None, **{fault.name: fault.plant for fault in PLANTED}}[name]
 
 
 def red_cells(store: Path) -> list[str]:
-    """The cells of the smoke profile's claims about data and experiments that are not reproduced, with the verdict."""
+    """The conditions of the smoke profile's claims on data and the main experiment that fail, with their verdicts."""
     runner, profile = Runner(Store(store)), profiles.smoke()
     records = {
         name: [runner.record(name, config) for config in profile.subjects(name)[0]]
@@ -71,7 +71,7 @@ def red_cells(store: Path) -> list[str]:
 
 
 def run_one(name: str, folder: Path) -> None:
-    """Write the red cells under one fault, or the error that it ends in."""
+    """Write the conditions that fail with one fault, or the error that it ends in."""
     to = folder / f"{name.replace(' ', '-')}.json"
     if to.exists():
         return
@@ -82,13 +82,13 @@ def run_one(name: str, folder: Path) -> None:
         planter(name)(patch)
         try:
             red = red_cells(store)
-        except Exception as error:  # noqa: BLE001 - an error is red too
+        except Exception as error:  # noqa: BLE001 - an error counts as a failure
             red = [f"{type(error).__name__}: {error}"]
     to.write_text(json.dumps(red), encoding="utf-8")
 
 
 def run(workers: int, folder: Path) -> int:
-    """Each fault in a process of its own, the sound run first; how many failed."""
+    """Run each fault in its own process, after a run without one; return how many processes failed."""
 
     def one(name: str) -> int:
         command = [sys.executable, "-m", "studies.smoke_faults", "one", name, "--folder", str(folder)]
@@ -101,19 +101,19 @@ def run(workers: int, folder: Path) -> int:
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """A row per fault that was run: how many cells are red, and which."""
+    """One row per fault that was run: the number of failing conditions, and their names."""
     found = {name: folder / f"{name.replace(' ', '-')}.json" for name in FAULTS}
     read = {name: json.loads(path.read_text("utf-8")) for name, path in found.items() if path.exists()}
     return [{"fault": name, "red cells": len(red), "which": "; ".join(red)} for name, red in read.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("run", "one", "table"))
     parser.add_argument("fault", nargs="?", choices=FAULTS)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where what was found is kept ({FOLDER})")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at once (one per core)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes at once (one per core)")
     options = parser.parse_args(arguments)
     if options.verb == "one":
         run_one(options.fault, options.folder)

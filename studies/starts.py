@@ -1,7 +1,7 @@
-"""How many starts of t-SNE are enough? So many that their part of a score's variance is a fifth of the seeds' at most.
+"""How many starts of t-SNE are enough? Their part of a score's variance should be at most a fifth of the seeds'.
 
-``python -m studies.starts reports/records/synthetic-*`` reads records of one embedding per checkpoint, which hold the
-least and the greatest F1 of three starts. Of three normal values the range is 1.693 deviations in the mean.
+``python -m studies.starts reports/records/synthetic-*`` reads records with one embedding per checkpoint, which have the
+lowest and the highest F1 of three starts. The range of three normal values is 1.693 deviations on average.
 """
 
 import sys
@@ -21,14 +21,14 @@ STARTS = (1, 3, 10)
 
 
 def deviation_of_starts(record: Record, split: str, label: str) -> float:
-    """Standard deviation of the top layer's F1 over starts, from the ranges at the last three checkpoints."""
+    """The standard deviation of the top layer's F1 over starts, from the ranges at the last three checkpoints."""
     scores = record.scores[split].tsne[label]
     ranges = (scores["f1_high"] - scores["f1_low"])[-3:, -1]
     return float(np.sqrt(np.mean(np.square(ranges)))) / RANGE_OF_THREE
 
 
 def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row per model with several seeds, split and identity: both deviations, and the starts' part of the variance."""
+    """One row per model with several seeds, split and identity: both deviations, and the starts' share of variance."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(digest(record.config.data, record.config.model), []).append(record)

@@ -1,7 +1,7 @@
-"""Which reading of Appendix A gives the sizes of Table 3 without a draw that is conditioned on them?
+"""Which interpretation of Appendix A gives the sizes of Table 3 without a draw that is conditioned on them?
 
-``python -m studies.table_3 reports/table-3/table-3.md`` generates the data set of each reading with seeds 0 to 9 and
-writes how far its sizes are from the printed ones. Nothing is trained: the sizes decide, never a score.
+``python -m studies.table_3 reports/table-3/table-3.md`` generates the data set of each interpretation (reading) with
+seeds 0 to 9 and writes how far its sizes are from the printed ones. Nothing is trained: no score has an influence.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,24 +16,24 @@ from taskclust.config import PRINTED_SIZES, DataConfig, RegexConfig
 from taskclust.data import Dataset, generate
 
 SEEDS = range(10)
-#: Longest instruction of any reading: three metacharacters, ten characters in each, ten repeats.
+#: The longest instruction of any reading: three metacharacters, ten characters in each, ten repeats.
 LONGEST = 3 * 10 * 10
-#: By what is counted, the printed size. Table 3's training subset is compared twice: the hard examples only, and with
-#: the instructions that they were made from, which the subset "contains" as well (§3.2).
+#: The printed size of each count. Table 3's training subset is compared twice: with the hard examples only, and with
+#: the hard examples and their originals, which the training subset "contains" as well (§3.2).
 PRINTED = {
     "training": PRINTED_SIZES["train"],
     "validation": PRINTED_SIZES["validation"],
     "hard examples": PRINTED_SIZES["subset"],
     "hard examples and originals": PRINTED_SIZES["subset"],
 }
-#: The sizes by which readings are ranked: what the training subset holds is open, so it ranks none.
+#: The sizes by which readings are ranked; the training subset is left out, because its content is not clear.
 RANKED = ("training", "validation")
 
-#: Sizes of one reading, by what is counted: one per seed.
+#: The sizes of one reading, one per seed, by what is counted.
 Sizes = Mapping[str, Sequence[int]]
 
 _QUANTIFIERS = ("star", "plus", "option")
-#: How instructions are written. What `*`, `+` and `?` repeat, families, and the most repeats of `*` and `+`.
+#: Readings: what `*`, `+` and `?` repeat, the families, and the most repeats of `*` and `+`.
 REGEXES = {
     "`abcd*`, at most 5 repeats": RegexConfig(quantified="last", max_repeats=5, max_length=LONGEST),
     "`abcd*`, at most 10": RegexConfig(quantified="last", max_repeats=10, max_length=LONGEST),
@@ -46,16 +46,16 @@ REGEXES = {
 
 
 def free_draw(regex: RegexConfig) -> DataConfig:
-    """The plain procedure: each task draws 1 to 6 distributions on its own, and no pattern is drawn again.
+    """The settings of the plain procedure: each task draws 1 to 6 distributions on its own; no pattern is drawn again.
 
-    Hard examples replace one place, because ``aaa`` and ``bbb`` of a class become equal if both symbols become one
-    other; their number does not depend on it.
+    Hard examples replace one position, because ``aaa`` and ``bbb`` of a class would become equal if a new symbol
+    replaced theirs throughout. Their number does not depend on this.
     """
     return DataConfig(regex=regex, distribution_totals=(), small_languages="keep", hard_replacement="instruction")
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
-    """Instances of a data set, by what is counted: the names of :data:`PRINTED`."""
+    """The numbers of instances in a data set, by the names of :data:`PRINTED`."""
     return {
         "training": dataset.train.n_instances,
         "validation": dataset.validation.n_instances,
@@ -65,7 +65,7 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 
 
 def sizes_of_seeds(config: DataConfig, seeds: Iterable[int]) -> Sizes:
-    """Sizes of the data sets of ``seeds``, by what is counted.
+    """The sizes of the data sets of ``seeds``, by what is counted.
 
     Raises:
         ConfigError: a data set cannot be generated in a bounded number of tries.
@@ -75,9 +75,9 @@ def sizes_of_seeds(config: DataConfig, seeds: Iterable[int]) -> Sizes:
 
 
 def mean_distributions(seeds: Sequence[int]) -> tuple[float, float]:
-    """Distributions that a data set of ``seeds`` has in the mean: in all tasks, and in validation tasks.
+    """The mean number of distributions over ``seeds``: in all tasks, and in validation tasks.
 
-    They are those of any free draw: numbers of distributions are drawn before the first pattern.
+    It is the same for every reading, because numbers of distributions are drawn before the first pattern.
     """
     config = free_draw(next(iter(REGEXES.values())))
     counts = np.array(
@@ -88,16 +88,13 @@ def mean_distributions(seeds: Sequence[int]) -> tuple[float, float]:
 
 
 def distance(values: Sequence[int], printed: int) -> float:
-    """How many standard deviations the mean of ``values`` is from ``printed``, 0 or more.
-
-    NaN where the values are all the same: there is no deviation to measure in.
-    """
+    """The distance of the mean of ``values`` from ``printed``, in standard deviations; NaN if all values are equal."""
     deviation = float(np.std(values, ddof=1))
     return abs(float(np.mean(values)) - printed) / deviation if deviation else float("nan")
 
 
 def table(found: Mapping[str, Sizes]) -> str:
-    """A row for the printed sizes and one per reading: mean, standard deviation and, in brackets, the distance."""
+    """One row for the printed sizes and one per reading: mean, standard deviation and, in brackets, the distance."""
     rows = [{"reading": "*printed in Table 3*", **{name: f"*{value:,}*" for name, value in PRINTED.items()}}]
     rows += [
         {"reading": reading, **{name: _cell(one[name], PRINTED[name]) for name in PRINTED}}
@@ -112,13 +109,13 @@ def _cell(values: Sequence[int], printed: int) -> str:
 
 
 def ranking(found: Mapping[str, Sizes]) -> dict[str, float]:
-    """Readings by their largest distance among :data:`RANKED`, the nearest first."""
+    """The largest distance of each reading among :data:`RANKED`, nearest first."""
     farthest = {reading: max(distance(one[name], PRINTED[name]) for name in RANKED) for reading, one in found.items()}
     return dict(sorted(farthest.items(), key=lambda pair: pair[1]))
 
 
 def report(to: str, seeds: Sequence[int]) -> str:
-    """The page: readings without a limit of length, the same with the default's, and what follows."""
+    """The page: readings without a limit of length, their ranking, and the same with the default's limit."""
     whole = {name: sizes_of_seeds(free_draw(regex), seeds) for name, regex in REGEXES.items()}
     limit = RegexConfig().max_length
     cut = {name: sizes_of_seeds(free_draw(replace(regex, max_length=limit)), seeds) for name, regex in REGEXES.items()}

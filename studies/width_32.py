@@ -1,9 +1,9 @@
-"""Which settings that the paper admits learn at width 32, at Table 5's rate, in 500 epochs (§3.2, §3.3)?
+"""Which settings that the paper allows learn at width 32, with Table 5's learning rate, in 500 epochs (§3.2, §3.3)?
 
 The paper says that width 32 shows the same trends after 500 epochs; plain GPT-2 learns next to nothing there. ``python
--m studies.width_32 run`` trains plain GPT-2 with the changes below, one seed each, and appends a row each to
-``reports/search/width-32.jsonl``; what has its row is not run again. ``--share 0/2`` takes every second setting, for
-two processes. Settings are judged on accuracy alone. ``python -m studies.width_32 table`` writes
+-m studies.width_32 run`` trains plain GPT-2 with the changes below, one seed each, and appends one row per setting to
+``reports/search/width-32.jsonl``; settings with a row are not run again. ``--share 0/2`` takes every second setting,
+for two processes. Settings are judged only on accuracy. ``python -m studies.width_32 table`` writes
 ``reports/search/width-32.md``.
 """
 
@@ -29,8 +29,8 @@ SEED = 100
 
 _OUTPUTS = {"training.loss_over": "outputs"}
 _INSTANCES = {"training.shuffled": "instances"}
-#: PyTorch's default weights: embeddings of deviation 1, linear maps uniform up to the inputs' inverse root; drawn here
-#: from the normal of the same deviation, biases zero.
+#: The standard deviations of PyTorch's default weights: 1 for embeddings, and for linear maps that of a uniform
+#: distribution up to 1/sqrt(inputs). Here weights are drawn from normal distributions, and biases are zero.
 _PYTORCH = {"model.token_std": 1.0, "model.weight_std": 0.102, "model.head_std": 0.102, "model.scale_residual": False}
 _UNTIED = {"model.tied_head": False}
 _NO_DROPOUT = {"model.dropout": 0.0}
@@ -40,7 +40,7 @@ def _batch(n: int) -> dict[str, Any]:
     return {"training.batch_instructions": n}
 
 
-#: What is changed in plain GPT-2, by name; the last ones go together.
+#: Changes to plain GPT-2, by name; the last ones are combinations.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is: 8 instructions a step": {},
     "1 instruction a step": _batch(1),
@@ -75,9 +75,9 @@ def experiment(name: str) -> ExperimentConfig:
 
 
 def run(name: str, models: Path) -> dict[str, Any]:
-    """Train with one setting; its row, with the accuracy and loss of every epoch.
+    """The row of one setting, with the accuracy and loss of every epoch.
 
-    Checkpoints go to ``models``, so that what learned can be probed later.
+    Checkpoints are saved in ``models``, so that models can be probed later.
     """
     config = experiment(name)
     trainer = Trainer(config, generate(config.data, config.seed))
@@ -95,12 +95,12 @@ def run(name: str, models: Path) -> dict[str, Any]:
 
 
 def read_rows() -> list[dict[str, Any]]:
-    """The rows there are."""
+    """The rows written so far."""
     return [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()] if ROWS.exists() else []
 
 
 def table() -> str:
-    """The rows as a page: accuracy on unseen instructions at the epochs shown, and at the end on what was trained."""
+    """The page of the rows: accuracy on unseen instructions at four epochs, and on training data at the end."""
     body = [
         [
             row["setting"],
@@ -123,11 +123,11 @@ def table() -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("--share", default="0/1", help="which of how many parts of the settings")
-    parser.add_argument("--models", type=Path, default=Path(".taskclust/width-32"), help="where checkpoints go")
+    parser.add_argument("--share", default="0/1", help="part/parts of the settings, e.g. 0/2")
+    parser.add_argument("--models", type=Path, default=Path(".taskclust/width-32"), help="folder for checkpoints")
     options = parser.parse_args()
     if options.what == "table":
         TABLE.write_text(table(), "utf-8")

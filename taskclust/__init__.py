@@ -1,9 +1,9 @@
 """taskclust: the claims of "Transformer-based Causal Language Models Perform Clustering" as executable tests.
 
-The public map: ``__all__`` has every name that README and the guides show. The claims are the files of ``benchmarks/``,
-which are ``taskclust.benchmarks`` in the wheel. ``taskclust.claims`` decides them; what they read is made in
-``taskclust.experiments``; ``taskclust.probes`` is the mathematics. What needs torch is imported on first use. The
-letters in arrays' shapes are explained in ``docs/shapes.md``.
+``__all__`` lists every name that README and the guides use. The claims are the files in ``benchmarks/``, installed from
+the wheel as ``taskclust.benchmarks``. ``taskclust.claims`` decides them from the records of ``taskclust.experiments``;
+``taskclust.probes`` has the mathematics. Names that need torch are imported on first use. ``docs/shapes.md`` explains
+the letters in array shapes.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-#: Where the names are that are imported on first use. ``statistics`` are those of the main experiment (§3).
+#: The modules of the names that are imported on first use. ``statistics`` are those of the main experiment (§3).
 _LATER = {
     "Instance": "taskclust.models.alignment",
     "Prompt": "taskclust.language",
@@ -83,4 +83,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'taskclust' has no attribute {name!r}")
-    return getattr(__import__(_LATER[name], fromlist=[name]), name)  # as ``from``, which takes submodules, too
+    return getattr(__import__(_LATER[name], fromlist=[name]), name)  # like ``from``, also for submodules

@@ -1,6 +1,6 @@
-"""The command ``taskclust``: what is not a test.
+"""The command ``taskclust``: everything but the tests, which pytest runs.
 
-What a command needs is imported when it runs, so that help is quick.
+Each command imports what it needs when it runs, so that ``--help`` is quick.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from taskclust.config import ConfigError, require
 
 app = typer.Typer(
-    help="What is not a test; the claims are run by pytest. Only what it made itself is ever replaced.",
+    help="Commands besides the claims, which pytest runs. They only replace files that they wrote themselves.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,12 +36,12 @@ StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="the folder .
 
 @app.command()
 def data(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="ends in .jsonl, or in .parquet (pandas, pyarrow)")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a new .jsonl or .parquet file (pandas, pyarrow)")],
     seed: int = 0,
-    scale: Annotated[str, typer.Option(help="paper or smoke: the sizes")] = "paper",
+    scale: Annotated[str, typer.Option(help="paper or smoke: the size of the data set")] = "paper",
     settings: Setting = None,
 ) -> None:
-    """Write a synthetic data set, one row an instance with all its identities, for models of your own."""
+    """Write a synthetic data set for models of your own, one row per instance with all its identities."""
     from taskclust import profiles  # noqa: PLC0415 - see above
     from taskclust.data import generate  # noqa: PLC0415
     from taskclust.data.table import instance_rows  # noqa: PLC0415
@@ -83,12 +83,12 @@ def probe(
     template: Annotated[str | None, typer.Option(help='e.g. "Q: {instruction} A: {input}"')] = None,
     device: str = "cpu",
     threads: int | None = None,
-    untrained: Annotated[int, typer.Option(help="models with random weights to read beside it")] = 3,
-    resamples: Annotated[int, typer.Option(help="of the instructions, for intervals")] = 200,
+    untrained: Annotated[int, typer.Option(help="number of random-weight models to compare with")] = 3,
+    resamples: Annotated[int, typer.Option(help="resamples of the instructions, for intervals")] = 200,
     seed: int = 0,
     settings: Setting = None,
 ) -> None:
-    """Cluster the states of a language model's prompts at every layer, beside untrained models and a bag of tokens."""
+    """Cluster a language model's states of prompts at every layer; compare untrained models and a bag of tokens."""
     from taskclust.config import MOST_THREADS, LanguageConfig  # noqa: PLC0415
     from taskclust.experiments.natural_language.run import short_name  # noqa: PLC0415
     from taskclust.language import default_probe, read_prompts  # noqa: PLC0415
@@ -98,7 +98,7 @@ def probe(
 
     if to is not None:
         _require_new("to", to)
-    LanguageConfig(untrained=untrained, resamples=resamples, seed=seed)  # refuses what cannot be before a model is read
+    LanguageConfig(untrained=untrained, resamples=resamples, seed=seed)  # check before a model is loaded
     require(threads is None or 1 <= threads <= MOST_THREADS, "threads", threads, f"use 1 to {MOST_THREADS:,}")
     require(device in ("cpu", "cuda"), "device", device, "use cpu or cuda")
     read = read_prompts(prompts, template)
@@ -126,9 +126,9 @@ def probe(
 @app.command()
 def compare(
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="two or more folders of reports")],
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="write one page, too")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="also write a page")] = None,
 ) -> None:
-    """Show what differs between reports: verdicts, statistics paired by seed, settings."""
+    """Show the differences between reports: verdicts, statistics paired by seed, settings."""
     from taskclust.compare import print_comparisons  # noqa: PLC0415
 
     print_comparisons(reports, html)
@@ -138,7 +138,7 @@ def compare(
 def index(
     reports: Annotated[Path, typer.Argument(metavar="REPORTS", help="a folder of reports")] = Path("reports"),
 ) -> None:
-    """Write one page over all reports of a folder, ``index.html`` in it: verdicts side by side, with links."""
+    """Write ``index.html`` into a folder of reports: the verdicts of all of them side by side, with links."""
     from taskclust.report.index import write_index  # noqa: PLC0415
 
     print(write_index(reports))  # noqa: T201 - the result
@@ -149,12 +149,12 @@ def sweep(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="TOML or JSON: [settings.NAME] of FIELD = VALUE; [grid]")
     ],
-    words: Annotated[list[str], typer.Argument(metavar="-- PYTEST...", help="what pytest is given, e.g. benchmarks")],
+    words: Annotated[list[str], typer.Argument(metavar="-- PYTEST...", help="arguments for pytest, e.g. benchmarks")],
     report: Annotated[Path | None, typer.Option(help="folder of the reports (reports/<name of FILE>)")] = None,
 ) -> None:
-    """Judge the claims under several settings: a report each, and one page that compares them.
+    """Judge the claims under several settings: one report per setting, and one page that compares them.
 
-    All settings are checked before the first is run. The store is shared, so nothing is computed twice.
+    All settings are checked before the first run. The runs share a store, so nothing is computed twice.
     """
     from taskclust.sweep import sweep as run  # noqa: PLC0415
 
@@ -166,9 +166,9 @@ def table(
     page: Annotated[Path, typer.Argument(metavar="PAGE", help="a Markdown file with the marks of each report")],
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT...")],
 ) -> None:
-    """Put reports' verdicts between their marks in a page: ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
+    """Put the verdicts of reports between marks in a page: ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
 
-    Between ``NAME:short:begin`` and ``NAME:short:end`` stands a row a claim.
+    ``NAME:short:begin`` and ``NAME:short:end`` enclose a shorter table with one row per claim.
     """
     from taskclust.report.readme import insert_tables  # noqa: PLC0415
 
@@ -178,7 +178,7 @@ def table(
 
 @app.command("silent-points")
 def silent_points(file: Path) -> None:
-    """Write the page of what the paper leaves open."""
+    """Write the page that lists the choices that the paper leaves open."""
     from taskclust.silent_points import write_page  # noqa: PLC0415
 
     write_page(file)
@@ -186,7 +186,7 @@ def silent_points(file: Path) -> None:
 
 @records.command("list")
 def list_records(store: StoreFolder) -> None:
-    """Show every record: kind, model, seed, how it ended, when and with what it was made. Nothing is written."""
+    """List the records: kind, model, seed, failure, when and with which versions it was made. Writes nothing."""
     from taskclust.exchange import listed  # noqa: PLC0415
     from taskclust.formats import aligned_columns  # noqa: PLC0415
 
@@ -196,7 +196,7 @@ def list_records(store: StoreFolder) -> None:
 
 @records.command()
 def check(store: StoreFolder) -> None:
-    """Compare every record, trainings too, with its sums; what differs is moved to the store's folder "quarantine"."""
+    """Verify the checksums of records and trainings; damaged ones move to the store's folder "quarantine"."""
     from taskclust.exchange import checked  # noqa: PLC0415
 
     whole, spoiled = checked(_existing(store))
@@ -206,7 +206,7 @@ def check(store: StoreFolder) -> None:
 
 @records.command()
 def load(store: Annotated[Path, typer.Argument(metavar="STORE")], folder: Folder) -> None:
-    """Put a folder's files into a store, or a new one, where a run finds them; what is there is left alone."""
+    """Put saved records into a store, where runs find them. A new store is made if needed; nothing is replaced."""
     from taskclust.exchange import files_of  # noqa: PLC0415
     from taskclust.exchange import load as put  # noqa: PLC0415
     from taskclust.store import Store  # noqa: PLC0415
@@ -217,7 +217,7 @@ def load(store: Annotated[Path, typer.Argument(metavar="STORE")], folder: Folder
 
 @records.command()
 def save(store: StoreFolder, folder: Folder) -> None:
-    """Write every record of a store to a file, the same bytes for the same record; checkpoints stay behind."""
+    """Write each record of a store to a file, without checkpoints; the same record always gives the same bytes."""
     from taskclust.exchange import save as write  # noqa: PLC0415
     from taskclust.store import CorruptRecordWarning  # noqa: PLC0415
 
@@ -230,7 +230,7 @@ def save(store: StoreFolder, folder: Folder) -> None:
 
 
 def _existing(store: Path) -> Any:
-    """The store, which reading must not make."""
+    """The store at a path; refused if there is none, so that reading does not create one."""
     from taskclust.store import Store  # noqa: PLC0415
 
     _require_store(store)
@@ -238,22 +238,22 @@ def _existing(store: Path) -> Any:
 
 
 def _require_store(store: Path) -> None:
-    require((store / "locks").is_dir(), "store", str(store), "it is no store; name the folder .taskclust of a run")
+    require((store / "locks").is_dir(), "store", str(store), "not a store; name the folder .taskclust of a run")
 
 
 def _require_new(name: str, path: Path) -> None:
-    require(not (path.exists() or path.is_symlink()), name, str(path), "it is there already; name a new one")
-    require(path.parent.is_dir(), name, str(path), "its folder does not exist; make it first")
+    require(not (path.exists() or path.is_symlink()), name, str(path), "it already exists; choose a new name")
+    require(path.parent.is_dir(), name, str(path), "its parent folder does not exist; create it first")
 
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """End in one line where a command cannot go on, and warn in one, without the source that warns."""
+    """Show errors as one line without a traceback, and warnings as one line without their source."""
     from taskclust.store import RecordError, StoreError  # noqa: PLC0415
 
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _say  # type: ignore[assignment]  # of six arguments it takes the first
+            warnings.showwarning = _say  # type: ignore[assignment]  # it uses only the first of six arguments
             yield
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
@@ -264,12 +264,12 @@ def _one_line() -> Iterator[None]:
 
 
 def _say(message: Warning | str, *_: Any) -> None:
-    """Print a warning above whatever progress bar is drawn."""
+    """Print a warning above any progress bar."""
     tqdm.write(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line: the words behind "taskclust", by default those that were typed."""
+    """Run the command line: the words after "taskclust", by default those that were typed."""
     with _one_line():
         app(None if arguments is None else list(arguments))
 

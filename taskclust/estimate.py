@@ -1,4 +1,4 @@
-"""Estimates of hours and disk space per run, made before it starts, from a matrix product timed on this machine."""
+"""Estimates of each run's hours and disk space, from a matrix product timed on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from taskclust.models.registry import architecture, count_parameters
 from taskclust.runner import Runner
 
 #: The share of the timed product's speed that a compiled training step reaches at width 768 (less with AMX, whose
-#: products are faster than memory), and the seconds per step that do not depend on the width. Estimates are right to a
+#: products are faster than memory), and the seconds per step that do not depend on the width. Estimates are within a
 #: factor of two.
 _EFFICIENCY, _STEP_SECONDS = {"bfloat16": 0.5, "float32": 0.7}, 0.003
-#: The same for autograd's steps on one instance a row, as models from outside are trained.
+#: The same for models from outside, which are trained with autograd on one instance per row.
 _PLAIN_EFFICIENCY, _PLAIN_STEP_SECONDS = 0.4, 0.03
-#: Seconds per t-SNE iteration and pair of points, on one core and on a GPU; and of many points, on one core or a GPU.
+#: Seconds per t-SNE iteration and pair of points, on one core and on a GPU; then the same for many points.
 _TSNE_SECONDS = {"cpu": 6e-10, "cuda": 2e-11}
 _TSNE_SECONDS_OF_MANY = {"cpu": 3e-10, "cuda": 2e-11}
-#: Tokens of a prompt in natural language.
+#: Tokens per natural-language prompt.
 _PROMPT_TOKENS = 12
 
 
@@ -47,7 +47,7 @@ class Estimate:
 
 
 def total(estimates: Sequence[Estimate]) -> Estimate:
-    """The sum of all runs, of those whose cost is known."""
+    """The sum of all runs whose cost is known."""
     hours, gigabytes = (sum(getattr(one, name) or 0.0 for one in estimates) for name in ("hours", "gigabytes"))
     stored = [one.is_stored for one in estimates if one.is_stored is not None]
     return Estimate("all", hours, gigabytes, is_stored=all(stored) if stored else None)
@@ -82,7 +82,7 @@ def _one(runner: Runner, experiment: str, config: Any) -> Estimate:
 def _sizes(data: DataConfig) -> tuple[int, int, int]:
     """The number of training tokens, of training instructions, and of pairs of points that t-SNE embeds.
 
-    They are counted for seed 0; other seeds are alike.
+    They are counted for seed 0; other seeds are similar.
     """
     splits = generate(data, seed=0).splits
     train, embedded = splits["train"], (splits["validation"], splits["subset"])
@@ -112,7 +112,7 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
 
 
 def _language(runner: Runner, size: tuple[int, int, int] | None, config: Any) -> float | None:
-    """The hours to read and probe a language model and its untrained ones, of some parameters, layers and prompts."""
+    """The hours to read and probe a language model and its untrained ones; ``size``: parameters, layers, prompts."""
     if size is None:
         return None
     parameters, layers, prompts = size

@@ -1,8 +1,8 @@
-"""Carry records between machines as single files, to commit beside a report and to go on from elsewhere.
+"""Carry records between machines as single files, e.g. to commit them with a report.
 
-``taskclust records save .taskclust reports/records`` writes every record of the store to a file of the folder;
-``... load .taskclust reports/records`` puts the folder's into the store, where a run finds them as its own.
-Files are JSON, compressed, the same bytes for the same record. Checkpoints stay behind.
+``taskclust records save .taskclust reports/records`` writes every record of the store to a file in the folder;
+``... load .taskclust reports/records`` puts them into a store, where runs find them. Files are compressed JSON, the
+same bytes for the same record. Checkpoints are not included.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from taskclust.store import CorruptRecordWarning, RecordError, Store, StoreError
 from taskclust.store.folders import keys, write_whole
 
 _NAME = re.compile(r"([a-z0-9_]+)-.*-([0-9a-f]{20})\.json(\.xz)?")
-#: What kinds of record were called in files written before version 0.2.
+#: Kinds of record with other names in files written before version 0.2.
 _FORMER = {"scores": "synthetic", "language": "natural_language"}
 
 
 def save(store: Store, folder: Path) -> list[Path]:
     """Write every record of the store to ``folder`` and return the files.
 
-    A file is named e.g. ``synthetic-width-768-seed-0-<key>.json.xz``. A record that differs from its sums is left out,
-    with a :class:`taskclust.store.CorruptRecordWarning`.
+    A file is named e.g. ``synthetic-width-768-seed-0-<key>.json.xz``. A damaged record is left out, with a
+    :class:`taskclust.store.CorruptRecordWarning`.
 
     Raises:
-        ConfigError: the store holds no record.
-        StoreError: another process works on a record.
+        ConfigError: the store is empty.
+        StoreError: another process is working on a record.
     """
     files = []
     for kind in experiments.names():
@@ -46,18 +46,18 @@ def save(store: Store, folder: Path) -> list[Path]:
                     files.append(folder / f"{kind}-{_label(record)}-{key}.json.xz")
                     folder.mkdir(parents=True, exist_ok=True)
                     write_whole(files[-1], lzma.compress(encode(record)))
-    require(bool(files), "store", str(store.root), "it holds no record; is it the one that you ran with?")
+    require(bool(files), "store", str(store.root), "it holds no record; is it the store of your run?")
     return files
 
 
 @contextlib.contextmanager
 def _held(store: Store, kind: str, key: str) -> Iterator[None]:
-    """Hold a record's lock, or say that another process does: it may train for hours."""
+    """Hold a record's lock; refuse soon if another process holds it, which may train for hours."""
     lock = store.lock(kind, key)
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout as error:
-        raise StoreError(f"{kind} record {key}: another process works on it; wait until it has ended") from error
+        raise StoreError(f"{kind} record {key}: another process is working on it; wait until it ends") from error
     try:
         yield
     finally:
@@ -69,10 +69,10 @@ PATIENCE = 5.0
 
 
 def files_of(folder: Path) -> list[tuple[Path, str, str]]:
-    """Each record's file in a folder, its kind and its key by its name.
+    """The file of each record in a folder, with the kind and the key that its name gives.
 
     Raises:
-        ConfigError: there is no such folder, it holds no record, or a JSON file that is not named as one is.
+        ConfigError: the folder does not exist or has no record, or a JSON file is not named like a record.
     """
     require(folder.is_dir(), "folder", str(folder), "there is no such folder")
     files = [file for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.json.*")) if file.name[0] != "."]
@@ -94,8 +94,8 @@ def load(store: Store, folder: Path) -> list[Path]:
     for file, kind, name in files_of(folder):  # refuse before any is stored
         key, record = _checked(file, kind, name, runner)
         first, content = wanted.setdefault((kind, key), (file, encode(record)))
-        mend = f"{first.name} is another record of the same key; leave one out"
-        require(content == encode(record), "file", str(file), mend)
+        fix = f"{first.name} is another record with the same key; leave one out"
+        require(content == encode(record), "file", str(file), fix)
     return [store.obtain(kind, key, _writer(content)) for (kind, key), (_, content) in wanted.items()]
 
 
@@ -109,8 +109,8 @@ def _writer(content: bytes) -> Callable[[Path], None]:
 def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]:
     """The key and the record of a file.
 
-    The key is computed again from the record, so that a renamed file is not taken for another run's record. It is read
-    from the file's name where an older record of a language model does not say of which weights it is.
+    The key is computed again from the record, so that a renamed file is not taken for another run's record. Older
+    records of language models do not name their weights; their key is read from the file's name.
 
     Raises:
         ConfigError: the key in the file's name is not the record's.
@@ -118,7 +118,7 @@ def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]
     """
     record, form, run = _read_whole(file, kind), experiments.part(kind, "record"), experiments.part(kind, "run")
     own = run.key(form.answers(record), runner) if hasattr(form, "answers") else run.recorded_key(record) or key
-    is_former = file.suffix == ".json"  # keys were computed in another way then
+    is_former = file.suffix == ".json"  # their keys were computed in another way
     require(own == key or is_former, "file", str(file), f"its record has the key {own}; was it renamed or changed?")
     return own, record
 
@@ -141,7 +141,7 @@ def _named(file: Path) -> tuple[str, str]:
     """
     match = _NAME.fullmatch(file.name)
     kind, key = (_FORMER.get(match[1], match[1]), match[2]) if match else ("", "")
-    require(kind in experiments.names(), "file", str(file), "it is not named as a record is, see save; move it away")
+    require(kind in experiments.names(), "file", str(file), "it is not named like a record; move it away")
     return kind, key
 
 
@@ -155,16 +155,17 @@ def _read(file: Path, kind: str) -> Any:
 
 
 def _read_whole(file: Path, kind: str) -> Any:
-    """A record whose tables have all their parts.
+    """The record in a file, checked to have all parts of its tables.
 
-    A record's ``NAMES`` say by a table's path of fields what it must hold; "*" are all parts of a table or list.
+    The ``NAMES`` of its kind list, for the path of each table, what it must contain; "*" is every part of a table or
+    list.
     """
     record = _read(file, kind)
     for path, wanted in experiments.part(kind, "record").NAMES.items():
         for table in _tables(record, path.split(".")):
             missing = [name for name in wanted if name not in table]
             if missing:
-                raise RecordError(f"{file}: {path} has no {missing[0]!r}; make the record again")
+                raise RecordError(f"{file}: {path} has no {missing[0]!r}; compute the record again")
     return record
 
 
@@ -178,11 +179,11 @@ def _tables(value: Any, path: Sequence[str]) -> Iterator[Any]:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """What was compressed: one whole stream, for ``lzma.decompress`` overlooks whatever follows the first one's end."""
+    """The decompressed bytes of exactly one stream; ``lzma.decompress`` would ignore what follows it."""
     stream = lzma.LZMADecompressor()
     plain = stream.decompress(content)
     if not stream.eof or stream.unused_data:
-        raise RecordError("it is cut off, or has more behind its end; copy it again")
+        raise RecordError("it is cut off, or continues after its end; copy it again")
     return plain
 
 
@@ -193,9 +194,9 @@ def _label(record: Any) -> str:
 
 
 def listed(root: Path) -> list[dict[str, str]]:
-    """A row a record of the store at ``root``: what it is of, how it ended, and when and with what it was made.
+    """One row per record of the store at ``root``: model, seed, failure, when and with which versions it was made.
 
-    Nothing is written: the store may be another's. A record that cannot be read has a row that says so.
+    Nothing is written, since the store may belong to someone else. A record that cannot be read has a row that says so.
     """
     return [_row(root, kind, key) for kind in experiments.names() for key in keys(root, kind)]
 
@@ -213,7 +214,7 @@ def _row(root: Path, kind: str, key: str) -> dict[str, str]:
 
 
 def checked(store: Store) -> tuple[int, list[str]]:
-    """How many records are whole, and what is wrong with each other one, which is moved to "quarantine"."""
+    """The number of intact records, and what is wrong with each of the others, which are moved to "quarantine"."""
     whole, spoiled = 0, []
     for kind in sorted({*experiments.names(), TRAJECTORY, "weights"}):
         for key in keys(store.root, kind):

@@ -1,6 +1,6 @@
-"""What fields of a configuration are made of: markers that keys and silent points read, and checks of their values.
+"""Fields of configurations: markers for keys and for silent points, and checks of values.
 
-Nothing here imports more than the standard library.
+Only the standard library is imported here.
 """
 
 import dataclasses
@@ -10,22 +10,22 @@ from dataclasses import field
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
-#: By field the least and the greatest value, both allowed.
+#: The least and the greatest allowed value of each field.
 Bounds = Mapping[str, tuple[float, float]]
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be: the message names the field, its value and the mend."""
+    """An impossible setting; the message names the field, its value and the fix."""
 
 
-def require(holds: bool, name: str, value: object, mend: str) -> None:
+def require(holds: bool, name: str, value: object, fix: str) -> None:
     """Raise :class:`ConfigError` about field ``name`` unless ``holds``."""
     if not holds:
-        raise ConfigError(f"{name}={shortened(value)}: {mend}")
+        raise ConfigError(f"{name}={shortened(value)}: {fix}")
 
 
 def shortened(value: object) -> str:
-    """How a value is written, and no more than its beginning where that is long."""
+    """The value as text, cut off if it is long."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
 
@@ -35,25 +35,25 @@ _SILENT = "silent"
 
 
 def added(neutral: T) -> T:
-    """A field that came after records had been kept: with the value that says "as before", it changes no key.
+    """A field added after records had been stored: while it has the value ``neutral``, keys stay as before.
 
-    The value stays neutral when a later default differs: ``dataclasses.field(default=..., metadata=...)`` then.
+    If the default changes later, the neutral value must not: write ``dataclasses.field(default=..., metadata=...)``.
     """
     return field(default=neutral, metadata={_NEUTRAL: neutral})
 
 
 def neutral(one: dataclasses.Field[Any]) -> Any:
-    """The value with which a field made with :func:`added` says "as before"; None of other fields."""
+    """The neutral value of a field made with :func:`added`; None for other fields."""
     return one.metadata.get(_NEUTRAL)
 
 
 def is_neutral(one: dataclasses.Field[Any], config: Any) -> bool:
-    """Was the field made with :func:`added`, and says its value "as before"?"""
+    """Whether the field was made with :func:`added` and has its neutral value."""
     return _NEUTRAL in one.metadata and getattr(config, one.name) == one.metadata[_NEUTRAL]
 
 
 def as_before(kind: Any) -> dict[str, Any]:
-    """What a record or checkpoint means by each field that it does not name: the neutral value, else the default.
+    """The value of each field that an older record or checkpoint lacks: the neutral value, else the default.
 
     ``kind`` is a configuration class without nested ones.
     """
@@ -64,7 +64,7 @@ def silent(default: T) -> T:
     """A field that the paper leaves open, a silent point: ``silent_points.toml`` must have a row for it.
 
     Args:
-        default: our value, or what :func:`dataclasses.field` or :func:`added` returns, whose metadata are kept.
+        default: our value, or the result of :func:`dataclasses.field` or :func:`added`, whose metadata are kept.
     """
     made: Any = default if isinstance(default, dataclasses.Field) else field(default=default)
     metadata = {**made.metadata, _SILENT: True}
@@ -77,14 +77,14 @@ def is_silent(one: dataclasses.Field[Any]) -> bool:
 
 
 def check_fields(config: Any, bounds: Bounds) -> None:
-    """Refuse values of another type than their field's, no numbers, and numbers out of bounds.
+    """Refuse values of the wrong type, numbers that are not finite and numbers out of bounds.
 
     Args:
         config: a frozen dataclass.
-        bounds: of its numbers; one that is not named has none.
+        bounds: the bounds of its numbers; other fields have none.
 
     Raises:
-        ConfigError: which field, its value, and what may be used.
+        ConfigError: the field, its value and what is allowed.
     """
     for one in dataclasses.fields(config):
         value = getattr(config, one.name)
@@ -103,7 +103,7 @@ def _is_of(value: Any, kind: Any) -> bool:
     parts = get_args(kind)
     if kind is float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and abs(value) <= sys.float_info.max  # of a whole number that large math.isfinite raises
+        return is_number and abs(value) <= sys.float_info.max  # math.isfinite raises for huge whole numbers
     if get_origin(kind) is Literal:
         return any(value == allowed and type(value) is type(allowed) for allowed in parts)
     if get_origin(kind) is tuple:
@@ -113,7 +113,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def _words(kind: Any) -> str:
-    """What a value of the type is."""
+    """The type in words."""
     plain = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a word"}
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"

@@ -23,7 +23,7 @@ def number(value: float | None) -> str:
 
 
 def band(low: float | None, high: float | None) -> str:
-    """An interval as text to follow a number; empty where there is none, or it has no width."""
+    """An interval as text to follow a number; empty if there is none or it has no width."""
     return "" if low is None or high is None or low == high else f" [{number(low)}, {number(high)}]"
 
 
@@ -34,7 +34,7 @@ def with_interval(values: Sequence[float]) -> str:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table; a bar in a name is none of the table's."""
+    """The rows as a Markdown table, with ``|`` and ``<`` in values escaped."""
     safe = [{_escaped(name): _escaped(value) for name, value in row.items()} for row in rows]
     return tabulate(safe, headers="keys", tablefmt="github", disable_numparse=True)
 

@@ -1,4 +1,4 @@
-"""Probe a language model of one's own on prompts of one's own (§3.4).
+"""Probe your own language model on your own prompts (§3.4).
 
 ::
 
@@ -32,7 +32,7 @@ from taskclust.store.folders import write_whole
 __all__ = ["LanguageProbe", "Prompt", "natural_tasks", "probe", "prompts", "read_pairs", "read_prompts"]
 
 
-#: The columns that are printed, and what stands above them.
+#: The printed columns and their headings.
 _PRINTED = {
     "of": "of",
     "task F1": "task\nF1",
@@ -44,20 +44,21 @@ _PRINTED = {
 
 
 def default_probe(n_prompts: int) -> ProbeConfig:
-    """The settings where none are given: ten starts of t-SNE, or one where there are too many prompts for that."""
+    """The default settings: ten starts of t-SNE, or one if there are many prompts."""
     return ProbeConfig() if n_prompts <= EXACT_POINTS else LanguageConfig().probe
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageProbe:
-    """What was measured."""
+    """The result of :func:`probe`: print it, or write its record, figures and page."""
 
     record: Record
 
     def __str__(self) -> str:
-        """Two tables within 100 columns, of the states, then after t-SNE: every layer, then the nulls at their best.
+        """Two tables of scores within 100 columns: of the states, then after t-SNE.
 
-        ARI and AMI of other labels than the task are in the record and on the page.
+        Each has a row per layer, then the best scores of each negative control. The record and the page also have ARI
+        and AMI of the other labels.
         """
         parts: dict[str, Rows] = {}
         for row in layer_rows(self.record):
@@ -70,9 +71,9 @@ class LanguageProbe:
         write_whole(Path(path), encode(self.record))
 
     def write(self, folder: Path | str) -> None:
-        """Write ``record.json``, the pictures, and ``index.html``, which holds table and pictures, to a folder.
+        """Write ``record.json``, the figures, and ``index.html`` with tables and figures to a folder.
 
-        The record comes first, so that it is there whatever becomes of the pictures.
+        The record is written first, so that it is kept even if drawing fails.
         """
         folder = Path(folder)
         folder.mkdir(exist_ok=True)
@@ -82,7 +83,7 @@ class LanguageProbe:
         write_whole(folder / "index.html", page.encode())
 
     def plot(self, folder: Path | str) -> list[Path]:
-        """Draw the curves over layers and the picture of the best layer; return their files."""
+        """Draw the scores over layers and the points of the best layer; return the files."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         drawn = {"layers": over_layers(self.record), "clusters": picture(self.record)}
@@ -105,26 +106,26 @@ def probe(
     threads: int | None = None,
     show_progress: bool = True,
 ) -> LanguageProbe:
-    """Cluster the states of labelled prompts at every layer, beside untrained models and a bag of tokens.
+    """Cluster the states of labelled prompts at every layer, and compare untrained models and a bag of tokens.
 
-    The state of a prompt is that of its last token; where the tokenizer splits the input word, of its last piece.
+    The state of a prompt is the state of its last token: the last piece of the input word if the tokenizer splits it.
 
     Args:
         model: any Hugging Face causal language model, on any device.
         tokenizer: its tokenizer; a pad token is not needed.
-        prompts: what to read; see :func:`taskclust.data.natural.read_prompts`.
-        probe: settings of t-SNE and k-means; by default Table 6's values, with ten starts of t-SNE, or one of more than
-            3,000 prompts, where a start takes half a minute a layer.
-        resamples: of the instructions, for 95 % intervals.
-        untrained: how many models of its architecture with randomly drawn weights to read at every layer beside it.
-        seed: of everything drawn.
-        name: how to call the model in figures.
-        threads: how many to use on the CPU, by default as many as torch does. Their number changes rounding.
-        show_progress: draw progress bars where there is a terminal.
+        prompts: the prompts; see :func:`taskclust.data.natural.read_prompts`.
+        probe: settings of t-SNE and k-means. By default Table 6's values with ten starts of t-SNE, or one start for
+            more than 3,000 prompts, where a start takes half a minute per layer.
+        resamples: number of resamples of the instructions, for 95 % intervals.
+        untrained: number of models of the same architecture with random weights to compare with.
+        seed: the seed of everything random.
+        name: the model's name in figures.
+        threads: number of CPU threads, by default torch's. It changes rounding.
+        show_progress: draw progress bars if there is a terminal.
 
     Raises:
-        ConfigError: no thread, a model that looks ahead, a prompt longer than its context, prompts of one task only, or
-            as many prompts as t-SNE's perplexity or fewer.
+        ConfigError: ``threads`` is out of range, the model looks ahead, a prompt is longer than its context, the
+            prompts have one task only, or there are no more prompts than t-SNE's perplexity.
     """
     config = LanguageConfig(
         probe=probe or default_probe(len(prompts)), resamples=resamples, untrained=untrained, seed=seed

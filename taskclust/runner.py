@@ -73,8 +73,8 @@ class Runner:
         line: the line of the terminal on which this process draws.
         replay: record a training step once and replay it (:mod:`taskclust.models.replay`), in trainings that are stored
             as records. The stages of the applications run without replay.
-        bfloat16_pays: whether products are quicker in bfloat16 on the device; by default it is timed where precision
-            "auto" has to be settled. It is given where this machine does not have the device.
+        bfloat16_pays: whether bfloat16 products are faster on the device. By default this is timed when precision
+            "auto" has to be settled; give it if this machine does not have the device.
         save_every: seconds between two saves of an unfinished training; by default :data:`SAVE_EVERY`.
     """
 
@@ -89,11 +89,11 @@ class Runner:
     save_every: float | None = None
 
     def resolve(self, experiment: str, config: Any) -> Any:
-        """The configuration with everything that depends on the device settled, so that its key says what is run.
+        """The configuration with everything settled that depends on the device, so that its key says what is run.
 
-        Precision "auto" becomes the precision that this device does best. It becomes the other precision if a record
-        is stored, or begun, only in that one. This way records from machines with different processors can be used
-        together, and an interrupted run continues as it began.
+        Precision "auto" becomes the fastest precision on this device, or the other one if a record is stored or begun
+        only in that. So records from machines with different processors can be used together, and an interrupted run
+        continues as it began.
 
         Raises:
             ConfigError: the architecture or the precision is unknown.
@@ -227,7 +227,7 @@ class Runner:
         trainer = self._trainer(config)
         seconds, failure, checkpoints = self.run(trainer, resume, "train")
         save_once(checkpoints / f"{trainer.best_epoch:04d}", lambda to: trainer.save_checkpoint(to, best=True))
-        for epoch in sorted({*config.training.checkpoints, trainer.best_epoch}):  # whatever else lies there stays
+        for epoch in sorted({*config.training.checkpoints, trainer.best_epoch}):  # other files there are not copied
             if (kept := checkpoints / f"{epoch:04d}").exists():  # a training that failed has no later ones
                 to = folder / "checkpoints" / kept.name
                 shutil.copytree(kept, to, ignore=shutil.ignore_patterns("manifest.json", ".*"))

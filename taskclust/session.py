@@ -53,7 +53,7 @@ class ClaimSession:
         command: the command line as typed.
         overrides: the given options that change what is measured, as text.
         workers: number of runs at once; with None it is chosen automatically.
-        engine: computes the records; None: processes of this machine do.
+        engine: computes the records; with None, processes on this machine do.
     """
 
     profile: Profile
@@ -100,7 +100,7 @@ class ClaimSession:
     def obtain(self, cell: Cell) -> list[Any]:
         """The records that a condition needs, one per seed.
 
-        They are computed on first use. What failed once is not tried again.
+        They are computed on first use. A failed computation is not tried again.
 
         Raises:
             Unobtainable: the configuration or the store prevents it, a record cannot be read, memory runs out, or an
@@ -121,7 +121,7 @@ class ClaimSession:
             raise Unobtainable(str(error)) from error
         except OSError as error:
             where, what = error.filename or self.runner.store.root, error.strerror or error
-            text = f"{str(where)!r}: {what}; free or unlock it and run again: what was done is kept in the store"
+            text = f"{str(where)!r}: {what}; free or unlock it and run again: finished work is kept in the store"
             self.failures[place] = text
             raise Unobtainable(text) from error
         except Exception as error:
@@ -142,7 +142,7 @@ class ClaimSession:
         return {name: [r for records in found.values() for r in records] for name, found in self.records.items()}
 
     def write_report(self, folder: Path) -> None:
-        """Write the report of every verdict reached so far to ``folder``, or say in ``unwritten`` why it cannot be."""
+        """Write the report of all verdicts so far to ``folder``; if that fails, ``unwritten`` says why."""
         try:
             write_report(
                 folder,
@@ -184,7 +184,7 @@ class ClaimSession:
             return ""
         numbers = ", ".join(map(str, sorted(set(others))))
         return (
-            f"threads: {len(others)} of {len(made)} records were made with {numbers} and are served as they are; "
+            f"threads: {len(others)} of {len(made)} records were made with {numbers} and are used as they are; "
             f"--recompute makes them with {self.runner.threads}"
         )
 

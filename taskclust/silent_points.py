@@ -1,4 +1,4 @@
-"""The points that the paper leaves open, read from ``silent_points.toml``, and the page made of them.
+"""The choices that the paper leaves open, read from ``silent_points.toml``, and the page about them.
 
 ``taskclust silent-points docs/silent-points.md`` writes the page.
 """
@@ -20,7 +20,7 @@ from taskclust.config import (
     is_silent,
 )
 
-#: What the path of a field begins with, for each configuration.
+#: The prefix of field paths of each configuration.
 _CONFIGS: dict[str, Any] = {
     "": ExperimentConfig(),
     "pretraining.": PretrainingConfig(),
@@ -51,7 +51,7 @@ field that is a whole configuration, only what differs from its class's defaults
 
 @dataclass(frozen=True, slots=True)
 class SilentPoint:
-    """One choice that the paper does not fix; ``also`` names further fields that decide it."""
+    """One choice that the paper leaves open; ``also`` names further fields that belong to it."""
 
     key: str
     title: str
@@ -63,7 +63,7 @@ class SilentPoint:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Paths of the configuration fields that decide it; none where the key is only a name, without a dot."""
+        """Paths of the configuration fields of the choice; a key without a dot is only a name, not a field."""
         return (self.key, *self.also) if "." in self.key else self.also
 
 
@@ -71,7 +71,7 @@ def silent_points(text: str | None = None) -> tuple[SilentPoint, ...]:
     """Every row of ``text``, by default of the package's ``silent_points.toml``, in its order.
 
     Raises:
-        ConfigError: a row lacks a text, or has an entry that rows do not have.
+        ConfigError: a row lacks a text or has an unknown entry.
     """
     if text is None:
         text = files("taskclust").joinpath("silent_points.toml").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def _point(key: str, row: dict[str, Any]) -> SilentPoint:
         value = row.get(name)
         _require(isinstance(value, str) and bool(value.strip()), key, f"{name} is missing; give it a text")
     unknown = sorted(set(row) - {*_TEXTS, "also"})
-    _require(not unknown, key, f"no row has {', '.join(unknown)}; use {', '.join(_TEXTS)} and also")
+    _require(not unknown, key, f"unknown: {', '.join(unknown)}; use {', '.join(_TEXTS)} and also")
     return SilentPoint(key=key, also=tuple(row.get("also", ())), **{name: row[name] for name in _TEXTS})
 
 
@@ -128,7 +128,7 @@ def _fields_of(config: Any, prefix: str) -> Iterator[tuple[str, Field[Any], Any]
 
 
 def page(points: Sequence[SilentPoint]) -> str:
-    """The points as Markdown: a table of them with their fields' defaults, then a section for each.
+    """The points as Markdown: a table with the fields and their defaults, then a section per point.
 
     Raises:
         ConfigError: see :func:`check_fields`.
@@ -160,7 +160,7 @@ def _defaults(point: SilentPoint, defaults: dict[str, str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as ``--set`` reads it; of a configuration what differs from its class's defaults."""
+    """A value as ``--set`` reads it; for a configuration, what differs from its class's defaults."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return str(value)
     usual = type(value)()
@@ -173,11 +173,11 @@ def write_page(path: Path) -> None:
     """Write the page of the package's points to ``path``.
 
     Raises:
-        ConfigError: another file is there.
+        ConfigError: ``path`` is another file, which is not replaced.
     """
     text = page(silent_points())
     first = text.partition("\n")[0].encode()
     is_ours = path.is_file() and path.read_bytes().startswith(first)
     if not is_ours and (path.exists() or path.is_symlink()):
-        raise ConfigError(f"file={str(path)!r}: it is another file, which the page would replace; name a new one")
+        raise ConfigError(f"file={str(path)!r}: the page would replace another file; choose a new name")
     path.write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
 """Several settings in one command: ``taskclust sweep FILE -- benchmarks --seeds 2``.
 
-pytest runs once per setting, with a report of its own, and all reports are compared on one page. The store is shared,
-so nothing is computed twice. A file, TOML or JSON, names settings, or has a grid of which every combination is one::
+pytest runs once per setting and writes one report each; one page compares them. The runs share a store, so nothing is
+computed twice. The file is TOML or JSON. It names settings, or gives a grid, of which every combination is a setting::
 
-    [settings.plain]          # the profile as it is; the first setting is the one that others are compared with
+    [settings.plain]          # the unchanged profile; the others are compared with the first setting
 
     [settings.before]
     model.norm = "before"
@@ -36,7 +36,7 @@ from taskclust.report.saved import read_report
 #: The most settings of one sweep.
 MOST = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,=+-]{0,99}")
-#: pytest's exit codes after which there is a report: all as expected, or some claim not.
+#: pytest's exit codes after which there is a report: every verdict is as expected, or some are not.
 _JUDGED = (0, 1)
 
 
@@ -44,7 +44,8 @@ def read_sweep(file: Path) -> dict[str, tuple[str, ...]]:
     """The settings of a file by name, each as texts "FIELD=VALUE" that ``--set`` takes.
 
     Raises:
-        ConfigError: the file cannot be read, has other tables, fewer than two settings, or a name that is no folder's.
+        ConfigError: the file cannot be read, has other tables or fewer than two settings, or a name does not suit a
+            folder.
     """
     where = f"sweep={str(file)!r}"
     try:
@@ -53,7 +54,7 @@ def read_sweep(file: Path) -> dict[str, tuple[str, ...]]:
     except OSError as error:
         raise ConfigError(f"{where}: it cannot be read ({error.strerror}); name a TOML or JSON file") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: it is neither TOML nor, ending in .json, JSON ({error})") from error
+        raise ConfigError(f"{where}: it is not valid TOML, or JSON if its name ends in .json ({error})") from error
     tables = content if isinstance(content, dict) else {}
     is_known = bool(tables) and set(tables) <= {"settings", "grid"}
     is_known = is_known and all(isinstance(table, dict) for table in tables.values())
@@ -63,7 +64,7 @@ def read_sweep(file: Path) -> dict[str, tuple[str, ...]]:
         require(isinstance(table, dict), name, table, "write a table of FIELD = VALUE")
         settings[name] = tuple(f"{field}={_text(field, value)}" for field, value in _flat(table))
     for name, combination in _combinations(dict(_flat(tables.get("grid", {})))):
-        require(name not in settings, "sweep", name, "two settings have this name; name them in [settings]")
+        require(name not in settings, "sweep", name, "two settings get this name; name them in [settings]")
         settings[name] = combination
     for name in settings:
         is_name = _NAME.fullmatch(name) is not None and name != "index.html"
@@ -71,12 +72,12 @@ def read_sweep(file: Path) -> dict[str, tuple[str, ...]]:
     lower = Counter(name.lower() for name in settings)
     twice = [name for name in settings if lower[name.lower()] > 1]
     require(not twice, "sweep", ", ".join(twice), "these names differ only by case; give each folder its own")
-    require(len(settings) > 1, "sweep", str(file), "write two settings or more; for one there is --set")
+    require(len(settings) > 1, "sweep", str(file), "write two settings or more; for one use --set")
     return settings
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Fields with their dots, whether the file nests them or quotes them."""
+    """The fields by dotted name, whether the file nests or quotes them."""
     for name, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
@@ -85,7 +86,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _combinations(grid: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every combination of a grid's values, with a name made of them."""
+    """Every combination of a grid's values, with a name made from them."""
     if not grid:
         return
     n = 1
@@ -121,21 +122,22 @@ def _tuples(value: Any) -> Any:
 def sweep(file: Path, report: Path, words: Sequence[str]) -> int:
     """Run pytest once per setting of a file, and compare the reports; return the greatest of pytest's exit codes.
 
-    All settings are tried with ``--dry-run`` before the first is run.
+    All settings are tried with ``--dry-run`` before the first run.
 
     Args:
         file: see :func:`read_sweep`.
-        report: the folder of the reports, each in a folder of its setting's name, and of the page that compares them.
-        words: what pytest is given, e.g. ["benchmarks", "--seeds", "2"].
+        report: the folder for the reports, each in a folder named like its setting, and for the page that compares
+            them.
+        words: arguments for pytest, e.g. ["benchmarks", "--seeds", "2"].
 
     Raises:
-        ConfigError: the file, the folder or a setting cannot be; nothing has been run then.
+        ConfigError: the file, the folder or a setting is invalid. Nothing has been run then.
     """
     settings = read_sweep(file)
-    require(bool(words), "pytest", "", "name the claims behind --, e.g. -- benchmarks")
+    require(bool(words), "pytest", "", "name the claims after --, e.g. -- benchmarks")
     for word in words:
         is_ours = word.partition("=")[0] == "--report"
-        require(not is_ours, "report", word, "every setting has its own; give the folder of all before --")
+        require(not is_ours, "report", word, "every setting has its own; give the common folder before --")
     page = report / "index.html"
     if page.exists():
         check_page(page)
@@ -177,13 +179,13 @@ def _plans(settings: Mapping[str, Sequence[str]], words: Sequence[str]) -> dict[
 
 
 def _run(name: str, report: Path, changes: Sequence[str], words: Sequence[str]) -> int:
-    """Run one setting; what pytest prints is seen as it comes."""
-    print(f"\n{name}: {' '.join(changes) or 'the profile as it is'}\n", flush=True)  # noqa: T201
+    """Run one setting, with pytest's output on the terminal."""
+    print(f"\n{name}: {' '.join(changes) or 'the unchanged profile'}\n", flush=True)  # noqa: T201
     return subprocess.run([*_command(changes, words), f"--report={report}"], check=False).returncode
 
 
 def _close(report: Path, codes: Mapping[str, int]) -> None:
-    """Write the page that compares the reports, and print a row for each."""
+    """Write the page that compares the reports, and print one row per report."""
     judged = [name for name, code in codes.items() if code in _JUDGED and (report / name / "verdicts.json").exists()]
     counts = {name: Counter(cell.verdict for cell in read_report(report / name).results) for name in judged}
     verdicts = dict.fromkeys(verdict for count in counts.values() for verdict in count)

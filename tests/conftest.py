@@ -1,4 +1,4 @@
-"""Fixtures of more than one folder's tests."""
+"""Fixtures for tests in several folders."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from taskclust.store import Store
 @pytest.fixture
 def store(tmp_path):
     """A store with a record of every experiment."""
-    from tests.experiments.made import RECORDS, put  # only where a test asks for it
+    from tests.experiments.made import RECORDS, put  # only for tests that use it
 
     filled = Store(tmp_path / "store")
     for kind, record in RECORDS.items():

@@ -1,4 +1,4 @@
-"""What tests share: the one tolerance and the smallest data set that has every part."""
+"""Helpers for tests, e.g. comparison with a tolerance, and the smallest data set that has every part."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def assert_close(actual: Any, expected: Any, *, rtol: float = 1e-5, atol: float 
 
 
 def command(*words: Any) -> int | str:
-    """How ``taskclust`` ends with these words behind it: its exit code, or the line that it leaves to Python."""
+    """The exit code of ``taskclust`` with these arguments, or the line that it passes to Python."""
     try:
         main([str(word) for word in words])
     except SystemExit as stopped:
@@ -28,7 +28,7 @@ def command(*words: Any) -> int | str:
 
 
 def tiny_data(**changes: Any) -> DataConfig:
-    """Four tasks of one or two distributions, two of them held out in part, imitated and in the subset."""
+    """Four tasks of one or two distributions; two have validation and hard instances and are in the training subset."""
     settings = {
         "n_tasks": 4,
         "max_distributions": 2,
@@ -62,7 +62,7 @@ def read_instructions(split: Any) -> list[tuple[int, ...]]:
 
 
 def small_tokenizer(begin: str = "", end: str = "") -> PreTrainedTokenizerFast:
-    """Words of one letter, and "name", are one token each; longer words fall apart into letters. There is no pad token.
+    """A tokenizer without a pad token: letters and "name" are one token each, longer words are split into letters.
 
     ``begin`` and ``end`` ("<s>", "</s>") are put around every text.
     """

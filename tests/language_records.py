@@ -1,4 +1,4 @@
-"""Records of language models made up for tests."""
+"""Invented records of language models."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from taskclust.probes.scores import LayerScores
 
 
 def part(*f1, spread=0.01, n=40):
-    """Scores of as many layers as there are F1, alike in every space and for every label and metric."""
+    """Scores with one layer per F1, equal in every space and for every label and metric."""
     best = int(np.argmax(f1))
     table = {label: {metric: np.array(f1) for metric in METRICS} for label in LABELS}
     ends = (f1[best] - spread, f1[best] + spread)
@@ -34,7 +34,7 @@ def language_record(
     model_type="llama",
     draws=2,
 ):
-    """A record in which Table 1's pattern holds."""
+    """A record with Table 1's pattern."""
     return Record(
         name=name,
         config=LanguageConfig(source="somewhere", untrained=draws),

@@ -1,4 +1,4 @@
-"""Records made up for tests: a world in which the paper is right, and worlds in which nothing is learned."""
+"""Invented records: of a world in which the paper is right, and of worlds in which nothing is learned."""
 
 from dataclasses import replace
 
@@ -16,12 +16,12 @@ ACCURACIES = ("validation_accuracy", "subset_accuracy", "hard_accuracy")
 
 
 def probed(best_epoch):
-    """The epochs at which a record has scores."""
+    """The probed epochs of a record."""
     return sorted({0, 20, 50, 100, EPOCHS, best_epoch})
 
 
 def record(seed, best_epoch, curves, *, separated, knn, loss, accuracy):
-    """A record of scores, alike for every split and label; curves are [epoch, layer]."""
+    """A record with the same scores for every split and label; curves are [epoch, layer]."""
     table = {label: dict(curves) for label in LABELS}
     table["task"]["hard_separated"] = separated
     epochs = probed(best_epoch)
@@ -60,7 +60,7 @@ def record(seed, best_epoch, curves, *, separated, knn, loss, accuracy):
 
 
 def perfect_record(seed):
-    """All that the paper claims: scores rise with training and depth, accuracy waits, clusters stay."""
+    """A record that agrees with the paper: scores rise with training and depth, accuracy rises late, clusters stay."""
     rng = np.random.default_rng(seed)
     best_epoch = 49 + seed
     learned = np.interp(probed(best_epoch), [0, 20, 50, EPOCHS], [0, 0.5, 0.97, 1])
@@ -79,14 +79,14 @@ def perfect_record(seed):
 
 
 def dead_record(seed, *, level=0.3, gain=0.0, noise=0.0, lucky=False):
-    """An untrained model, probed again and again: at no epoch is anything else than at epoch 0.
+    """A record of a model that never learns: every epoch is like epoch 0.
 
     Args:
-        seed: of the level and of the noise.
-        level: of all scores, about.
-        gain: of the scores from the lowest layer to the top, which needs no training.
-        noise: standard deviation of each score, as of another start of t-SNE.
-        lucky: the accuracy is nought but for a rare hit, so that any epoch may be the best.
+        seed: the seed of the level and of the noise.
+        level: the approximate level of all scores.
+        gain: the rise of scores from the lowest layer to the top, which needs no training.
+        noise: the standard deviation of each score, as of another start of t-SNE.
+        lucky: accuracy is 0 except for rare hits, so that any epoch may be the best.
     """
     rng = np.random.default_rng(seed)
     accuracy = np.full(EPOCHS + 1, 0.04)
@@ -113,5 +113,5 @@ def dead_record(seed, *, level=0.3, gain=0.0, noise=0.0, lucky=False):
 
 
 def world(make, first=0, **settings):
-    """One record a seed."""
+    """One record per seed."""
     return [make(first + seed, **settings) for seed in SEEDS]

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: each draws only what its docstring names."""
+"""Hypothesis strategies; each docstring says what is drawn."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from taskclust.config import DataConfig, RegexConfig
 from taskclust.data.regexes import FAMILIES
 
-#: Families whose patterns of three metacharacters have far more strings than a small data set asks for.
+#: Families whose patterns of three metacharacters have far more strings than a small data set needs.
 RICH_FAMILIES = (
     ("star", "plus", "option"),
     ("star",),

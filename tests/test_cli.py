@@ -1,4 +1,4 @@
-"""The command line: every command, and one line where it cannot go on."""
+"""The command line: every command, and errors of one line."""
 
 import errno
 import json
@@ -35,7 +35,7 @@ def test_a_data_set_is_written_with_every_identity(tmp_path, capsys):
         )
 
 
-def test_instructions_fit_the_pattern_that_they_are_said_to_be_of(tmp_path):
+def test_instructions_match_their_stated_pattern(tmp_path):
     command("data", tmp_path / "data.jsonl", "--scale", "smoke")
 
     frame = pd.read_json(tmp_path / "data.jsonl", lines=True)
@@ -57,8 +57,8 @@ def test_settings_change_the_data(tmp_path):
     ("words", "said"),
     [
         (["data", "a.csv"], r"file='a.csv': end its name in .jsonl or .parquet"),
-        (["data", "nowhere/a.jsonl"], "file='nowhere/a.jsonl': its folder does not exist; make it first"),
-        (["data", "there.jsonl"], "file='there.jsonl': it is there already; name a new one"),
+        (["data", "nowhere/a.jsonl"], "file='nowhere/a.jsonl': its parent folder does not exist; create it first"),
+        (["data", "there.jsonl"], "file='there.jsonl': it already exists; choose a new name"),
         (["data", "a.jsonl", "--scale", "tiny"], "scale='tiny': use paper or smoke"),
         (["data", "a.jsonl", "--seed", "-1"], "seed=-1: use 0 to 4,294,967,295"),
         (["data", "a.jsonl", "--set", "n_tasks=0"], "n_tasks=0: use 1 to 10,000"),
@@ -66,15 +66,15 @@ def test_settings_change_the_data(tmp_path):
         (["probe", "nobody/nothing", "there.jsonl", "--untrained", "0"], "untrained=0: use 1 to 100"),
         (["probe", "no.gguf", "prompts.jsonl", "--to", "out"], "model='no.gguf': there is no such file"),
         (["probe", "nobody/nothing", "prompts.jsonl"], "model='nobody/nothing': cannot be opened as a causal language"),
-        (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it is there already"),
-        (["records", "list", "nowhere"], "store='nowhere': it is no store; name the folder .taskclust of a run"),
-        (["records", "save", "nowhere", "out"], "store='nowhere': it is no store"),
+        (["probe", "nobody/nothing", "prompts.jsonl", "--to", "there.jsonl"], "to='there.jsonl': it already exists"),
+        (["records", "list", "nowhere"], "store='nowhere': not a store; name the folder .taskclust of a run"),
+        (["records", "save", "nowhere", "out"], "store='nowhere': not a store"),
         (["table", "nowhere.md", "report"], "'nowhere.md': cannot be read as UTF-8"),
-        (["silent-points", "there.jsonl"], "file='there.jsonl': it is another file"),
+        (["silent-points", "there.jsonl"], "file='there.jsonl': the page would replace another file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, said):
+def test_an_invalid_argument_gives_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.jsonl").write_text("mine")
     (tmp_path / "prompts.jsonl").write_text(json.dumps(dict.fromkeys(("instruction", "input", "output", "task"), "a")))
@@ -158,7 +158,7 @@ def test_the_command_is_installed_and_helps_without_the_heavy_libraries():
 # ---------------------------------------------------------------- what a breaker tried
 
 
-def test_a_record_whose_recomputation_was_killed_is_a_record(store, tmp_path, capsys):
+def test_a_record_whose_recomputation_was_killed_is_still_listed(store, tmp_path, capsys):
     (folder,) = (store.root / "synthetic").glob("[!.]*")
     folder.rename(folder.with_name(f".{folder.name}.replaced"))
 
@@ -168,7 +168,7 @@ def test_a_record_whose_recomputation_was_killed_is_a_record(store, tmp_path, ca
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS)
 
 
-def test_what_is_no_record_is_left_where_it_is(store, capsys):
+def test_other_files_are_not_moved(store, capsys):
     (store.root / "synthetic" / "notes.txt").write_text("mine")
 
     assert command("records", "check", store.root) == 0
@@ -187,16 +187,16 @@ def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(store, tmp_pat
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS) - 1
 
 
-def test_a_record_that_another_process_works_on_is_said_and_not_waited_for(store, tmp_path, monkeypatch, capsys):
+def test_a_locked_record_is_reported_without_waiting(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(exchange, "PATIENCE", 0.05)
     (folder,) = (store.root / "alignment").glob("[!.]*")
     with FileLock(store.root / "locks" / f"alignment-{folder.name}.lock"):
-        assert "another process works on it" in command("records", "save", store.root, tmp_path / "out")
+        assert "another process is working on it" in command("records", "save", store.root, tmp_path / "out")
         assert command("records", "check", store.root) == 1
-    assert f"alignment record {folder.name}: another process works on it" in capsys.readouterr().out
+    assert f"alignment record {folder.name}: another process is working on it" in capsys.readouterr().out
 
 
-def test_arguments_the_wrong_way_round_make_no_store(store, tmp_path):
+def test_swapped_arguments_create_no_store(store, tmp_path):
     command("records", "save", store.root, tmp_path / "out")
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
 
@@ -204,7 +204,7 @@ def test_arguments_the_wrong_way_round_make_no_store(store, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
-def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_partial_file(tmp_path, monkeypatch):
     def full(_path, _content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -219,7 +219,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["silent-points", "binary"], "file='binary': it is another file"),
+        (["silent-points", "binary"], "file='binary': the page would replace another file"),
         (["table", "binary", "report"], "'binary': cannot be read as UTF-8"),
         (["probe", "m", "deep.jsonl"], "deep.jsonl:1: not JSON"),
         (["probe", "m", "half.jsonl"], 'half.jsonl:1: "input" holds half of a character'),
@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_ended_in_a_traceback_is_one_line(tmp_path, monkeypatch, words, said):
+def test_former_tracebacks_are_one_line(tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     row = dict.fromkeys(("instruction", "input", "output", "task"), "a")
     Path("binary").write_bytes(b"\xff\xfe")

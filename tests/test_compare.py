@@ -30,7 +30,7 @@ def test_changed_verdicts_come_first_then_checks_then_settings(folders, capsys):
     assert max(map(len, text.splitlines())) < 150
 
 
-def test_what_does_not_differ_is_said(folders, tmp_path, capsys):
+def test_reports_without_differences_say_so(folders, tmp_path, capsys):
     assert command("compare", folders[0], write(tmp_path / "same", BASE)) == 0
 
     assert "verdicts that differ\n\nnone\n" in capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_a_foreign_page_is_refused_before_anything_is_read(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_reader_that_has_enough_ends_it_without_a_word(folders, tmp_path):
+def test_a_closed_pipe_ends_it_silently(folders, tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "taskclust.cli", "compare", *folders, "--html", str(tmp_path / "page.html")]

@@ -1,4 +1,4 @@
-"""The numbers of the paper stand in the defaults; what cannot be is refused; every field is part of the digest."""
+"""Defaults are the paper's numbers; invalid settings are refused; every field is part of the digest."""
 
 import copy
 import dataclasses
@@ -131,7 +131,7 @@ def test_a_field_of_another_type_is_refused_by_its_name(kind):
 @pytest.mark.parametrize(
     ("kind", "name", "value", "others"), WRONG, ids=[f"{k.__name__}-{n}-{v}" for k, n, v, _ in WRONG]
 )
-def test_a_setting_that_cannot_be_is_refused_by_its_name(kind, name, value, others):
+def test_an_invalid_setting_is_refused_by_name(kind, name, value, others):
     with pytest.raises(ConfigError, match=rf"^{name}=.+: \S+"):
         kind(**{name: value, **others})
 
@@ -171,7 +171,7 @@ def altered(config, path):
 
 
 def paths(config):
-    """The way to every plain field of a nested configuration."""
+    """The path of every plain field of a nested configuration."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -188,7 +188,7 @@ def test_digest_changes_with_every_field(path):
 
 
 def parts(config, path=()):
-    """The way to a configuration and to each one nested in it."""
+    """The paths of a configuration and of each one nested in it."""
     yield path
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(getattr(config, field.name)):
@@ -196,7 +196,7 @@ def parts(config, path=()):
 
 
 def grown(config, path, **values):
-    """A copy in which the configuration at ``path`` is of a class with one field more."""
+    """A copy in which the configuration at ``path`` has a class with one more field."""
     if path:
         return dataclasses.replace(config, **{path[0]: grown(getattr(config, path[0]), path[1:], **values)})
     more = [("later", str, added("as before"))]
@@ -212,16 +212,16 @@ WITH_PARTS = [
 
 
 @pytest.mark.parametrize(("config", "path"), WITH_PARTS)
-def test_a_field_added_later_changes_no_key_while_it_says_as_before(config, path):
+def test_an_added_field_changes_no_key_while_neutral(config, path):
     assert digest(grown(config, path)) == digest(config)
 
 
 @pytest.mark.parametrize(("config", "path"), WITH_PARTS)
-def test_a_field_added_later_changes_the_key_once_it_says_otherwise(config, path):
+def test_an_added_field_changes_the_key_once_not_neutral(config, path):
     assert digest(grown(config, path, later="otherwise")) != digest(config)
 
 
-def test_a_field_that_is_not_said_is_as_before_it_was_added():
+def test_a_missing_added_field_has_its_neutral_value():
     kind = type(grown(ModelConfig(), ()))
 
     assert as_before(kind) == {**as_before(ModelConfig), "later": "as before"}
@@ -246,7 +246,7 @@ def test_digest_does_not_depend_on_the_order_of_keys():
     assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
 
 
-def test_digest_tells_apart_which_part_has_a_value():
+def test_digest_distinguishes_which_part_has_a_value():
     assert digest(1, ModelConfig()) != digest(2, ModelConfig())
     assert digest("a", "b") != digest("b", "a")
 

@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "exam
 
 
 def broken_links(page, text):
-    """Relative links of a page that lead nowhere; a report's page and the silent points' are made by a command."""
+    """Broken relative links of a page, except links to report pages and silent points, which commands make."""
     targets = re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", text)
     made = ("index.html", "silent-points.md")
     return [to for to in targets if not to.endswith(made) and not (page.parent / to).exists()]
@@ -64,7 +64,7 @@ class Block(NamedTuple):
 
 #: A fence with its language, and the comment before it that says why the block is not run.
 FENCED = re.compile(r"(?:^<!-- not run: ([^\n]*?) -->\n)?^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: What is no code to run.
+#: Languages that are not run.
 SHOWN = {"bibtex", "json", "text", "toml"}
 
 
@@ -92,7 +92,7 @@ def commands(text):
 def test_every_block_has_a_language_and_a_reason_not_to_be_run_is_given():
     assert {block.language for block in BLOCKS} <= {"python", "sh", *SHOWN}
     assert len(of("python", is_run=True)) >= 7
-    assert of("python", is_run=False) == []  # they all run, on small stand-ins
+    assert of("python", is_run=False) == []  # they all run, with small replacements
     assert [str(block) for block in BLOCKS if block.why_not_run is not None and len(block.why_not_run) < 10] == []
 
 
@@ -128,7 +128,7 @@ def checkout(tmp_path_factory):
 
 
 def decided_on(record):
-    """What pytest's fixture ``decide`` gives, for six seeds of a record that is there."""
+    """A replacement for pytest's fixture ``decide`` that uses a given record for six seeds."""
     from taskclust import judge
 
     records = [replace(record, config=replace(record.config, seed=seed)) for seed in range(6)]
@@ -149,7 +149,7 @@ def test_a_block_of_python_runs(block, checkout, monkeypatch):
 
 
 def ran(words, folder):
-    """A process of these words as a shell in ``folder`` would start it, with this Python's commands."""
+    """A finished process of these words, run in ``folder`` with this Python's commands."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # it is no xdist worker
     environment = {**own, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
@@ -157,7 +157,7 @@ def ran(words, folder):
 
 
 def fault_of_install(words):
-    """What is wrong with a "pip install": a file that is not there or an extra that there is not."""
+    """The faults of a "pip install": missing files and unknown extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = set(re.findall(r"\.\[([a-z,]+)\]", " ".join(words)))
     missing = {name for extra in extras for name in extra.split(",")} - set(project["optional-dependencies"])
@@ -173,7 +173,7 @@ def fault_of_tox(words):
     return [name for name in words[words.index("-e") + 1].split(",") if name not in known]
 
 
-#: Collects for each list of words and says, a line for each, how it ended; one process loads the libraries once.
+#: Collects tests with each list of arguments and prints one line per result; one process loads the libraries once.
 COLLECT = """
 import contextlib, io, json, sys
 import pytest
@@ -186,17 +186,17 @@ for words in json.loads(sys.argv[1]):
 
 
 def quick(words):
-    """The same options of one claim, and of the one small model that is here."""
+    """The same options for one claim, and for the one small model that is available."""
     claim = f"benchmarks/test_{'open_llm_clusters' if 'llm' in words else 'parameter_counts'}.py"
     left_out = {part for n, word in enumerate(words) if word == "--llm" for part in (n, n + 1)}
     kept = [word for n, word in enumerate(words) if n not in left_out and word != "--pyargs"]
-    here = ["--slurm", "cluster=local"] if "slurm" in words else []  # a cluster there is
+    here = ["--slurm", "cluster=local"] if "slurm" in words else []  # an available cluster
     here += ["--llm", "HuggingFaceTB/SmolLM2-135M"] if "llm" in words else []
     return [*(claim if word in ("benchmarks", "taskclust.benchmarks") else word for word in kept), *here]
 
 
 def faults_of_pytest(lists, folder):
-    """What pytest says of options that it does not take, of one claim instead of all."""
+    """The errors of pytest for these options, with one claim instead of all."""
     asked = [[*quick(words), "--device=cpu", "--collect-only", "-q"] for words in lists]  # there may be no GPU here
     done = ran([sys.executable, "-c", COLLECT, json.dumps(asked)], folder)
     ended = [json.loads(line) for line in done.stdout.splitlines()]
@@ -205,7 +205,7 @@ def faults_of_pytest(lists, folder):
 
 
 def fault(words, folder):
-    """What is wrong with a command that is not run: it is asked to say what it would do."""
+    """The faults of a command that is not run, found by its help or a dry run."""
     if words[:2] == ["pip", "install"]:
         return fault_of_install(words[2:])
     if words[0] == "tox":
@@ -218,9 +218,9 @@ def fault(words, folder):
 
 
 def fault_of_help(words, folder):
-    """What a command says that does not know its words when help is asked behind them."""
+    """The error of a command whose arguments are followed by ``--help``; empty if they are known."""
     if words[0] == "taskclust":
-        own = words[1 : words.index("--")] if "--" in words else words[1:]  # behind it are another's
+        own = words[1 : words.index("--")] if "--" in words else words[1:]  # the words after it are pytest's
         ended = command(*own, "--help")
         return [] if ended == 0 else [ended]
     module = words[2] if words[:2] == ["python", "-m"] else None
@@ -233,7 +233,7 @@ def fault_of_help(words, folder):
 
 @pytest.mark.parametrize("block", of("sh", is_run=True), ids=str)
 def test_a_block_of_shell_runs(block, checkout):
-    """Installing is only checked: what runs this test is installed."""
+    """Installation is only checked, since this test runs in an installation."""
     for words in commands(block.text):
         if words[:2] == ["pip", "install"]:
             assert fault_of_install(words[2:]) == []
@@ -243,7 +243,7 @@ def test_a_block_of_shell_runs(block, checkout):
 
 
 @pytest.mark.parametrize("block", of("sh", is_run=False), ids=str)
-def test_a_command_that_is_not_run_is_one_that_could_be(block, checkout):
+def test_a_command_that_is_not_run_is_valid(block, checkout):
     assert [found for words in commands(block.text) for found in fault(words, checkout)] == []
 
 
@@ -254,8 +254,10 @@ def inline_commands():
     return sorted({found for text in texts for found in re.findall(pattern, text)})
 
 
-def test_every_command_in_a_sentence_is_one_that_could_be_run(checkout):
-    found = [shlex.split(line) for line in inline_commands() if "--benchmark-json" not in line]  # it writes, of no runs
+def test_every_command_in_a_sentence_is_valid(checkout):
+    found = [
+        shlex.split(line) for line in inline_commands() if "--benchmark-json" not in line
+    ]  # it writes a file even without runs
     of_pytest = [words[1:] for words in found if words[0] == "pytest"]
 
     assert len(of_pytest) >= 10

@@ -1,4 +1,4 @@
-"""Pictures are small, and the colors that tell lines apart stay."""
+"""Images are small but keep the colors of lines."""
 
 import io
 
@@ -24,7 +24,7 @@ def test_a_picture_has_few_colors_and_its_figures_size():
 
 
 def test_dollar_signs_are_drawn_as_they_are():
-    """As mathematics this one could not be read."""
+    """As a formula this text would be an error."""
     figure = Figure()
     figure.subplots().set_title(r"price in $\frac$")
 

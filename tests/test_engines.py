@@ -1,4 +1,4 @@
-"""Several processes compute what one computes, and what one run raises costs the others nothing."""
+"""Several processes compute the same as one, and an exception in one run does not affect the others."""
 
 import os
 import signal
@@ -36,13 +36,13 @@ def whole(records):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Computed by one process, the first of three in vain."""
+    """Records computed by one process; the first of three runs fails."""
     return obtained(tmp_path_factory.mktemp("alone"), workers=1)
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """Computed by two processes, the first of three in vain."""
+    """Records computed by two processes; the first of three runs fails."""
     return obtained(tmp_path_factory.mktemp("together"), workers=2)
 
 
@@ -79,7 +79,7 @@ def test_records_come_in_the_order_of_the_experiments(together):
     assert whole(backwards) == whole(together.returned[::-1])
 
 
-def test_what_is_stored_starts_no_process(together, monkeypatch):
+def test_stored_records_start_no_process(together, monkeypatch):
     monkeypatch.setattr(local, "ProcessPoolExecutor", None)
 
     assert whole(obtain_all(together.runner, "synthetic", CONFIGS, workers=2)) == whole(together.returned)
@@ -108,7 +108,7 @@ with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), {initializer})
 
 
 def is_at_work(pid):
-    """Is there such a process, other than a dead one that nobody has waited for?"""
+    """Whether the process is running, not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -117,8 +117,8 @@ def is_at_work(pid):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("initializer", "stays"), [("end_with_parent", False), ("None", True)])
-def test_a_killed_run_leaves_no_process_at_work(initializer, stays):
-    """The null: without the watch the worker works on."""
+def test_a_killed_run_leaves_no_process_running(initializer, stays):
+    """Negative control: without the watch the worker keeps running."""
     main = subprocess.Popen([sys.executable, "-c", POOL.format(initializer=initializer)], stdout=subprocess.PIPE)
     worker = int(main.stdout.readline())
 
@@ -156,7 +156,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="groups of processes")
 @pytest.mark.parametrize("to_all", [True, False], ids=["as from a terminal", "to the main process alone"])
-def test_a_run_that_is_interrupted_ends_and_begins_no_other_seed(tmp_path, to_all):
+def test_an_interrupted_run_ends_and_starts_no_other_seed(tmp_path, to_all):
     script, store = tmp_path / "several.py", tmp_path / "store"
     script.write_text(SEVERAL.replace("{{", "{").replace("}}", "}"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -187,7 +187,7 @@ def test_seeds_trained_together_give_the_records_of_each_alone(tmp_path, monkeyp
     assert [measured(record) for record in obtain_all(together, "synthetic", CONFIGS, workers=1)] == expected
 
 
-def test_a_training_that_diverges_leaves_the_others_their_end(tmp_path):
+def test_a_diverging_training_does_not_stop_the_others(tmp_path):
     runner = Runner(Store(tmp_path), replay=True)
     diverging = replace(CONFIGS[0], training=replace(CONFIG.training, learning_rate=1e30))
 

@@ -1,4 +1,4 @@
-"""What the driver of a cluster does, with an engine that computes in this process and fails when told to."""
+"""The driver of a cluster, with an engine that computes in this process and fails on request."""
 
 import re
 import shutil
@@ -30,11 +30,11 @@ IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known onc
 
 
 class Here(Elsewhere):
-    """Computes each task in a folder of this machine.
+    """An engine that computes each task in a folder on this machine.
 
     Args:
-        root: of the folders, one per task.
-        faults: what happens to the tasks in turn, after which they run well: "at once", "in training", "in probing".
+        root: the parent of the folders, one per task.
+        faults: the faults of successive tasks ("at once", "in training", "in probing"); later tasks have none.
     """
 
     name = "here"
@@ -77,7 +77,7 @@ class Here(Elsewhere):
 
 
 def stopping(after):
-    """A training that is cut off after so many epochs of this process."""
+    """A training that is interrupted after so many epochs in this process."""
     original, begun = Trainer.epoch_steps, []
 
     def epoch_steps(self):
@@ -106,7 +106,7 @@ def runner(tmp_path):
 
 
 def trained(store, config):
-    """What is stored of a training, without what is another each time: its record, and its weights to the bit."""
+    """A stored training without what varies: its record, and its weights to the bit."""
     kept = store.path(*Runner(store).keys("synthetic", config)[1])
     record = {k: v for k, v in read_json(kept / "record.json").items() if k not in ("seconds", "provenance")}
     return record, {p.relative_to(kept): p.read_bytes() for p in kept.glob("checkpoints/*/*") if p.is_file()}
@@ -124,7 +124,7 @@ def test_records_and_trainings_are_those_of_the_local_engine(expected, runner, t
     assert list((runner.store.root / "unfinished").iterdir()) == []
 
 
-def test_what_is_stored_is_not_sent_anywhere(runner, tmp_path):
+def test_stored_records_are_not_sent(runner, tmp_path):
     there = Here(tmp_path / "there")
     first = there.obtain_all(runner, "synthetic", CONFIGS, 1)
 
@@ -134,7 +134,7 @@ def test_what_is_stored_is_not_sent_anywhere(runner, tmp_path):
     assert len(there.tasks) == 2
 
 
-def test_a_record_that_is_spoiled_is_computed_there_again(runner, tmp_path, expected):
+def test_a_damaged_record_is_computed_again_elsewhere(runner, tmp_path, expected):
     there = Here(tmp_path / "there")
     there.obtain_all(runner, "synthetic", CONFIGS, None)
     truncate(folder(runner.store, "synthetic", CONFIGS[0]) / "record.json")
@@ -157,10 +157,10 @@ def test_another_probe_is_sent_with_the_training_that_is_stored(runner, tmp_path
 
 
 @pytest.mark.parametrize("fault", ["at once", "in training", "in probing"])
-def test_a_run_whose_worker_is_lost_is_begun_again_and_gives_the_same(fault, runner, tmp_path, expected):
+def test_a_run_whose_worker_is_lost_is_started_again_and_gives_the_same(fault, runner, tmp_path, expected):
     there = Here(tmp_path / "there", [fault])
 
-    with pytest.warns(LostWorkerWarning, match=r"synthetic seed 3: worker lost \(power cut\); begun again"):
+    with pytest.warns(LostWorkerWarning, match=r"synthetic seed 3: worker lost \(power cut\); started again"):
         (found,) = there.obtain_all(runner, "synthetic", CONFIGS[:1], None)
 
     assert measured(found) == measured(expected[1][0])
@@ -170,7 +170,7 @@ def test_a_run_whose_worker_is_lost_is_begun_again_and_gives_the_same(fault, run
     assert parts == given[fault]
 
 
-def test_a_run_is_given_up_when_its_workers_are_lost_in_vain(runner, tmp_path):
+def test_a_run_is_given_up_after_repeatedly_lost_workers(runner, tmp_path):
     there = Here(tmp_path / "there", ["in training", *["at once"] * ATTEMPTS])
 
     with (
@@ -183,7 +183,7 @@ def test_a_run_is_given_up_when_its_workers_are_lost_in_vain(runner, tmp_path):
     assert [place.unfinished for place in there.tasks[-1].files][-1] == "state-0005"  # kept for the next time
 
 
-def test_an_unfinished_local_run_goes_on_there(runner, tmp_path, monkeypatch, expected):
+def test_an_unfinished_local_run_continues_elsewhere(runner, tmp_path, monkeypatch, expected):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "epoch_steps", stopping(after=5))
         with pytest.raises(EngineError, match="cut"):
@@ -195,7 +195,7 @@ def test_an_unfinished_local_run_goes_on_there(runner, tmp_path, monkeypatch, ex
     assert measured(found) == measured(expected[1][0])
 
 
-def test_what_a_run_raises_is_raised_as_itself_when_the_others_are_stored(runner, tmp_path):
+def test_a_runs_exception_is_raised_after_the_others_are_stored(runner, tmp_path):
     with pytest.raises(ConfigError, match=r"^perplexity=1000") as raised:
         Here(tmp_path / "there").obtain_all(runner, "synthetic", [IMPOSSIBLE, *CONFIGS], None)
 
@@ -204,7 +204,7 @@ def test_what_a_run_raises_is_raised_as_itself_when_the_others_are_stored(runner
     assert not runner.is_stored("synthetic", IMPOSSIBLE)
 
 
-def test_all_is_computed_again_when_told_to(runner, tmp_path):
+def test_recompute_computes_everything_again(runner, tmp_path):
     there = Here(tmp_path / "there", ["", "", "in probing"])
     first = there.obtain_all(runner, "synthetic", CONFIGS, 1)
     before = [folder(runner.store, kind, CONFIGS[0]).stat().st_ino for kind in ("synthetic", TRAJECTORY)]
@@ -238,7 +238,7 @@ def test_no_more_tasks_than_workers_run_at_once(runner, tmp_path):
 
 
 class Waiting(Here):
-    """Begins a task and waits to be stopped."""
+    """An engine that starts a task and waits to be stopped."""
 
     def run(self, task):
         self.tasks.append(task)
@@ -247,7 +247,7 @@ class Waiting(Here):
         yield
 
 
-def test_a_run_that_is_interrupted_cancels_what_is_there_and_begins_nothing_else(runner, tmp_path, monkeypatch):
+def test_an_interrupted_run_cancels_its_tasks_and_starts_no_other(runner, tmp_path, monkeypatch):
     there = Waiting(tmp_path / "there")
     configs = [replace(CONFIGS[0], seed=seed) for seed in range(5)]
 
@@ -266,7 +266,7 @@ def test_a_run_that_is_interrupted_cancels_what_is_there_and_begins_nothing_else
     assert not any(runner.is_stored("synthetic", config) for config in configs)
 
 
-def test_a_record_on_which_another_process_works_is_waited_for(runner, tmp_path, expected):
+def test_a_record_locked_by_another_process_is_waited_for(runner, tmp_path, expected):
     there = Here(tmp_path / "there")
     kind, key = runner.keys("synthetic", CONFIGS[0])[0]
     found = []
@@ -301,7 +301,7 @@ def a_task(runner, **changes):
     ],
     ids=["another version", "no CUDA", "no bfloat16"],
 )
-def test_a_machine_on_which_the_run_would_be_another_is_refused(runner, monkeypatch, changes, said):
+def test_a_machine_on_which_the_run_would_differ_is_refused(runner, monkeypatch, changes, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(tasks, "native_bfloat16", lambda _: None)
 
@@ -312,7 +312,7 @@ def test_a_machine_on_which_the_run_would_be_another_is_refused(runner, monkeypa
     assert not runner.is_stored("synthetic", CONFIGS[0])
 
 
-def test_what_cannot_be_pickled_is_sent_as_text(runner, monkeypatch):
+def test_exceptions_that_cannot_be_pickled_are_sent_as_text(runner, monkeypatch):
     class Odd(Exception):
         def __init__(self, one, two):
             super().__init__(one + two)
@@ -342,7 +342,7 @@ def test_the_number_of_threads_is_set_in_the_task(runner, monkeypatch, threads):
     assert seen == [{threads}]
 
 
-def test_what_the_device_decides_is_asked_of_a_machine_that_has_it(runner, tmp_path, monkeypatch):
+def test_device_dependent_settings_are_decided_on_a_machine_with_the_device(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     there = Here(tmp_path / "there")
     wide = replace(
@@ -357,7 +357,7 @@ def test_what_the_device_decides_is_asked_of_a_machine_that_has_it(runner, tmp_p
     assert all(task.native_bfloat16 for task in there.tasks)
 
 
-def test_a_precision_that_was_asked_for_needs_no_instructions(runner, tmp_path):
+def test_an_explicit_precision_needs_no_native_instructions(runner, tmp_path):
     there = Here(tmp_path / "there", ["at once"] * ATTEMPTS)
     asked = replace(CONFIGS[0], training=replace(CONFIG.training, precision="bfloat16"))
 
@@ -368,7 +368,7 @@ def test_a_precision_that_was_asked_for_needs_no_instructions(runner, tmp_path):
     assert not any(task.native_bfloat16 for task in there.tasks)
 
 
-def test_what_trains_nothing_is_computed_here(runner, tmp_path):
+def test_experiments_without_training_are_computed_here(runner, tmp_path):
     there = Here(tmp_path / "there")
 
     (record,) = there.obtain_all(runner, "paper_tables", smoke().subjects("paper_tables")[0][:1], None)
@@ -377,8 +377,8 @@ def test_what_trains_nothing_is_computed_here(runner, tmp_path):
     assert there.tasks == []
 
 
-def test_what_trains_nothing_needs_no_device(runner, tmp_path, monkeypatch):
-    """But of what takes its time the device is not changed silently."""
+def test_experiments_without_training_need_no_device(runner, tmp_path, monkeypatch):
+    """But for experiments that take time, the device is not changed silently."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     there, runner = Here(tmp_path / "there"), replace(runner, device="cuda")
 
@@ -387,7 +387,7 @@ def test_what_trains_nothing_needs_no_device(runner, tmp_path, monkeypatch):
         there.obtain_all(runner, "natural_language", llm("a/model").subjects("natural_language")[0], None)
 
 
-def test_nothing_is_asked_where_all_is_stored_in_either_precision(runner, tmp_path, monkeypatch):
+def test_no_machine_is_asked_if_all_records_are_stored(runner, tmp_path, monkeypatch):
     wide = replace(
         CONFIGS[0], model=replace(CONFIG.model, width=128), training=replace(CONFIG.training, precision="auto")
     )
@@ -409,8 +409,14 @@ def test_nothing_is_asked_where_all_is_stored_in_either_precision(runner, tmp_pa
     [
         ({"name": "local", "address": "auto"}, "address='auto': only Ray has one; add --engine ray"),
         ({"name": "slurm", "address": "auto"}, "address='auto': only Ray has one"),
-        ({"name": "ray", "slurm": ("partition=gpu",)}, "slurm='partition=gpu': these are Slurm's; add --engine slurm"),
-        ({"name": "ray", "address": "ray://head:10001"}, "address='ray://head:10001': Ray's client takes no answers"),
+        (
+            {"name": "ray", "slurm": ("partition=gpu",)},
+            "slurm='partition=gpu': these are for Slurm; add --engine slurm",
+        ),
+        (
+            {"name": "ray", "address": "ray://head:10001"},
+            "address='ray://head:10001': Ray's client cannot stream results",
+        ),
     ],
     ids=str,
 )

@@ -47,7 +47,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def there(cluster):
-    """The engine on it; a training is saved, and sent, several times a second."""
+    """The engine on the cluster; trainings are saved and sent several times per second."""
     engine = Ray(cluster.address, save_every=0.2)
     yield engine
     engine.close()
@@ -63,7 +63,7 @@ def local(tmp_path_factory):
 def test_six_runs_on_two_nodes_one_of_which_is_killed_give_the_local_records(
     cluster, there, local, tmp_path, monkeypatch
 ):
-    """To the byte, but for the seconds and where and when it was made; the killed node's run goes on from its state."""
+    """Equal to the byte, except for seconds and provenance; the killed node's run continues from its state."""
     runner = Runner(Store(tmp_path / "store"))
     given, nodes, original = [], [cluster.doomed], there.run
     with_state = set()
@@ -101,8 +101,8 @@ def test_a_failure_is_raised_as_itself_when_the_others_are_stored(there, tmp_pat
     assert not runner.is_stored("synthetic", IMPOSSIBLE)
 
 
-def test_a_worker_that_is_used_again_takes_the_threads_of_each_task(cluster, there, tmp_path):
-    """The null: Ray's own setting, which PyTorch reads when it is loaded, stays that of the first task."""
+def test_a_reused_worker_has_the_threads_of_each_task(cluster, there, tmp_path):
+    """Negative control: Ray's own setting, which PyTorch reads on loading, stays that of the first task."""
     cluster.add_node(num_cpus=2)
     one = replace(CONFIG, probe=PROBE)
     made = [
@@ -123,7 +123,7 @@ def test_a_device_that_no_node_has_is_refused(there, tmp_path):
         there.obtain_all(Runner(Store(tmp_path), device="cuda"), "synthetic", CONFIGS[:1], None)
 
 
-def test_a_node_that_says_it_has_a_device_and_has_none_is_named(cluster, there, tmp_path):
+def test_a_node_that_wrongly_claims_a_device_is_named(cluster, there, tmp_path):
     cluster.add_node(num_cpus=1, num_gpus=1)
 
     with pytest.raises(EngineError, match=r"^synthetic seed 0: .* has no CUDA device; leave it out"):
@@ -156,7 +156,7 @@ def test_an_error_in_a_task_leaves_no_folder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_run_leaves_no_task_at_work(there, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_task_running(there, tmp_path, monkeypatch):
     runner = Runner(Store(tmp_path / "store"))
     long = replace(LONG, training=replace(LONG.training, epochs=4000, schedule_epochs=4000, checkpoints=(0, 4000)))
 
@@ -188,8 +188,8 @@ def test_an_interrupted_run_leaves_no_task_at_work(there, tmp_path, monkeypatch)
         ("", "write auto, or HOST:PORT"),
     ],
 )
-def test_an_address_at_which_there_is_no_cluster_is_refused(monkeypatch, address, said):
-    """Ray itself is not asked: it would try for minutes."""
+def test_an_address_without_a_cluster_is_refused(monkeypatch, address, said):
+    """Without calling Ray, which would try for minutes."""
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -199,7 +199,7 @@ def test_an_address_at_which_there_is_no_cluster_is_refused(monkeypatch, address
 
 
 def test_claims_are_judged_on_a_cluster_of_this_machine(tmp_path):
-    """The command line, with a new cluster; the second run asks none."""
+    """From the command line, with a new cluster; the second run uses none."""
     store, report = tmp_path / "store", tmp_path / "report"
     scale = ["--seeds", "1", "--epochs", "1", "-k", "knn_accuracy", "-p", "no:cacheprovider"]
     words = ["--engine", "ray", "--store", str(store), "--report", str(report), *scale]

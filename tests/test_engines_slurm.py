@@ -1,4 +1,4 @@
-"""Runs by submitit: its local executor, and the commands of Slurm played by scripts that run jobs on this machine."""
+"""Runs by submitit: with its local executor, and with scripts that imitate Slurm's commands on this machine."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ IMPOSSIBLE = replace(CONFIG, probe=replace(PROBE, perplexity=1000))  # known onc
 ENDLESS = replace(LONG, training=replace(LONG.training, epochs=9000, schedule_epochs=9000, checkpoints=(0, 9000)))
 ROOT = Path(__file__).parents[1]
 
-#: What sbatch, srun, scancel and sacct do here. A job is a process of this machine, its number is the process's.
+#: Scripts for sbatch, srun, scancel and sacct. A job is a process on this machine, with the process's number.
 COMMANDS = {
     "sbatch": """
         import os, subprocess, sys
@@ -70,7 +70,7 @@ COMMANDS = {
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A machine with Slurm's commands; submitit asks for the states of jobs as often as it is asked."""
+    """A machine with Slurm's commands; submitit queries the states of jobs whenever it is asked."""
     import submitit
 
     commands = tmp_path / "bin"
@@ -107,7 +107,7 @@ def runner(tmp_path):
 
 
 def until(holds, seconds=120):
-    """Wait until it holds; fail if it never does."""
+    """Wait until the condition is true; fail if it never is."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -163,7 +163,7 @@ def test_a_job_that_dies_is_submitted_again_from_its_last_state(slurm, runner, m
     assert given[1] == ["checkp", "state-"]
 
 
-def test_a_job_whose_driver_was_killed_is_taken_up_and_not_submitted_twice(slurm, runner, local, tmp_path):
+def test_a_job_whose_driver_was_killed_is_continued_and_not_submitted_twice(slurm, runner, local, tmp_path):
     code = f"""
 from pathlib import Path
 from taskclust.engines.slurm import Slurm
@@ -208,7 +208,7 @@ def test_an_interrupted_run_cancels_its_job_and_keeps_its_state(which, request, 
 # --- what a job is given
 
 
-def test_a_job_is_given_the_threads_the_device_and_what_was_asked_for(slurm, runner, monkeypatch):
+def test_a_job_gets_the_threads_the_device_and_the_given_parameters(slurm, runner, monkeypatch):
     script = []
     monkeypatch.setattr(
         type(slurm._executor._executor),
@@ -216,7 +216,7 @@ def test_a_job_is_given_the_threads_the_device_and_what_was_asked_for(slurm, run
         lambda self, command: script.append(self._make_submission_file_text(command, "x")) or 1 / 0,
     )
 
-    with pytest.raises(Exception, match="the job was not taken"):
+    with pytest.raises(Exception, match="the job was not accepted"):
         slurm.obtain_all(replace(runner, threads=3), "synthetic", CONFIGS[:1], None)
 
     asked = {line.removeprefix("#SBATCH --") for line in script[0].splitlines() if line.startswith("#SBATCH")}
@@ -246,7 +246,7 @@ def test_parameters_are_read_as_literals_or_text(settings, parameters):
         ("gpus_per_node=4", r"slurm='gpus_per_node=4': it is set by --device"),
     ],
 )
-def test_a_parameter_that_cannot_be_is_refused(setting, said):
+def test_an_invalid_parameter_is_refused(setting, said):
     with pytest.raises(ConfigError, match=f"^{said}"):
         read_parameters([setting])
 
@@ -256,12 +256,12 @@ def test_a_parameter_that_cannot_be_is_refused(setting, said):
     [
         ({}, "engine='slurm': this machine has no srun; .*--slurm cluster=local"),
         ({"cluster": "debug"}, "slurm='cluster=debug': use slurm or local"),
-        ({"cluster": "local", "colour": "red"}, "slurm=.*'colour': 'red'.*submitit does not take it .*colour"),
-        ({"cluster": "local", "timeout_min": "long"}, "slurm=.*submitit does not take it .*timeout_min"),
+        ({"cluster": "local", "colour": "red"}, "slurm=.*'colour': 'red'.*submitit does not accept it .*colour"),
+        ({"cluster": "local", "timeout_min": "long"}, "slurm=.*submitit does not accept it .*timeout_min"),
     ],
     ids=str,
 )
-def test_what_submitit_would_not_take_is_refused(tmp_path, monkeypatch, parameters, said):
+def test_parameters_that_submitit_rejects_are_refused(tmp_path, monkeypatch, parameters, said):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(ConfigError, match=f"^{said}"):

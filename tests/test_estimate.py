@@ -1,4 +1,4 @@
-"""What runs would cost: nothing when stored, and more when there is more to do."""
+"""Estimates are zero for stored runs and grow with the work."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from tests.experiments.small import CONFIG
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    """A machine of one speed."""
+    """A machine with a fixed speed."""
     monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 1e11)
 
 
@@ -55,7 +55,7 @@ def width(width):
     ],
     ids=["epochs", "smaller-batches", "checkpoints", "width", "layers", "iterations", "restarts", "every-embedding"],
 )
-def test_more_to_do_costs_more_hours(runner, dearer):
+def test_more_work_costs_more_hours(runner, dearer):
     cheap, dear = estimate(runner, "synthetic", [CONFIG, dearer])
 
     assert 0 < cheap.hours < dear.hours
@@ -153,7 +153,7 @@ def test_a_run_of_several_trainings_costs_the_sum_of_them(runner):
     assert whole.gigabytes == pytest.approx(sum(part.gigabytes for part in parts))
 
 
-def test_the_cost_of_a_language_model_that_is_not_found_is_not_known_and_of_counts_is_none(runner):
+def test_a_missing_language_model_has_unknown_cost_and_counts_have_none(runner):
     (found,) = estimate(runner, "natural_language", [LanguageConfig(source="some/model", n_expressions=2, n_pairs=3)])
 
     assert found.name.startswith("natural_language some/model, ")
@@ -177,7 +177,7 @@ def test_a_language_models_hours_grow_with_its_layers_prompts_and_untrained_mode
     assert others == [pytest.approx(factor * hours, rel=0.1) for factor in (2, 4, 2)]
 
 
-def test_models_from_outside_are_estimated_to_read_an_instruction_for_each_of_its_inputs(runner):
+def test_models_from_outside_are_estimated_to_read_each_instruction_once_per_input(runner):
     own = replace(CONFIG, model=ModelConfig.gpt2(32))
     outside = replace(own, model=outside_model("gpt2", own.model, own.data))
 
@@ -189,7 +189,7 @@ def _only(runner, config):
     return found
 
 
-def test_the_total_is_of_what_is_known():
+def test_the_total_sums_known_costs():
     made = [Estimate("a", 1.5, 0.5, False), Estimate("b", 0.0, 0.0, True), Estimate("c", None, None, None)]
 
     assert total(made) == Estimate("all", 1.5, 0.5, is_stored=False)

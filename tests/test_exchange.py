@@ -1,4 +1,4 @@
-"""Records leave a store as files and enter another as themselves; a file that is not what its name says is refused."""
+"""Records are carried between stores as files; a file that differs from its name is refused."""
 
 import json
 import lzma
@@ -32,7 +32,7 @@ FILES = sorted(path for path in COMMITTED.iterdir() if path.is_file())
 
 @pytest.fixture
 def files(store, tmp_path):
-    """What is saved of the store, by kind."""
+    """The saved files of the store, by kind."""
     return dict(zip(experiments.names(), save(store, tmp_path / "out"), strict=True))
 
 
@@ -40,7 +40,7 @@ def content(store, kind, key):
     return (store.find(kind, key) / "record.json").read_bytes()
 
 
-def test_files_are_named_by_what_they_hold(files):
+def test_files_are_named_by_their_content(files):
     keys = {kind: key_of(kind, record) for kind, record in RECORDS.items()}
 
     assert [file.name for file in files.values()] == [
@@ -77,7 +77,7 @@ def test_the_same_records_give_the_same_bytes_from_any_store(files, tmp_path):
     assert read_record(again[-1]).config == RECORDS["synthetic"].config
 
 
-def test_what_is_there_is_left_alone(store, tmp_path):
+def test_existing_records_are_kept(store, tmp_path):
     other = Store(tmp_path / "other")
     changed = replace(RECORDS["synthetic"], seconds={"train": 99.0, "probe": 1.0})
     put(other, "synthetic", changed)
@@ -98,7 +98,7 @@ def test_a_corrupt_record_is_not_carried(store, tmp_path):
     assert [file.name.split("-")[0] for file in files] == list(experiments.names()[:-1])
 
 
-def test_a_record_that_is_being_written_is_left_alone(store, tmp_path):
+def test_a_record_that_is_being_written_is_not_touched(store, tmp_path):
     unfinished = store.root / "synthetic" / ".0123-being-written"
     unfinished.mkdir()
 
@@ -106,7 +106,7 @@ def test_a_record_that_is_being_written_is_left_alone(store, tmp_path):
     assert unfinished.exists()
 
 
-def test_trainings_and_other_folders_stay_behind(store, tmp_path):
+def test_trainings_and_other_folders_are_not_saved(store, tmp_path):
     store.obtain("trajectory", "0123", lambda folder: (folder / "record.json").write_text("{}"))
 
     assert len(save(store, tmp_path / "out")) == len(RECORDS)
@@ -120,7 +120,7 @@ def renamed(file, key="f" * 20):
 
 
 @pytest.mark.parametrize("kind", ["alignment", "paper_tables", "pretraining", "synthetic"])
-def test_a_renamed_file_is_refused_by_its_name_and_nothing_is_put(files, tmp_path, kind):
+def test_a_renamed_file_is_refused_and_nothing_is_loaded(files, tmp_path, kind):
     file = renamed(files[kind])
     other = Store(tmp_path / "other")
 
@@ -146,7 +146,7 @@ def test_a_file_whose_settings_were_changed_is_refused(files, tmp_path, path):
 
 
 @pytest.mark.parametrize("change", ["none", "name", "seed", "weights", "device"])
-def test_a_language_models_record_says_of_which_weights_it_is(tmp_path, change):
+def test_a_language_models_record_names_its_weights(tmp_path, change):
     origin = Origin(content="weights", device="cpu")
     record = replace(RECORDS["natural_language"], origin=origin)
     key = natural_language.recorded_key(record)
@@ -215,7 +215,7 @@ def test_a_file_that_holds_no_record_is_refused_by_its_name(files, tmp_path, spo
         ("paper_tables", "parameters.768"),
     ],
 )
-def test_a_record_without_part_of_a_table_is_refused_by_what_is_not_there(files, tmp_path, kind, path):
+def test_a_record_with_an_incomplete_table_is_refused_by_the_missing_part(files, tmp_path, kind, path):
     plain = json.loads(lzma.decompress(files[kind].read_bytes()))
     *places, name = path.split(".")
     table = plain
@@ -224,7 +224,7 @@ def test_a_record_without_part_of_a_table_is_refused_by_what_is_not_there(files,
     del table[name]
     files[kind].write_bytes(lzma.compress(json.dumps(plain).encode()))
 
-    with pytest.raises(RecordError, match=rf"{files[kind].name}: .* has no '.*'; make the record again"):
+    with pytest.raises(RecordError, match=rf"{files[kind].name}: .* has no '.*'; compute the record again"):
         load(Store(tmp_path / "other"), tmp_path / "out")
 
 
@@ -241,17 +241,17 @@ def test_a_folder_without_records_is_refused(store, tmp_path):
     ids=["notes", "a kind that is no experiment's", "without a key", "half-written"],
 )
 @pytest.mark.usefixtures("files")
-def test_a_file_that_would_be_left_out_is_refused(tmp_path, name):
+def test_an_unrecognized_file_is_refused(tmp_path, name):
     (tmp_path / "out" / name).write_text("{}")
 
-    with pytest.raises(ConfigError, match=f"{name}.*it is not named as a record is"):
+    with pytest.raises(ConfigError, match=f"{name}.*it is not named like a record"):
         load(Store(tmp_path / "other"), tmp_path / "out")
 
 
 def test_a_file_that_is_not_named_as_a_record_is_not_read(tmp_path):
     (tmp_path / "notes.json").write_text("{}")
 
-    with pytest.raises(ConfigError, match=r"notes\.json.*it is not named as a record is"):
+    with pytest.raises(ConfigError, match=r"notes\.json.*it is not named like a record"):
         read_record(tmp_path / "notes.json")
 
 
@@ -266,7 +266,7 @@ def test_a_file_that_is_not_named_as_a_record_is_not_read(tmp_path):
         ("alignment", "alignment", alignment_record()),
     ],
 )
-def test_a_former_file_is_put_under_todays_kind_and_key(tmp_path, name, kind, record):
+def test_an_older_file_is_loaded_under_todays_kind_and_key(tmp_path, name, kind, record):
     (tmp_path / "in").mkdir()
     file = tmp_path / "in" / f"{name}-width-768-seed-3-{WEIGHTS}.json"  # keys were made otherwise then
     file.write_text(json.dumps(FORMER[kind](record)))
@@ -280,8 +280,8 @@ def test_a_former_file_is_put_under_todays_kind_and_key(tmp_path, name, kind, re
 
 
 @pytest.mark.parametrize(("kind", "record"), [("synthetic", synthetic_record()), ("pretraining", pretraining_record())])
-def test_a_record_of_one_start_answers_where_the_default_starts_are_asked_for_and_nowhere_else(tmp_path, kind, record):
-    """It was made with three starts, of which the one of lowest divergence was kept, and of ten of k-means."""
+def test_a_record_of_one_start_is_used_only_for_the_default_starts(tmp_path, kind, record):
+    """It was made with three starts of t-SNE, of which the one of lowest divergence was kept, and ten of k-means."""
     asked = record.config
     probe = replace(asked.probe, tsne_restarts=3, kmeans_restarts=10)
     scores = {split: replace(part, starts={}) for split, part in record.scores.items()}
@@ -307,7 +307,7 @@ def test_a_record_of_one_start_answers_where_the_default_starts_are_asked_for_an
 
 
 def is_kept(value, now):
-    """Whether every number of a record's plain part is still there; fields may have been added since it was kept."""
+    """Whether every number of a record's plain part still exists; fields may have been added since."""
     if isinstance(value, dict) and isinstance(now, dict):
         return all(name in now and is_kept(one, now[name]) for name, one in value.items())
     return value == now
@@ -329,7 +329,7 @@ def test_a_part_is_kept_if_no_value_of_it_changes(now, kept):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_committed_file_is_a_whole_record_under_its_own_key(file):
+def test_a_committed_file_is_a_complete_record_under_its_own_key(file):
     kind, key = file.name.split("-")[0], file.name[-28:-8]
 
     record = read_record(file)
@@ -365,7 +365,7 @@ def test_command_line_says_what_it_wrote(store, tmp_path, capsys):
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["empty", "not-there"])
 @pytest.mark.parametrize("verb", ["save", "load"])
-def test_nothing_to_carry_ends_in_one_line(tmp_path, verb, is_there):
+def test_an_empty_store_or_folder_gives_one_line(tmp_path, verb, is_there):
     if is_there:
         (tmp_path / "folder").mkdir()
 
@@ -377,7 +377,7 @@ def test_nothing_to_carry_ends_in_one_line(tmp_path, verb, is_there):
     assert (tmp_path / "folder").exists() == is_there
 
 
-def test_a_file_that_is_none_ends_in_one_line(files, tmp_path):
+def test_an_invalid_file_gives_one_line(files, tmp_path):
     files["synthetic"].write_bytes(b"")
 
     assert files["synthetic"].name in command("records", "load", tmp_path / "other", tmp_path / "out")
@@ -391,6 +391,6 @@ def test_two_files_of_one_key_that_differ_are_refused(tmp_path):
     (folder / f"{name}.xz").write_bytes(lzma.compress(encode(record)))
     (folder / name).write_bytes(encode(replace(record, sizes={**record.sizes, "train": 1})))
 
-    with pytest.raises(ConfigError, match="is another record of the same key; leave one out"):
+    with pytest.raises(ConfigError, match="is another record with the same key; leave one out"):
         load(Store(tmp_path / "store"), folder)
     assert not (tmp_path / "store" / "paper_tables").exists()

@@ -28,7 +28,7 @@ def test_number_is_short(value, text):
     assert number(value) == text
 
 
-def test_what_rounds_to_nought_has_no_sign():
+def test_zero_after_rounding_has_no_sign():
     assert number(-0.0001) == "0"
 
 
@@ -37,7 +37,7 @@ def test_what_rounds_to_nought_has_no_sign():
     [([0.1, 0.2, 0.3], "0.2 [-0.048, 0.448]"), ([0.2], "0.2"), ([0.2, 0.2], "0.2")],
     ids=["seeds", "one seed", "equal seeds"],
 )
-def test_mean_has_its_interval_where_it_has_a_width(values, text):
+def test_a_mean_has_its_interval_if_that_has_a_width(values, text):
     assert with_interval(values) == text
 
 
@@ -50,14 +50,14 @@ def test_tables_keep_numbers_as_they_are_written():
     assert markdown(rows).startswith("| value")
 
 
-def test_a_name_with_a_bar_or_a_bracket_stays_in_its_cell():
+def test_bars_and_brackets_are_escaped_in_markdown():
     lines = markdown([{"model|<b>": "a|b", "value": "1"}]).splitlines()
 
     assert [cell.strip() for cell in re.split(r"(?<!\\)\|", lines[2])[1:-1]] == [r"a\|b", "1"]
     assert lines[0].count("&lt;b>") == 1
 
 
-def test_latex_has_the_rules_of_booktabs_and_escapes_what_it_would_obey():
+def test_latex_has_booktabs_rules_and_escapes_special_characters():
     lines = latex([{"a_b": "50 % & $x$", "n": "0.10"}]).splitlines()
 
     assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
@@ -66,7 +66,7 @@ def test_latex_has_the_rules_of_booktabs_and_escapes_what_it_would_obey():
     assert "0.10" in lines[4]
 
 
-def test_csv_comes_back_as_it_was():
+def test_csv_round_trips():
     rows = [{"check": "late f1", "reason": 'in "quotes", with a comma'}, {"check": "a\nline", "reason": 0.5}]
 
     found = list(csv.DictReader(io.StringIO(comma_separated(rows), newline="")))

@@ -1,4 +1,4 @@
-"""The entry point for one's own model: a record that prints, saves and plots."""
+"""The entry point for your own model gives a record that can be printed, saved and plotted."""
 
 import errno
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_few_prompts_have_ten_starts_of_tsne_by_default_and_many_have_one(monkey
     assert given[0][2].probe.tsne_restarts == starts
 
 
-def test_it_prints_a_row_a_layer_and_a_null(found):
+def test_it_prints_one_row_per_layer_and_negative_control(found):
     tables = str(found).split("\n\n")
 
     assert tables[::2] == ["states:", "after t-SNE:"]
@@ -77,7 +77,7 @@ def test_it_saves_what_it_measured(found, tmp_path):
     assert found.record.name == read.name == "mine"
 
 
-def test_a_full_disk_is_named_by_the_file_and_leaves_no_half_of_it(found, tmp_path, monkeypatch):
+def test_a_full_disk_error_names_the_file_and_leaves_no_partial_file(found, tmp_path, monkeypatch):
     def full(_path, _content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -107,7 +107,7 @@ def test_the_model_is_left_as_it_was():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_few_prompts_for_the_perplexity_are_told():
+def test_few_prompts_for_the_perplexity_give_a_warning():
     with pytest.warns(UserWarning, match=r"^prompts=12: few for t-SNE of perplexity 10; .*perplexity=2$"):
         probe(model_of(), small_tokenizer(), PROMPTS, probe=ProbeConfig(iterations=5, tsne_restarts=1), resamples=2)
 
@@ -134,5 +134,5 @@ def test_an_encoder_is_refused():
 
 
 def test_prompts_of_one_task_are_refused():
-    with pytest.raises(ConfigError, match="clusters need prompts of two tasks"):
+    with pytest.raises(ConfigError, match="clustering needs prompts of two tasks"):
         probe(model_of(), small_tokenizer(), PROMPTS[:6], **QUICK)

@@ -1,4 +1,4 @@
-"""Imports go one way, the heavy libraries stay in their rooms, and what runs every experiment names none."""
+"""Imports go in one direction, heavy libraries are imported only where allowed, and shared code names no experiment."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from taskclust import experiments
 
 ROOT = Path(__file__).parents[1]
-#: What each layer may import of the others; ``experiments`` is the package's root, the slices are its folders.
+#: The layers that each layer may import; ``experiments`` is that package's root, the slices are its folders.
 MAY_IMPORT = {
     "fields": set(),
     "config": {"fields"},
@@ -64,7 +64,7 @@ HOMES = {
     "ray": {"engines"},
     "submitit": {"engines"},
 }  # fmt: skip
-#: What works for every experiment there is or will be.
+#: Code that works for every present and future experiment.
 GENERAL = (
     "claims", "store", "formats", "drawing", "profiles", "progress", "runner", "engines", "estimate", "report",
     "compare", "sweep", "session", "plugin",
@@ -74,7 +74,7 @@ CLAIMS = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "bench
 
 
 def imports(source):
-    """Every module that a source names in an import, wherever it stands, and what it takes from it with a dot."""
+    """Every module that a source imports, anywhere in it, and the imported names as module.name."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def imports(source):
 
 
 def layer_of(path):
-    """The layer of a file, or of a module as imports name it; None of the package itself and of what is not ours."""
+    """The layer of a file or an imported module; None for the package itself and for other packages."""
     parts = path.removesuffix(".py").replace("/", ".").split(".")
     if parts[0] != "taskclust" or parts[1:] in ([], ["__init__"]):
         return None
@@ -96,24 +96,24 @@ def layer_of(path):
 
 
 def slice_of(path):
-    """The experiment whose folder it is in."""
+    """The experiment whose folder the module is in."""
     return path.removesuffix(".py").replace("/", ".").split(".")[2] if layer_of(path) == "slices" else None
 
 
 def room_of(path):
-    """Its layer; of a slice with the file's name, for they differ in what they may load."""
+    """A module's layer, with the file's name in a slice, whose files may load different libraries."""
     layer = layer_of(path)
     return f"{layer}/{Path(path).stem}" if layer == "slices" else layer
 
 
 def imported(source):
-    """Our modules that a source imports; a name taken from ``taskclust`` is a module, others' names are looked up."""
+    """Our modules that a source imports; names imported from ``taskclust`` itself are looked up."""
     modules = {name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".") for name in SOURCES}
     return {module for module in imports(source) if module in modules}
 
 
 def not_below(sources):
-    """Imports of a layer that is not below: (file, module)."""
+    """Imports from layers that are not below: (file, module)."""
     return {
         (path, module)
         for path, source in sources.items()
@@ -133,7 +133,7 @@ def of_other_slices(sources):
 
 
 def not_at_home(sources, library):
-    """Files that import a library elsewhere than in its rooms."""
+    """Files that import a library where it is not allowed."""
     return {
         path
         for path, source in sources.items()
@@ -142,7 +142,7 @@ def not_at_home(sources, library):
 
 
 def named(source):
-    """Experiments that a source names: in an import, or as a whole string that is no docstring."""
+    """Experiments that a source names: in an import, or as a whole string that is not a docstring."""
     tree = ast.parse(source)
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     parts = {part for module in imports(source) for part in module.split(".")}
@@ -151,7 +151,7 @@ def named(source):
 
 
 def general(sources):
-    """Those that work for every experiment."""
+    """The files of code that works for every experiment."""
     return {path: source for path, source in sources.items() if layer_of(path) in GENERAL}
 
 
@@ -175,7 +175,7 @@ def test_every_layer_allowed_is_one_that_is_used():
     assert used == MAY_IMPORT
 
 
-def test_layers_have_no_circle():
+def test_layers_have_no_cycle():
     left = {layer: set(below) for layer, below in MAY_IMPORT.items()}
     while lowest := {layer for layer, below in left.items() if not below & left.keys()}:
         left = {layer: below for layer, below in left.items() if layer not in lowest}
@@ -188,18 +188,18 @@ def test_slices_never_import_each_other():
 
 
 @pytest.mark.parametrize("library", HOMES)
-def test_library_stays_at_home(library):
+def test_a_library_is_imported_only_where_allowed(library):
     homes = {room_of(p) for p, source in SOURCES.items() if library in {m.split(".")[0] for m in imports(source)}}
 
     assert not_at_home(SOURCES, library) == set()
     assert homes == HOMES[library]
 
 
-def test_what_runs_every_experiment_names_none():
+def test_shared_code_names_no_experiment():
     assert {path: found for path, source in general(SOURCES).items() if (found := named(source))} == {}
 
 
-def test_only_the_way_from_old_files_names_experiments_in_the_exchange():
+def test_the_exchange_names_experiments_only_for_old_files():
     tree = ast.parse(SOURCES["taskclust/exchange.py"])
     (former,) = [
         node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_FORMER"
@@ -227,7 +227,7 @@ LIGHT_MODULES = sorted(
 
 
 def loads(code, libraries):
-    """Which libraries a process of its own has loaded after ``code``, in the order it printed."""
+    """The libraries that a new process has loaded after ``code``, in printed order."""
     lines = [code, "import sys", f"print(*(name for name in {libraries!r} if name in sys.modules))"]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True, check=True
@@ -305,7 +305,7 @@ def test_a_planted_name_of_an_experiment_is_caught(source):
     assert named(source) == {"synthetic"}
 
 
-def test_a_word_in_a_sentence_names_no_experiment():
+def test_an_experiments_name_within_a_sentence_is_allowed():
     assert named('"""Of synthetic data."""\nhelp = "the paper\'s alignment"') == set()
 
 

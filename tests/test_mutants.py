@@ -1,7 +1,7 @@
-"""Planted faults, each with the test that must notice it: a suite that passes with one of these proves nothing.
+"""Planted faults, each with the test that must notice it; tests that pass with a fault prove nothing.
 
-A fault is a patch, put in place once the test is collected. The test is run in this process and must fail by an
-assertion of its own; without a fault all these tests pass.
+A fault is a patch that is applied after the test is collected. The test runs in this process and must fail by its own
+assertion; without a fault all these tests pass.
 """
 
 import sys
@@ -29,7 +29,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is broken, and which test must notice."""
+    """A fault, and the test that must notice it."""
 
     name: str
     plant: Patch
@@ -37,7 +37,7 @@ class Fault:
 
 
 def replace_everywhere(patch: pytest.MonkeyPatch, original: Any, fault: Any) -> None:
-    """Replace a function in every module of ours that holds it, tests included: ``from x import y`` copies names."""
+    """Replace a function in all our modules, tests included, because ``from x import y`` copies names."""
     for module in list(sys.modules.values()):
         if module.__name__.partition(".")[0] in ("taskclust", "tests"):
             for name, value in list(vars(module).items()):
@@ -143,7 +143,7 @@ def dropout_of_another_instruction(patch):
 
 
 def _with(method, name, other):
-    """A method during which another one of its object is replaced."""
+    """A method that runs with another method of its object replaced."""
 
     def run(self, *arguments):
         with pytest.MonkeyPatch.context() as patch:
@@ -426,7 +426,7 @@ FAULTS = [
     Fault(
         "small language drawn again",
         small_language_drawn_again,
-        SYNTHETIC + "string_that_another_task_has_is_lost",
+        SYNTHETIC + "a_string_of_another_task_is_lost",
     ),
     Fault("lost string kept", lost_string_kept, SYNTHETIC + "distribution_whose_strings_are_all_lost_is_empty"),
     Fault(
@@ -442,7 +442,7 @@ FAULTS = [
     Fault(
         "inputs see each other",
         altered_batch(inputs_see_each_other),
-        HIDDEN + "states_are_those_of_each_instance_read_alone",
+        HIDDEN + "states_equal_those_of_each_instance_read_separately",
     ),
     Fault(
         "positions off by one",
@@ -488,14 +488,14 @@ FAULTS = [
     Fault(
         "optimizer forgotten on resuming",
         optimizer_forgotten_on_resuming,
-        PROGRESS + "a_saved_training_goes_on_as_if_it_had_not_stopped",
+        PROGRESS + "a_saved_training_continues_as_if_it_had_not_stopped",
     ),
-    Fault("probe one token off", probe_one_token_off, HIDDEN + "states_are_those_of_each_instance_read_alone"),
+    Fault("probe one token off", probe_one_token_off, HIDDEN + "states_equal_those_of_each_instance_read_separately"),
     Fault("layers off by one", layers_off_by_one, HIDDEN + "layer_zero_is_the_embedding"),
     Fault(
         "dropout while probing",
         dropout_while_probing,
-        HIDDEN + "reading_is_without_dropout_gradients_or_a_hook_left_behind",
+        HIDDEN + "reading_has_no_dropout_or_gradients_and_leaves_no_hook",
     ),
     Fault("unmatched F1", unmatched_f1, "tests/probes/test_metrics.py::test_metric_equals_its_oracle[f1]"),
     Fault(
@@ -509,7 +509,7 @@ FAULTS = [
     Fault(
         "neighbours find themselves",
         neighbors_find_themselves,
-        PROBING + "neighbors_are_sought_in_the_training_set_alone",
+        PROBING + "neighbors_are_searched_only_in_the_training_set",
     ),
     Fault(
         "one embedding for all layers", one_embedding_for_all_layers, PROBING + "the_top_layer_has_its_own_embedding"
@@ -525,7 +525,7 @@ FAULTS = [
     Fault(
         "unfinished state believed",
         unfinished_state_believed,
-        PROGRESS + "a_state_that_is_not_whole_is_passed_over_for_the_one_before",
+        PROGRESS + "an_incomplete_state_is_skipped_for_the_one_before",
     ),
     Fault(
         "old scores for a changed probe",
@@ -540,9 +540,9 @@ FAULTS = [
     Fault(
         "missing numbers read as nought",
         missing_numbers_read_as_nought,
-        RUN + "history_begins_untrained_and_has_a_row_an_epoch",
+        RUN + "history_begins_untrained_and_has_one_row_per_epoch",
     ),
-    Fault("null overlooked", null_overlooked, JUDGE + "a_null_that_passes_too_makes_it_inconclusive"),
+    Fault("null overlooked", null_overlooked, JUDGE + "a_passing_negative_control_makes_it_inconclusive"),
     Fault("failed seeds left out", failed_seeds_left_out, JUDGE + "a_failed_seed_counts_as_the_worst"),
     Fault(
         "known failure may hold",
@@ -552,7 +552,7 @@ FAULTS = [
     Fault(
         "crash counted as known failure",
         crash_counted_as_known_failure,
-        PLUGIN + "a_crash_in_a_cell_that_is_known_to_fail_is_no_known_failure",
+        PLUGIN + "a_crash_is_not_excused_by_a_known_failure",
     ),
     Fault("seeds paired by place", seeds_paired_by_place, PAIRED + "values_are_paired_by_seed_and_not_by_their_order"),
     Fault(
@@ -565,7 +565,7 @@ FAULTS = [
 
 
 class Planter:
-    """A plugin that plants a fault when the tests are collected, and notes what they raise."""
+    """A plugin that plants a fault after collection and records the exceptions of tests."""
 
     def __init__(self, plant: Callable[[], None]) -> None:
         self._plant = plant
@@ -580,7 +580,7 @@ class Planter:
 
 @pytest.fixture
 def run_inside(pytestconfig, tmp_path):
-    """Run tests in a session of their own, in this process; give the exit code and what was raised."""
+    """Run tests in a new session in this process; return the exit code and the exceptions."""
 
     def _run_inside(tests, plant=lambda: None):
         chosen = [str(pytestconfig.rootpath / test) for test in tests]
@@ -598,7 +598,7 @@ def run_inside(pytestconfig, tmp_path):
     return _run_inside
 
 
-def test_without_a_fault_there_is_nothing_to_notice(run_inside):
+def test_the_tests_pass_without_a_fault(run_inside):
     code, raised = run_inside(sorted({fault.noticed_by for fault in FAULTS}))
 
     assert (code, raised) == (pytest.ExitCode.OK, [])

@@ -1,4 +1,4 @@
-"""The plugin: what it refuses, and with what advice; what a run does and leaves, here and in a stranger's folder."""
+"""The plugin: what it refuses, and with what advice; what a run does and writes, here and in a user's folder."""
 
 import ast
 import csv
@@ -31,13 +31,13 @@ COUNTED = {"width-32", "width-256", "width-768", "width-2048"}
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """Runs inside a worker of xdist are no workers, for which pytest-benchmark takes whatever inherits this."""
+    """Unset xdist's variable, by which pytest-benchmark would take runs inside a worker for workers."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
 @pytest.fixture
 def choose():
-    """The profile of the options given, the others at their defaults."""
+    """The profile for the given options, with defaults for the others."""
 
     def _choose(**given):
         options = {"markexpr": "", "--llm": [], **dict.fromkeys(("--profile", "--width", "--epochs", "--seeds"))}
@@ -51,7 +51,7 @@ def choose():
 
 @pytest.fixture
 def know(monkeypatch):
-    """Let a cell of the claim about parameters be known to fail at a scale."""
+    """Give a condition of the claim about parameters a known failure at a scale."""
 
     def _know(scale, cell="width-32"):
         known = KnownFailure("too many", "a record")
@@ -65,7 +65,7 @@ def know(monkeypatch):
 
 @pytest.fixture
 def run(capfd, monkeypatch, tmp_path):
-    """Run the claims in this process, without CUDA; give the exit code and what was printed."""
+    """Run the claims in this process, without CUDA; return the exit code and the output."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -100,13 +100,13 @@ def test_seeds_are_a_count_or_a_list(text, seeds):
 @pytest.mark.parametrize(
     "text", ["1000000000", "1001", ",".join(map(str, range(1_001)))], ids=["huge", "count", "list"]
 )
-def test_more_seeds_than_anyone_runs_are_refused_at_once(text):
+def test_too_many_seeds_are_refused_at_once(text):
     with pytest.raises(pytest.UsageError, match=r"^--seeds=[\d,]{4,20}: use at most 1,000$"):
         plugin.parse_seeds(text)
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "1000000000"])
-def test_threads_that_cannot_be_are_refused(run, threads):
+def test_invalid_threads_are_refused(run, threads):
     code, output = run("--threads", threads, "-k", "parameter")
 
     assert code == pytest.ExitCode.USAGE_ERROR
@@ -146,7 +146,7 @@ def test_profile_is_the_one_asked_for(choose, given, profile):
     assert choose(**given)[0] == profile
 
 
-#: What -m is given, and the profile it asks for; whether a test is chosen is pytest's to say, of marks without kwargs.
+#: Values of -m, and the profile that each selects.
 EXPRESSIONS = {
     "": "smoke",
     "   ": "smoke",
@@ -186,7 +186,7 @@ def test_marks_ask_for_the_first_scale_whose_tests_they_choose(markexpr, name):
 
 @pytest.mark.parametrize("markexpr", [e for e in EXPRESSIONS if e.strip()], ids=repr)
 def test_marks_choose_as_pytest_does(markexpr, tmp_path, capfd):
-    """Beside pytest itself, which is asked with a test for each scale."""
+    """Compared with pytest itself, with one test per scale."""
     marked = "\n".join(
         f"{''.join(f'@pytest.mark.{mark}{chr(10)}' for mark in marks)}def test_{name}(): pass"
         for name, marks in plugin.MARKS.items()
@@ -206,7 +206,7 @@ def test_marks_choose_as_pytest_does(markexpr, tmp_path, capfd):
     "markexpr",
     ["gpu and", "(gpu", "gpu)", "gpu gpu", "and", "gpu == 1", "gpu if llm else gpu", "*", "\\", "'", "(" * 500, "\0"],
 )
-def test_marks_that_mean_nothing_are_left_to_pytest(markexpr):
+def test_invalid_marks_are_left_to_pytest(markexpr):
     assert plugin.profile_of(markexpr) == "smoke"
 
 
@@ -226,7 +226,7 @@ def test_marks_are_never_executed(markexpr):
     assert plugin.profile_of(markexpr) == ("paper" if markexpr.startswith("gpu or") else "smoke")
 
 
-def test_marks_that_mean_nothing_end_with_pytests_message(run):
+def test_invalid_marks_give_pytests_message(run):
     code, output = run("-m", "gpu and")
 
     assert code == pytest.ExitCode.USAGE_ERROR
@@ -244,7 +244,7 @@ def test_seeds_and_epochs_change_nothing_else(choose):
     assert whole == smoke()
 
 
-def test_changes_are_of_the_main_experiment_and_of_what_is_counted(choose):
+def test_changes_apply_to_the_main_experiment_and_to_counts(choose):
     changes = ["model=gpt2", "training.learning_rate=3e-4", "training.learning_rate=2e-4"]
 
     profile, whole = choose(profile="paper", width=256, set=changes, epochs=7)
@@ -273,19 +273,19 @@ def test_changes_are_of_the_main_experiment_and_of_what_is_counted(choose):
         ({"seeds": "abc"}, r"^--seeds='abc'"),
         ({"seeds": ""}, r"^--seeds=''"),
         ({"profile": "paper", "width": 0}, r"^width=0: the paper has 32, 256, 768, 2048"),
-        ({"llm": ["a/model"]}, r"^--llm: only language models are probed so; add -m llm"),
-        ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only language models"),
+        ({"llm": ["a/model"]}, r"^--llm: only for language models; add -m llm"),
+        ({"markexpr": "gpu", "expressions": 3}, r"^--expressions: only for language models"),
         ({"markexpr": "llm", "llm": ["a"], "seeds": "2"}, r"^--seeds: language models are not trained here"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 1}, r"^n_expressions=1: use 2 to 1,000,000"),
         ({"markexpr": "llm", "llm": ["a"], "untrained": 0}, r"^untrained=0: use 1 to 100"),
-        ({"untrained": 9}, r"^--untrained: only language models are probed so; add -m llm"),
+        ({"untrained": 9}, r"^--untrained: only for language models; add -m llm"),
         ({"markexpr": "llm", "llm": ["a"], "expressions": 51}, r"^expressions=51: there are 50 of each task"),
-        ({"markexpr": "llm", "llm": [""]}, r"^llm=\[''\]: name a model; left out, it is"),
+        ({"markexpr": "llm", "llm": [""]}, r"^llm=\[''\]: name a model, or leave it out"),
         ({"markexpr": "llm", "llm": ["x/a", "y/a"]}, r"^llm=\['a', 'a'\]: give each model once"),
     ],
     ids=str,
 )
-def test_a_setting_that_cannot_be_is_refused_before_anything_runs(choose, given, message):
+def test_an_invalid_setting_is_refused_before_anything_runs(choose, given, message):
     with pytest.raises(pytest.UsageError, match=message):
         choose(**given)
 
@@ -307,14 +307,14 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_runs(choose, given,
         (["--workers", "0"], "--workers=0: use 1 or more"),
         (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
         (["--device", "cuda", "--engine", "ray", "--dry-run"], "--device=cuda: no CUDA device is visible"),
-        (["--store", "/dev/null/x"], "pass --store a folder of yours"),
+        (["--store", "/dev/null/x"], "choose another folder with --store"),
         (["--engine", "cloud"], "invalid choice: 'cloud'"),
         (
             ["--engine", "slurm"],
             "engine='slurm': this machine has no srun; run where jobs are submitted, or add --slurm",
         ),
         (["--engine", "slurm", "--slurm", "partition"], "slurm='partition': write NAME=VALUE"),
-        (["--slurm", "partition=gpu"], "slurm='partition=gpu': these are Slurm's; add --engine slurm"),
+        (["--slurm", "partition=gpu"], "slurm='partition=gpu': these are for Slurm; add --engine slurm"),
         (["--address", "auto"], "address='auto': only Ray has one; add --engine ray"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -328,7 +328,7 @@ def test_a_wrong_option_ends_at_once_with_what_to_do(run, tmp_path, arguments, m
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_paper_scale_without_cuda_is_refused_with_its_price(run, monkeypatch):
+def test_paper_scale_without_cuda_is_refused_with_its_hours(run, monkeypatch):
     cost = SimpleNamespace(hours=11)
     monkeypatch.setattr("taskclust.estimate._one", lambda *_: cost)
 
@@ -336,7 +336,7 @@ def test_paper_scale_without_cuda_is_refused_with_its_price(run, monkeypatch):
 
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "no CUDA device is visible; add --device cpu" in output
-    assert "about 99 hours" in output  # three experiments that train
+    assert "about 99 core hours" in output  # three experiments that train
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_dry_run_lists_runs_with_minutes_and_disk_and_runs_nothing(run, tmp_path
 
 
 def spawn(arguments, folder):
-    """Run pytest in a process of its own, as a user does, without CUDA."""
+    """Run pytest in a new process, as a user does, without CUDA."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
@@ -375,7 +375,7 @@ def spawn(arguments, folder):
 
 
 def test_claims_are_judged_and_reported(tmp_path):
-    """As a user runs them, in a process of its own."""
+    """As a user runs them, in a new process."""
     folders = ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
 
     done = spawn(["benchmarks", "-k", "parameter", "--seeds", "2", *folders], ROOT)
@@ -388,7 +388,7 @@ def test_claims_are_judged_and_reported(tmp_path):
     assert len(list((tmp_path / "store" / "paper_tables").rglob("record.json"))) == 2
 
 
-def test_a_report_that_cannot_be_written_at_the_end_is_said_in_a_line(run, tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_is_reported_in_one_line(run, tmp_path, monkeypatch):
     def write_report(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -411,13 +411,13 @@ def model_folder(tmp_path):
     return tmp_path / "tiny"
 
 
-def test_language_models_are_judged_apart_from_all_else(run, model_folder, tmp_path):
+def test_language_models_are_judged_separately(run, model_folder, tmp_path):
     report = tmp_path / "report"
 
     code, output = run("-m", "llm", "--llm", str(model_folder), "--expressions", "2", "--report", str(report))
     rows = list(csv.DictReader((report / "verdicts.csv").read_text().splitlines()))
 
-    assert code == pytest.ExitCode.TESTS_FAILED  # random weights: nothing holds
+    assert code == pytest.ExitCode.TESTS_FAILED  # random weights: everything fails
     assert "1 failed, 1 skipped" in output  # no LLaMa: no clusters by mapping are asserted
     assert [(row["claim"], row["cell"], row["verdict"]) for row in rows] == [
         ("open-llm-clusters", "tiny: task", "✘ fails (this model)"),
@@ -427,7 +427,7 @@ def test_language_models_are_judged_apart_from_all_else(run, model_folder, tmp_p
     assert "LLaMa-2-7B-Instruct (paper)" in output
 
 
-def test_a_path_that_is_no_text_is_written_as_it_can_be(run, tmp_path):
+def test_a_path_that_is_not_utf_8_is_escaped(run, tmp_path):
     report, store = tmp_path / "report", tmp_path / "a\udcff"
 
     code, _output = run("-k", "parameter", "--report", str(report), "--store", str(store))
@@ -436,7 +436,7 @@ def test_a_path_that_is_no_text_is_written_as_it_can_be(run, tmp_path):
     assert "\\udcff" in (report / "tables.md").read_text("utf-8")
 
 
-def test_a_language_model_that_cannot_be_opened_leaves_the_others_alone(run, model_folder, monkeypatch, tmp_path):
+def test_a_language_model_that_cannot_be_opened_does_not_affect_others(run, model_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     models = ["--llm", "nobody/nothing", "--llm", str(model_folder)]
 
@@ -455,7 +455,7 @@ def test_the_language_models_file_is_not_skipped_without_its_mark(capfd, monkeyp
 
     code = pytest.main(["benchmarks/test_open_llm_clusters.py", "-p", "no:cacheprovider", "--store", str(tmp_path)])
 
-    message = "test_open_llm_clusters.py: not a claim of the profile smoke; run it so: each model, by -m llm"
+    message = "test_open_llm_clusters.py: not a claim of the profile smoke; instead: run each model with -m llm"
     assert code == pytest.ExitCode.USAGE_ERROR
     assert message in capfd.readouterr().err
 
@@ -466,12 +466,12 @@ def test_a_trained_claim_is_not_judged_on_language_models(capfd, monkeypatch, tm
 
     code = pytest.main([*named, "-p", "no:cacheprovider", "--store", str(tmp_path)])
 
-    message = "test_knn_accuracy.py: not a claim of the profile llm; run it so: leave out what asks for the profile llm"
+    message = "test_knn_accuracy.py: not a claim of the profile llm; instead: leave out the option that chooses the"
     assert code == pytest.ExitCode.USAGE_ERROR
     assert message in capfd.readouterr().err
 
 
-def test_what_fails_in_an_unforeseen_way_is_not_tried_again(run, model_folder, monkeypatch):
+def test_an_unforeseen_failure_is_not_tried_again(run, model_folder, monkeypatch):
     tried = []
 
     def broken(*_, **__):
@@ -494,7 +494,7 @@ def test_dry_run_lists_language_models(run, model_folder):
     assert re.search(r"natural_language \S+tiny, 320 prompts +\d+ +– +–", output)
 
 
-def test_another_architecture_stands_in_the_runs_names_and_goes_to_its_own_report(run):
+def test_another_architecture_is_named_and_has_its_own_report(run):
     code, output = run("--model", "llama", "-k", "knn_accuracy", "--dry-run")
 
     assert code == pytest.ExitCode.OK
@@ -548,7 +548,7 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
     ],
     ids=str,
 )
-def test_a_report_goes_where_it_replaces_no_other(arguments, folder):
+def test_a_partial_report_does_not_replace_a_full_one(arguments, folder):
     names = ("--report", "--width", "--epochs", "--seeds", "--expressions")
     options = {**dict.fromkeys(names), "--set": [], "--llm": [], "--store": Path("store"), **arguments}
     stash = {plugin.SESSION: SimpleNamespace(is_part=arguments.get("is_part", False))}
@@ -611,7 +611,7 @@ def test_a_corrupt_record_is_made_again_and_the_claims_are_judged(run, tmp_path)
     assert "record.json differs from its sum; moved to" in output
 
 
-def test_a_crash_in_a_cell_that_is_known_to_fail_is_no_known_failure(run, monkeypatch, tmp_path):
+def test_a_crash_is_not_excused_by_a_known_failure(run, monkeypatch, tmp_path):
     def broken(*_, **__):
         raise RuntimeError("disk is gone")
 
@@ -664,7 +664,7 @@ def test_an_engine_obtains_the_records_and_is_closed_at_the_end(run, monkeypatch
     assert "Traceback" not in output
 
 
-def test_recompute_makes_the_record_anew(run, tmp_path):
+def test_recompute_makes_the_record_again(run, tmp_path):
     report = ["--report", str(tmp_path / "report"), "-k", "parameter", "--seeds", "1"]
     run(*report)
     (record,) = (tmp_path / "store").rglob("record.json")
@@ -678,7 +678,7 @@ def test_recompute_makes_the_record_anew(run, tmp_path):
 
 @pytest.mark.parametrize(("found_at", "more", "expected"), [
     ("paper-256", [], "1 failed, 3 passed"),
-    ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a finding is about all seeds
+    ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a known failure is about all seeds
     ("paper-256", ["--epochs", "5"], "1 failed, 3 passed"),  # nothing is trained for these counts
     ("paper-256 model=gpt2", ["--set", "model=gpt2"], "1 failed, 3 passed"),
     ("paper-256", ["--set", "model=gpt2"], "4 passed"),
@@ -695,7 +695,7 @@ def test_a_known_failure_belongs_to_its_width(run, know, tmp_path, found_at, mor
     assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (expected != "4 passed")
 
 
-def test_a_known_failure_says_nothing_of_another_setting(run, know, tmp_path):
+def test_a_known_failure_does_not_apply_to_another_setting(run, know, tmp_path):
     know("smoke")
     report = ["--report", str(tmp_path / "report"), "-k", "parameter"]
 
@@ -705,7 +705,7 @@ def test_a_known_failure_says_nothing_of_another_setting(run, know, tmp_path):
 
 
 def test_counts_and_sizes_are_of_the_changed_setting(run, tmp_path):
-    """Tied tokens with sinusoids miss Table 8 at width 32; without totals the draw misses Table 3's sizes."""
+    """With tied tokens and sinusoids the counts miss Table 8 at width 32; without totals the sizes miss Table 3."""
     changes = ["--set", "model.tied_head=True", "--set", "data.distribution_totals=()"]
 
     _, output = run("--report", str(tmp_path / "report"), "-k", "parameter or statistics", *changes)
@@ -714,7 +714,7 @@ def test_counts_and_sizes_are_of_the_changed_setting(run, tmp_path):
     assert re.search(r"✘.* dataset-statistics: size-validation ", output)
 
 
-def test_what_failed_is_not_tried_again_by_the_other_cells(run, monkeypatch, tmp_path):
+def test_a_failure_is_not_tried_again_by_other_conditions(run, monkeypatch, tmp_path):
     tried = []
 
     def fails(*_):
@@ -780,7 +780,7 @@ def test_a_known_failure_is_expected_and_its_success_fails_the_run(run, know, tm
     assert "1 failed, 3 passed" in output
 
 
-# --- a stranger's repository
+# --- a user's repository
 
 OWN = """
     from taskclust.claims import AtLeast, Check, Claim, KnownFailure
@@ -814,14 +814,14 @@ OWN = """
         assert result.verdict == "reproduced", result.explain()
 
 
-    def test_that_is_no_claim():
+    def test_that_is_not_a_claim():
         assert CLAIM.id == "own-sizes"
 """
 KNOWN_TO_FAIL = '{"validation": KnownFailure("there are 315", "Table 3")}'
 
 
 def plain_repository(folder, known=KNOWN_TO_FAIL, name="test_own", claim=OWN, beside=""):
-    """A repository that asks for the plugin and holds one claim; no ini file."""
+    """A repository that loads the plugin and has one claim, without an ini file."""
     folder.mkdir(exist_ok=True)
     (folder / "conftest.py").write_text('pytest_plugins = ["taskclust.plugin"]\n')
     (folder / f"{name}.py").write_text(textwrap.dedent(claim).replace("KNOWN", known))
@@ -832,7 +832,7 @@ def plain_repository(folder, known=KNOWN_TO_FAIL, name="test_own", claim=OWN, be
 
 @pytest.fixture
 def visit(capfd, monkeypatch, tmp_path):
-    """Run a stranger's claim in this process; give the exit code and what was printed."""
+    """Run a user's claim in this process; return the exit code and the output."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def _visit(*arguments, **repository):
@@ -848,8 +848,8 @@ def visit(capfd, monkeypatch, tmp_path):
     return _visit
 
 
-def test_a_strangers_claim_is_judged_and_reported_as_the_papers_are(tmp_path):
-    """In a process of its own, for which no file of ours says anything; without a name the report is the profile's."""
+def test_a_users_claim_is_judged_and_reported_like_the_papers(tmp_path):
+    """In a new process without any of our files; by default the report is the profile's."""
     folder = plain_repository(tmp_path / "own")
 
     done = spawn(["--strict-markers", "--seeds=2", "--report", "reports/smoke"], folder)
@@ -876,7 +876,7 @@ def test_a_strangers_claim_is_judged_and_reported_as_the_papers_are(tmp_path):
     assert len(list((folder / ".taskclust" / "paper_tables").glob("*/record.json"))) == 2
 
 
-def test_a_strangers_claim_that_fails_says_why_and_fails_the_run(visit):
+def test_a_users_failing_claim_says_why_and_fails_the_run(visit):
     code, output, folder = visit(known="{}")
 
     assert code == pytest.ExitCode.TESTS_FAILED
@@ -886,7 +886,7 @@ def test_a_strangers_claim_that_fails_says_why_and_fails_the_run(visit):
     assert (folder / ".taskclust" / "report" / "verdicts.csv").exists()  # --seeds is another setting
 
 
-def test_a_strangers_known_failure_that_holds_fails_the_run_where_all_seeds_ran(visit):
+def test_a_users_known_failure_that_passes_fails_the_run(visit):
     known = '{"train": KnownFailure("was thought", "nothing"), "validation": KnownFailure("there are 315", "Table 3")}'
 
     code, output, _ = visit("--seeds", "6", known=known)
@@ -897,7 +897,7 @@ def test_a_strangers_known_failure_that_holds_fails_the_run_where_all_seeds_ran(
     assert "1 xpassed" in output_of_few
 
 
-def test_a_strangers_claims_are_chosen_by_marks_that_the_plugin_registers(visit):
+def test_a_users_claims_are_chosen_by_the_plugins_marks(visit):
     code, output, _ = visit("-m", "smoke", "-k", "train")
     none, output_of_none, _ = visit("-m", "smoke and gpu", "--device", "cpu")
 
@@ -907,7 +907,7 @@ def test_a_strangers_claims_are_chosen_by_marks_that_the_plugin_registers(visit)
     assert "3 deselected" in output_of_none
 
 
-def test_a_strangers_marks_are_listed_with_their_meaning(visit):
+def test_the_plugins_marks_are_listed_with_their_meaning(visit):
     code, output, _ = visit("--markers")
 
     assert code == pytest.ExitCode.OK
@@ -915,7 +915,7 @@ def test_a_strangers_marks_are_listed_with_their_meaning(visit):
         assert f"@pytest.mark.{mark}: " in output
 
 
-def test_a_strangers_claim_at_the_papers_scale_is_refused_without_cuda(visit):
+def test_a_users_claim_at_the_papers_scale_is_refused_without_cuda(visit):
     code, output, folder = visit("-m", "gpu")
 
     assert code == pytest.ExitCode.USAGE_ERROR
@@ -923,7 +923,7 @@ def test_a_strangers_claim_at_the_papers_scale_is_refused_without_cuda(visit):
     assert not list(folder.rglob("record.json"))
 
 
-def test_a_strangers_own_tests_on_a_gpu_are_no_claims(visit):
+def test_a_users_gpu_tests_are_not_claims(visit):
     own = """
         import pytest
 
@@ -939,7 +939,7 @@ def test_a_strangers_own_tests_on_a_gpu_are_no_claims(visit):
     assert "1 passed" in output
 
 
-def test_a_strangers_claim_is_listed_by_a_dry_run_and_nothing_is_run(visit):
+def test_a_users_claim_is_listed_by_a_dry_run_and_not_run(visit):
     code, output, folder = visit("--dry-run")
 
     assert code == pytest.ExitCode.OK
@@ -948,7 +948,7 @@ def test_a_strangers_claim_is_listed_by_a_dry_run_and_nothing_is_run(visit):
     assert not list(folder.rglob("verdicts.csv"))
 
 
-def test_a_strangers_plain_tests_are_left_as_they_are(visit):
+def test_a_users_plain_tests_are_not_changed(visit):
     plain = """
         import pytest
 
@@ -981,14 +981,14 @@ LANGUAGE = """
 """
 
 
-def test_a_strangers_claim_of_another_scale_leaves_plain_tests_alone(visit):
+def test_a_users_claim_of_another_scale_does_not_affect_plain_tests(visit):
     code, output, _ = visit(claim=LANGUAGE.replace("def test_own", "def test_claim"), beside="def test_plain(): pass")
     alone, output_alone, _ = visit(claim=LANGUAGE)
 
     assert code == pytest.ExitCode.OK
     assert "1 passed, 1 deselected" in output
     assert alone == pytest.ExitCode.USAGE_ERROR
-    assert "not a claim of the profile smoke; run it so: -m llm" in output_alone
+    assert "not a claim of the profile smoke; instead: -m llm" in output_alone
 
 
 def test_a_folder_of_other_files_is_refused_before_a_report_would_replace_it(visit, tmp_path):
@@ -999,17 +999,17 @@ def test_a_folder_of_other_files_is_refused_before_a_report_would_replace_it(vis
     other, _, _ = visit(f"--report={tmp_path / 'mine'}", claim="def test_plain(): pass")
 
     assert code == pytest.ExitCode.USAGE_ERROR
-    assert "mine': it holds other files, which a report would replace; name a new folder" in output
+    assert "mine': it has other files, which a report would replace; choose a new folder" in output
     assert not list(folder.rglob("record.json"))
     assert other == pytest.ExitCode.OK  # no claim, no report
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_experiment_that_is_none_is_named_before_anything_runs(visit):
+def test_an_unknown_experiment_is_named_before_anything_runs(visit):
     code, output, folder = visit(claim=OWN.replace("paper_tables", "paper_table"))
 
     assert code == pytest.ExitCode.USAGE_ERROR
-    assert "own-sizes: experiment='paper_table': there is none; use one of alignment, natural_language, " in output
+    assert "own-sizes: experiment='paper_table': unknown; use one of alignment, natural_language, " in output
     assert not list(folder.rglob("record.json"))
 
 
@@ -1034,7 +1034,7 @@ def test_the_options_are_listed_in_a_group_of_their_own(visit):
 # --- what it is made of
 
 
-def test_the_root_conftest_only_asks_for_the_plugin():
+def test_the_root_conftest_only_loads_the_plugin():
     tree = ast.parse((ROOT / "conftest.py").read_text())
 
     assert len((ROOT / "conftest.py").read_text().splitlines()) < 20
@@ -1049,7 +1049,7 @@ def test_nothing_private_of_pytest_is_used():
 
 
 def uses_private_pytest(source):
-    """Does a source import ``_pytest``, or name something of ``pytest`` that begins with an underscore?"""
+    """Whether a source imports ``_pytest``, or uses a name of ``pytest`` that begins with an underscore."""
     for node in ast.walk(ast.parse(source)):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""The plugin in a stranger's repository, through pytester: each run is a process that knows nothing of ours."""
+"""The plugin in a user's repository, through pytester: each run is a process without our files."""
 
 import csv
 
@@ -36,7 +36,7 @@ CLAIM = """
 
 @pytest.fixture
 def elsewhere(pytester):
-    """A repository with a conftest of one line and a claim of its own, in which pytest is run."""
+    """A function that runs pytest in a repository with a conftest of one line and its own claim."""
     pytester.makeconftest('pytest_plugins = ["taskclust.plugin"]')
 
     def run(*arguments, expected=315):
@@ -47,7 +47,7 @@ def elsewhere(pytester):
     return run
 
 
-def test_a_claim_of_ones_own_is_judged_and_reported(elsewhere, pytester):
+def test_an_own_claim_is_judged_and_reported(elsewhere, pytester):
     elsewhere().assert_outcomes(passed=1)
 
     (row,) = csv.DictReader((pytester.path / "report" / "verdicts.csv").read_text().splitlines())
@@ -55,7 +55,7 @@ def test_a_claim_of_ones_own_is_judged_and_reported(elsewhere, pytester):
     assert row["verdict"] == "✔ holds (smoke)"
 
 
-def test_a_claim_that_does_not_hold_fails_with_its_numbers(elsewhere):
+def test_a_failing_claim_shows_its_numbers(elsewhere):
     result = elsewhere(expected=316)
 
     result.assert_outcomes(failed=1)

@@ -1,4 +1,4 @@
-"""The paper's profile has the paper's values; a setting changes what it names; what cannot be is refused."""
+"""The paper's profile has the paper's values; a setting changes what it names; invalid settings are refused."""
 
 import dataclasses
 
@@ -105,17 +105,17 @@ def test_each_language_model_is_a_subject_of_one_seed():
     assert profile.scale("natural_language") == "llm"
 
 
-def test_what_is_counted_is_the_papers_at_every_scale():
+def test_counts_use_the_papers_sizes_at_every_scale():
     assert smoke().base("paper_tables") == paper().base("paper_tables") == paper(32).base("paper_tables")
     assert smoke().base("paper_tables").data == paper().base("synthetic").data
 
 
-def test_pretraining_is_of_width_256_whatever_the_width_and_alignment_of_the_width():
+def test_pretraining_always_has_width_256_and_alignment_the_given_width():
     assert {paper(width).base("pretraining").model.width for width in (32, 256, 768)} == {256}
     assert [paper(width).base("alignment").model.width for width in (256, 768)] == [256, 768]
 
 
-def test_base_of_the_alignment_trains_by_table_5_but_at_width_256_as_pretraining_tunes():
+def test_the_alignment_base_trains_by_table_5_except_at_width_256():
     assert fields_of(paper(768).base("alignment").training, TABLE_5_TRAINING) == TABLE_5_TRAINING
     assert paper(256).base("alignment").training == paper(256).base("pretraining").training
 
@@ -132,11 +132,11 @@ def test_base_of_the_alignment_trains_by_table_5_but_at_width_256_as_pretraining
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_known_failure_stands_at_the_width_of_what_was_trained(profile, experiment, scale):
+def test_known_failures_are_listed_by_the_width_that_was_trained(profile, experiment, scale):
     assert profile.scale(experiment) == scale
 
 
-def test_a_shortened_profile_shortens_each_training_as_far_as_it_is_longer():
+def test_a_shortened_profile_shortens_only_longer_trainings():
     whole, cut = paper(256), paper(256).until(30)
 
     assert cut.base("synthetic").training == whole.base("synthetic").training.until(30)
@@ -148,7 +148,7 @@ def test_a_shortened_profile_shortens_each_training_as_far_as_it_is_longer():
     assert cut.scale("synthetic") == whole.scale("synthetic")
 
 
-def test_changes_are_made_in_the_experiments_that_take_them_where_they_have_the_field():
+def test_changes_apply_to_experiments_that_take_them_and_have_the_field():
     settings = ["model=gpt2", "training.learning_rate=2e-4"]
     whole, profile = paper(256), paper(256).changed(settings)
 
@@ -189,7 +189,7 @@ def test_a_setting_changes_the_fields_it_names_and_no_other():
         ("data.distribution_totals=()", ()),
     ],
 )
-def test_values_are_read_as_pythons(text, value):
+def test_values_are_read_as_python_literals(text, value):
     part, name = text.split("=")[0].split(".")
 
     found = getattr(getattr(changed(paper().base("synthetic"), [text]), part), name)
@@ -211,9 +211,9 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ("model.norm", "set='model.norm': write FIELD=VALUE, e.g. model.norm=before"),
         ("model=bert", "model='bert': use gpt2 or tutorial, or a field, e.g. model.norm=before"),
         ("model.norm=sideways", "norm='sideways': use one of before, after"),
-        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, as False"),
-        ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, as 200"),
-        ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, as 0.0001"),
+        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, like False"),
+        ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, like 200"),
+        ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, like 0.0001"),
         (
             "data.distribution_totals=(5, 6)",
             "distribution_totals=(5, 6): use a tuple, each part a pair: a whole number and a whole number",
@@ -226,7 +226,7 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ("model.width=64", "set='model.width=64': use --width"),
     ],
 )
-def test_a_setting_that_cannot_be_is_one_error(setting, message):
+def test_an_invalid_setting_is_one_error(setting, message):
     with pytest.raises(ConfigError) as caught:
         changed(paper().base("synthetic"), [setting])
 
@@ -248,7 +248,7 @@ def test_settings_are_applied_together_in_any_order():
     assert model.scale("synthetic") == other.scale("synthetic")
 
 
-def test_a_change_makes_another_scale_of_the_experiments_that_take_it():
+def test_a_change_makes_another_scale_for_experiments_that_take_it():
     profile = paper(256).changed(["model=gpt2", "model.norm=after"])
 
     scales = {name: profile.scale(name) for name in profile.bases}

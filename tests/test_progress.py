@@ -1,4 +1,4 @@
-"""Trainings that were stopped go on from the newest whole state, as if they had not been."""
+"""Stopped trainings continue from the newest complete state, as if they had not been stopped."""
 
 import copy
 import shutil
@@ -42,7 +42,7 @@ def of_precision(precision):
 
 
 def keep(trainer, folder, seconds):
-    """What a training leaves when it saves: its checkpoints, here all of the model as it is, and its state."""
+    """Write what a training saves: its checkpoints, all from the current model, and its state."""
     for epoch in trainer.config.training.checkpoints:
         if epoch <= trainer.epoch:
             save_once(folder / "checkpoints" / f"{epoch:04d}", trainer.save_checkpoint)
@@ -51,7 +51,7 @@ def keep(trainer, folder, seconds):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stopped", [0, 1, 5, EPOCHS])
-def test_a_saved_training_goes_on_as_if_it_had_not_stopped(dataset, tmp_path, precision, stopped):
+def test_a_saved_training_continues_as_if_it_had_not_stopped(dataset, tmp_path, precision, stopped):
     config = of_precision(precision)
     unbroken = run(Trainer(config, dataset), EPOCHS)
     keep(run(Trainer(config, dataset), stopped), tmp_path, seconds=12.5)
@@ -76,7 +76,7 @@ def test_only_the_last_saved_state_is_kept(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("damaged", ["manifest.json", "state.json", "state.safetensors"])
-def test_a_state_that_is_not_whole_is_passed_over_for_the_one_before(dataset, tmp_path, damaged):
+def test_an_incomplete_state_is_skipped_for_the_one_before(dataset, tmp_path, damaged):
     trainer = run(Trainer(CONFIG, dataset), 1)
     save_progress(trainer, tmp_path / "newer", seconds=2.0)
     expected = copy.deepcopy(trainer.state()[0])
@@ -92,7 +92,7 @@ def test_a_state_that_is_not_whole_is_passed_over_for_the_one_before(dataset, tm
     assert same_tensors(continued.state()[0], expected)
 
 
-def test_without_a_whole_state_a_training_begins_anew(dataset, tmp_path):
+def test_without_a_complete_state_a_training_begins_again(dataset, tmp_path):
     (tmp_path / "state-0002").mkdir()
     trainer = Trainer(CONFIG, dataset)
 
@@ -101,7 +101,7 @@ def test_without_a_whole_state_a_training_begins_anew(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["spoiled", "missing", "none"])
-def test_a_training_whose_checkpoints_are_not_whole_begins_again(dataset, tmp_path, lost):
+def test_a_training_with_incomplete_checkpoints_begins_again(dataset, tmp_path, lost):
     keep(run(Trainer(CONFIG, dataset), 2), tmp_path, seconds=1.0)
     first = min((tmp_path / "checkpoints").iterdir())
     if lost == "spoiled":
@@ -117,7 +117,7 @@ def test_a_training_whose_checkpoints_are_not_whole_begins_again(dataset, tmp_pa
     assert trainer.epoch == 0
 
 
-def test_a_checkpoint_is_whole_or_made_again(tmp_path):
+def test_an_incomplete_checkpoint_is_made_again(tmp_path):
     saved = []
 
     def save(to):

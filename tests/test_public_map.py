@@ -1,4 +1,4 @@
-"""The public map: what README and the guides show is imported from ``taskclust`` itself, and is documented there."""
+"""All names that README and the guides use are imported from ``taskclust`` itself and are documented."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ def python_blocks(text):
 
 
 def names_elsewhere(source):
-    """What a source imports from this package otherwise than by a public name of its top level."""
+    """Imports from this package that are not public names of its top level."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -32,7 +32,7 @@ def names_elsewhere(source):
 
 
 def typed_imports():
-    """What type checkers are told of the names imported on first use: the module of each."""
+    """The modules of names imported on first use, as given to type checkers."""
     tree = ast.parse((ROOT / "taskclust" / "__init__.py").read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     return {alias.name: node.module for node in block.body for alias in node.names}

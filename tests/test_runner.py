@@ -1,4 +1,4 @@
-"""From a configuration to its records: when they are computed, and that no stop or fault changes one."""
+"""Records are computed when needed, and no stop or fault changes one."""
 
 import math
 import shutil
@@ -42,7 +42,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """The store that holds the experiment's records; to be read only."""
+    """The store with the experiment's records; only for reading."""
     store = Store(tmp_path_factory.mktemp("store"))
     Runner(store).record("synthetic", CONFIG)
     return store
@@ -55,7 +55,7 @@ def record(original):
 
 @pytest.fixture
 def store(original, tmp_path):
-    """A copy to spoil."""
+    """A copy of the store that may be damaged."""
     shutil.copytree(original.root, tmp_path / "store")
     return Store(tmp_path / "store")
 
@@ -106,7 +106,7 @@ def test_another_seed_gives_another_key_and_another_history(record, original, tm
     assert [row["loss"] for row in trained.history[1:]] != record.history["loss"][1:].tolist()
 
 
-def test_a_training_leaves_what_was_run_and_its_whole_history(original, record):
+def test_a_training_stores_its_configuration_and_whole_history(original, record):
     trained = read_training(folder(original, "trajectory"))
     written = read_json(folder(original, "trajectory") / "record.json")
 
@@ -128,7 +128,7 @@ def test_the_key_says_the_precision_that_was_run(original):
 
 @pytest.fixture
 def where_bfloat16_pays(monkeypatch):
-    """A processor that does best in bfloat16, at any width."""
+    """A processor that is fastest in bfloat16, at any width."""
     monkeypatch.setattr(module, "precisions", lambda p, *_, **__: ("bfloat16", "float32") if p == "auto" else (p,))
 
 
@@ -142,7 +142,7 @@ def test_a_record_from_a_machine_of_another_precision_serves_auto(record, origin
 
 @pytest.mark.usefixtures("where_bfloat16_pays")
 @pytest.mark.parametrize("left", ["trajectory", "unfinished"])
-def test_work_begun_in_another_precision_goes_on_in_it(store, left):
+def test_work_begun_in_another_precision_continues_in_it(store, left):
     auto = replace(CONFIG, training=replace(CONFIG.training, precision="auto"))
     trained = folder(store, "trajectory")
     shutil.rmtree(folder(store, "synthetic"))
@@ -160,7 +160,7 @@ def test_work_begun_in_another_precision_goes_on_in_it(store, left):
 @pytest.mark.parametrize(
     ("changes", "recompute"), [({"seed": 4}, False), ({}, True)], ids=["none-is-stored", "computed-anew"]
 )
-def test_what_is_computed_is_in_the_precision_that_is_best_here(original, changes, recompute):
+def test_new_runs_use_the_fastest_precision_here(original, changes, recompute):
     auto = replace(CONFIG, training=replace(CONFIG.training, precision="auto"), **changes)
 
     settled = Runner(original, recompute=recompute).resolve("synthetic", auto)
@@ -168,7 +168,7 @@ def test_what_is_computed_is_in_the_precision_that_is_best_here(original, change
     assert settled.training.precision == "bfloat16"
 
 
-def test_an_architecture_that_is_none_is_refused_before_anything_is_computed(tmp_path):
+def test_an_unknown_architecture_is_refused_before_a_run(tmp_path):
     unknown = replace(CONFIG, model=replace(CONFIG.model, architecture="abacus"))
 
     with pytest.raises(ConfigError, match="abacus"):
@@ -181,7 +181,7 @@ def test_an_architecture_that_is_none_is_refused_before_anything_is_computed(tmp
 
 
 @pytest.mark.usefixtures("without_training")
-def test_what_is_stored_is_not_computed_again(record, original, monkeypatch):
+def test_stored_records_are_not_computed_again(record, original, monkeypatch):
     monkeypatch.setattr(synthetic, "probe_checkpoint", None)
     before = (folder(original, "synthetic") / "record.json").stat()
 
@@ -240,7 +240,7 @@ def test_a_corrupt_trajectory_is_put_aside_and_trained_again(record, store):
     assert len(list((store.root / "quarantine").glob("trajectory-*/record"))) == 1
 
 
-def test_a_sealed_file_that_is_no_record_is_named_by_its_fault(store):
+def test_a_sealed_file_that_is_not_a_record_is_named_with_its_fault(store):
     place = folder(store, "synthetic")
     (place / "record.json").write_text('{"schema": 7}')
     seal(place, "synthetic", place.name)
@@ -254,7 +254,7 @@ def test_a_sealed_file_that_is_no_record_is_named_by_its_fault(store):
 
 @pytest.fixture
 def diverge_from(monkeypatch):
-    """Let the learning rate explode at a step of the training."""
+    """Make the learning rate explode at a step of the training."""
 
     def _diverge_from(first):
         sound = Trainer._learning_rate
@@ -287,7 +287,7 @@ def test_a_training_that_diverges_keeps_what_it_had_and_says_why(record, diverge
             np.testing.assert_array_equal(some[:3], every[:3])
 
 
-def test_a_training_that_never_gets_going_has_the_untrained_model(record, tmp_path):
+def test_a_training_that_fails_at_once_has_the_untrained_model(record, tmp_path):
     config = replace(CONFIG, training=replace(CONFIG.training, learning_rate=1e30))
 
     with pytest.warns(RuntimeWarning, match="^seed 3: .*the loss became nan in epoch 1"):
@@ -343,7 +343,7 @@ runner.Runner(Store(sys.argv[1])).record("synthetic", LONG)
 """
 
 
-def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(tmp_path, monkeypatch):
+def test_a_killed_training_continues_to_the_same_end(tmp_path, monkeypatch):
     unbroken = Runner(Store(tmp_path / "unbroken")).trajectory(LONG)
     runner = Runner(Store(tmp_path / "killed"))
     unfinished = runner.store.unfinished("trajectory", runner.key("trajectory", LONG))
@@ -370,7 +370,7 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(tmp_path, monkey
     assert all(same_tensors(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_checkpoint_that_is_no_part_of_the_training_does_not_enter_its_record(dataset, tmp_path):
+def test_other_checkpoints_are_not_in_a_trainings_record(dataset, tmp_path):
     runner = Runner(Store(tmp_path))
     unfinished = runner.store.unfinished("trajectory", runner.key("trajectory", CONFIG))
     keep(run(Trainer(CONFIG, dataset), 1), unfinished, seconds=1.0)

@@ -1,4 +1,4 @@
-"""One run of pytest: what it decides at each scale, what it obtains once, and what it says at the end."""
+"""One run of pytest: its conditions at each scale, the records it obtains, and its closing output."""
 
 import csv
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from tests.records import perfect_record
 
 @dataclass
 class Made:
-    """As much of a record as a verdict needs."""
+    """The parts of a record that a verdict needs."""
 
     config: object
     value: float = 1.0
@@ -50,7 +50,7 @@ def claim(experiment="synthetic", cells=("validation", "subset"), **changes):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Records are made up; which were asked for is noted."""
+    """Replace records by invented ones, and note which were requested."""
     found = []
 
     def obtain_all(_runner, experiment, configs, workers=None):
@@ -70,7 +70,7 @@ def session(profile=None, **changes):
 # --- what is decided
 
 
-def test_a_cell_has_a_configuration_a_seed():
+def test_a_condition_has_one_configuration_per_seed():
     some = session(replace(smoke(), seeds=(2, 5)))
 
     cells = some.cells(claim())
@@ -82,7 +82,7 @@ def test_a_cell_has_a_configuration_a_seed():
 
 
 @pytest.mark.parametrize(("profile", "names"), [(smoke(), ["subset"]), (paper(), ["validation", "subset"])])
-def test_cells_for_the_paper_alone_are_left_out_at_smoke_scale(profile, names):
+def test_paper_only_conditions_are_left_out_at_smoke_scale(profile, names):
     some = claim(paper_only=frozenset({"validation"}))
 
     assert [cell.name for cell in session(profile).cells(some)] == names
@@ -106,7 +106,7 @@ def test_only_language_models_have_names():
     assert [subject_name(n, [smoke().base(n)]) for n in smoke().bases] == [""] * len(smoke().bases)
 
 
-def test_a_claim_is_whole_where_no_option_shortens_its_own_experiment():
+def test_a_claim_is_whole_if_no_option_shortens_its_experiment():
     whole = paper(256)
     few = session(replace(whole, seeds=(0,)), whole=whole)
     short = session(whole.until(5), whole=whole)
@@ -133,7 +133,7 @@ def test_records_are_obtained_once_for_all_cells_and_claims_of_an_experiment(ask
     assert [record.config.seed for record in found[2]] == [0, 1]
 
 
-def test_each_subject_is_obtained_apart(asked):
+def test_each_subject_is_obtained_separately(asked):
     some = session(llm("a", "b"))
 
     found = [some.obtain(cell)[0].config.source for cell in some.cells(claim("natural_language", ("task", "other")))]
@@ -148,7 +148,7 @@ def test_each_subject_is_obtained_apart(asked):
     [ConfigError("a=1: no"), StoreError("not today"), RecordError("no record"), torch.OutOfMemoryError("too large")],
     ids=lambda error: type(error).__name__,
 )
-def test_what_cannot_be_had_is_said_and_not_tried_again(monkeypatch, error):
+def test_a_failed_computation_is_reported_and_not_tried_again(monkeypatch, error):
     tried = []
 
     def obtain_all(*_):
@@ -169,7 +169,7 @@ def test_what_cannot_be_had_is_said_and_not_tried_again(monkeypatch, error):
     ("error", "where"),
     [(OSError(28, "No space left on device"), "store"), (PermissionError(13, "Permission denied", "a/file"), "a/file")],
 )
-def test_a_full_or_locked_disk_is_said_in_a_line_with_its_path(monkeypatch, error, where):
+def test_a_full_or_locked_disk_is_reported_in_one_line_with_its_path(monkeypatch, error, where):
     def obtain_all(*_):
         raise error
 
@@ -180,7 +180,7 @@ def test_a_full_or_locked_disk_is_said_in_a_line_with_its_path(monkeypatch, erro
         some.obtain(some.cells(claim())[0])
 
 
-def test_an_unforeseen_error_is_raised_whole_and_named_when_asked_again(monkeypatch):
+def test_an_unforeseen_error_is_raised_once_and_named_afterwards(monkeypatch):
     def obtain_all(*_):
         raise ZeroDivisionError("by nought")
 
@@ -194,7 +194,7 @@ def test_an_unforeseen_error_is_raised_whole_and_named_when_asked_again(monkeypa
         some.obtain(second)
 
 
-def test_one_subject_that_fails_leaves_the_others_alone(monkeypatch):
+def test_a_failing_subject_does_not_affect_the_others(monkeypatch):
     def obtain_all(_runner, _experiment, configs, _workers):
         if configs[0].source == "a":
             raise ConfigError("llm='a': not found")
@@ -209,7 +209,7 @@ def test_one_subject_that_fails_leaves_the_others_alone(monkeypatch):
     assert [record.config.source for record in some.obtain(second)] == ["b"]
 
 
-def test_estimates_are_of_the_chosen_experiments_in_order(monkeypatch):
+def test_estimates_cover_the_chosen_experiments_in_order(monkeypatch):
     monkeypatch.setattr(module, "estimate", lambda _runner, name, configs: [(name, c.seed) for c in configs])
     some = session(replace(smoke(), seeds=(0, 4)))
     some.chosen = {"synthetic", "alignment", "natural_language"}  # the last is not of this scale
@@ -217,7 +217,7 @@ def test_estimates_are_of_the_chosen_experiments_in_order(monkeypatch):
     assert some.estimates() == [("alignment", 0), ("alignment", 4), ("synthetic", 0), ("synthetic", 4)]
 
 
-def test_an_estimate_that_is_not_known_is_shown_as_such():
+def test_an_unknown_estimate_is_shown_as_unknown():
     assert Estimate("a run", None, None, None).row() == {
         "run": "a run", "estimated minutes": "–", "disk (MB)": "–", "stored": "–",
     }  # fmt: skip
@@ -227,7 +227,7 @@ def test_an_estimate_that_is_not_known_is_shown_as_such():
 
 
 def decided(profile=None, value=1.0, known=None, **changes):
-    """A session in which every cell of a claim was decided from records of one value."""
+    """A session that has judged every condition of a claim from records with one value."""
     some = session(profile, **changes)
     a_claim = claim(known_failures=known or {})
     some.claims = {a_claim.id: a_claim, "other": claim(id="other", order=2_000)}
@@ -236,7 +236,7 @@ def decided(profile=None, value=1.0, known=None, **changes):
     return some
 
 
-def test_verdicts_are_kept_with_the_scale_that_known_failures_are_known_at():
+def test_verdicts_have_the_scale_name_of_known_failures():
     some = decided(paper(256).changed(["model=gpt2"]))
 
     assert [(r.claim, r.cell, r.verdict) for r in some.results] == [
@@ -247,7 +247,7 @@ def test_verdicts_are_kept_with_the_scale_that_known_failures_are_known_at():
     assert {tuple(r.seeds) for r in some.results} == {(0, 1, 2, 3, 4)}
 
 
-def test_the_closing_table_has_what_was_decided():
+def test_the_closing_table_has_the_verdicts():
     ((title, rows),) = decided(overrides="--seeds=2").closing_tables().items()
 
     assert title == "claims at SMOKE scale, no reproduction with --seeds=2"
@@ -270,7 +270,7 @@ def test_the_title_names_the_scale(profile, title):
     assert session(profile).title() == title
 
 
-def test_a_known_failure_is_called_so():
+def test_a_known_failure_is_marked():
     known = {"smoke": {"subset": KnownFailure("too small", "a record")}}
 
     (rows,) = decided(value=0.0, known=known).closing_tables().values()
@@ -278,7 +278,7 @@ def test_a_known_failure_is_called_so():
     assert [row["verdict"] for row in rows[:2]] == ["✘ fails (smoke)", "✘ fails (smoke)*"]
 
 
-def test_only_tables_that_ask_for_it_stand_on_the_terminal():
+def test_only_tables_that_request_it_are_printed():
     some = session(llm("a-model"))
     some.records = {"natural_language": {"a-model": [language_record()]}, "synthetic": {"": [perfect_record(0)]}}
 
@@ -289,7 +289,7 @@ def test_only_tables_that_ask_for_it_stand_on_the_terminal():
     assert not [title for title in titles if "Starts of t-SNE" in title or "mapping, an input" in title]
 
 
-def test_the_report_is_of_what_was_decided(tmp_path):
+def test_the_report_has_the_verdicts(tmp_path):
     some = decided(overrides="--set model=gpt2", command="pytest benchmarks -k one")
 
     some.write_report(tmp_path / "report")
@@ -301,20 +301,20 @@ def test_the_report_is_of_what_was_decided(tmp_path):
     assert "Settings differ from the profile's: --set model=gpt2." in text
 
 
-def test_records_of_another_number_of_threads_are_served_and_named():
+def test_records_with_another_number_of_threads_are_used_and_reported():
     def line(device, threads, made, experiment="synthetic"):
         some = session(runner=SimpleNamespace(device=device, threads=threads))
         some.records = {experiment: {"": [Made(None, provenance={"threads": n}) for n in made]}}
         return some.of_other_threads()
 
     assert line("cpu", 2, (1, 2, 1)) == (
-        "threads: 2 of 3 records were made with 1 and are served as they are; --recompute makes them with 2"
+        "threads: 2 of 3 records were made with 1 and are used as they are; --recompute makes them with 2"
     )
-    assert line("cpu", 1, (4, 2, 4)).startswith("threads: 3 of 3 records were made with 2, 4 and are served")
+    assert line("cpu", 1, (4, 2, 4)).startswith("threads: 3 of 3 records were made with 2, 4 and are used")
     assert line("cpu", 1, (1,)) == line("cuda", 4, (1, 2, 1)) == line("cpu", 1, ()) == ""
     assert line("cpu", 2, (1,), experiment="paper_tables") == ""  # counts are the same
 
 
-def test_a_cell_of_one_subject_is_called_by_its_name_alone():
+def test_a_condition_of_an_unnamed_subject_has_only_its_own_name():
     assert Cell(claim(), "task", "", []).title == "task"
     assert Cell(claim(), "task", "a-model", []).title == "a-model: task"

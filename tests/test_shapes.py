@@ -1,4 +1,4 @@
-"""One glossary of shape letters: whatever names an axis stands in docs/shapes.md."""
+"""The glossary docs/shapes.md has every name of an axis."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ ANNOTATION = re.compile(r'\b(?:Float|Int|Bool)(?:32)?\[(?:Tensor|(?:np\.)?ndarra
 
 
 def axes(text):
-    """Every axis that an annotation of the text names."""
+    """Every axis in the text's annotations."""
     return {axis for shape in ANNOTATION.findall(text) for axis in shape.split()}
 
 

@@ -1,4 +1,4 @@
-"""Every silent field has a row and back; every row is whole; the page is made of them."""
+"""Every silent field has a row and vice versa; rows are complete; the page is made from them."""
 
 import dataclasses
 import tomllib
@@ -25,7 +25,7 @@ ROW = {name: f"its {name}" for name in TEXTS}
 
 
 def fields_by_path(config, prefix=""):
-    """Path -> field, of a configuration and of those nested in it."""
+    """The fields of a configuration and of nested ones, by path."""
     found = {}
     for field in dataclasses.fields(config):
         found[prefix + field.name] = field
@@ -64,7 +64,7 @@ def test_every_field_of_a_row_is_silent():
     assert len(set(paths)) == len(paths)
 
 
-def test_every_row_is_whole_and_titles_differ():
+def test_every_row_is_complete_and_titles_differ():
     assert [one.key for one in POINTS for name in TEXTS if not getattr(one, name).strip()] == []
     assert len({one.title for one in POINTS}) == len(POINTS)
 
@@ -119,7 +119,7 @@ def test_a_row_without_a_text_is_refused_by_its_key_and_the_texts_name(name, tex
 
 
 def test_a_row_with_an_unknown_entry_is_refused():
-    with pytest.raises(ConfigError, match=r"model\.norm: no row has evidenec"):
+    with pytest.raises(ConfigError, match=r"model\.norm: unknown: evidenec"):
         silent_points(toml(**ROW, evidenec="a slip"))
 
 

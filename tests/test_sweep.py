@@ -1,4 +1,4 @@
-"""Several settings in one command: what is read, what is refused before anything runs, and what is left."""
+"""Several settings in one command: what is read, refused before anything runs, and written."""
 
 import subprocess
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_sweep(tmp_path):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Nothing is run: what would have been is noted, and ends with the codes given, reports included."""
+    """Replace runs: note their commands, write their reports, and return the given exit codes."""
     noted = []
 
     def run(words, **_):
@@ -93,8 +93,8 @@ def test_json_is_read_too(write_sweep):
     assert read_sweep(file) == {"a": (), "b": ("model.norm=before",)}
 
 
-def test_values_come_through_the_option_as_they_were_written(write_sweep):
-    """Texts that look like numbers stay texts."""
+def test_values_pass_through_the_option_unchanged(write_sweep):
+    """Strings that look like numbers stay strings."""
     file = write_sweep('[settings.a]\nx.y = "1"\nx.z = [[1, 2.5], ["p"]]\nx.w = true\n[settings.b]\n')
 
     read = {field: profiles._read(text) for field, _, text in (one.partition("=") for one in read_sweep(file)["a"])}
@@ -116,13 +116,13 @@ def test_values_come_through_the_option_as_they_were_written(write_sweep):
         ("[settings.'index.html']\n[settings.b]\n", r"sweep='index\.html': name a setting"),
         ("[settings.A]\n[settings.a]\n", r"sweep='A, a': these names differ only by case"),
         ("[settings.a]\nx.y = 2020-01-01\n[settings.b]\n", r"x\.y=datetime.*: use a text, a number"),
-        ("[settings.'n=1']\n[grid]\nx.n = [1, 2]\n", r"sweep='n=1': two settings have this name"),
+        ("[settings.'n=1']\n[grid]\nx.n = [1, 2]\n", r"sweep='n=1': two settings get this name"),
         ("[grid]\n" + "".join(f"x.f{n} = [1, 2]\n" for n in range(11)), r"grid=2048: use at most 1,000"),
-        ("[settings\n", r"sweep=.*: it is neither TOML nor"),
+        ("[settings\n", r"sweep=.*: it is not valid TOML"),
     ],
     ids=lambda value: value[:20],
 )
-def test_a_file_that_cannot_be_is_refused(write_sweep, text, said):
+def test_an_invalid_file_is_refused(write_sweep, text, said):
     with pytest.raises(ConfigError, match=f"^{said}"):
         read_sweep(write_sweep(text))
 
@@ -152,7 +152,7 @@ def test_all_settings_are_tried_before_the_first_is_run(write_sweep, ran, tmp_pa
     ("codes", "code", "compared"),
     [([0, 1], 1, True), ([1, 0], 1, True), ([0, 3], 3, False), ([4, 1], 4, False)],
 )
-def test_what_has_a_report_is_compared_and_the_worst_end_is_the_end(write_sweep, ran, tmp_path, codes, code, compared):
+def test_reports_are_compared_and_the_worst_exit_code_is_returned(write_sweep, ran, tmp_path, codes, code, compared):
     ran.codes = list(codes)
 
     assert sweep.sweep(write_sweep(TWO), tmp_path / "out", ["benchmarks"]) == code
@@ -192,12 +192,12 @@ def test_a_setting_that_pytest_refuses_is_named_and_none_is_run(write_sweep, ran
     assert len(ran.noted) == 2
 
 
-def test_what_is_not_ours_is_replaced_by_no_report_and_no_page(write_sweep, ran, tmp_path):
+def test_other_files_are_not_replaced(write_sweep, ran, tmp_path):
     out = tmp_path / "out"
     (out / "before").mkdir(parents=True)
     (out / "before" / "mine.txt").write_text("mine")
 
-    with pytest.raises(ConfigError, match="before': it holds other files"):
+    with pytest.raises(ConfigError, match="before': it has other files"):
         sweep.sweep(write_sweep(TWO), out, ["benchmarks"])
 
     (out / "before" / "mine.txt").rename(out / "index.html")
@@ -209,7 +209,7 @@ def test_what_is_not_ours_is_replaced_by_no_report_and_no_page(write_sweep, ran,
 
 
 @pytest.mark.parametrize("word", ["--report", "--report=there"])
-def test_a_report_of_all_is_given_to_the_sweep(write_sweep, ran, tmp_path, word):
+def test_a_report_folder_after_the_dashes_is_refused(write_sweep, ran, tmp_path, word):
     with pytest.raises(ConfigError, match=f"^report='{word}': every setting has its own"):
         sweep.sweep(write_sweep(TWO), tmp_path / "out", ["benchmarks", word, "there"])
     assert ran.noted == []
@@ -226,7 +226,7 @@ def test_a_second_run_replaces_its_own(write_sweep, ran, tmp_path):
 
 
 def test_a_sweep_is_a_command(write_sweep, tmp_path, monkeypatch, capfd):
-    """In processes of their own, on a stranger's claim: one training subset is smaller under one setting."""
+    """In new processes, on a user's claim: the training subset is smaller with one setting."""
     folder = plain_repository(tmp_path / "own", name="test_own")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))

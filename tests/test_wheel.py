@@ -1,4 +1,4 @@
-"""The wheel, unpacked where nothing of the checkout is on the path, as a user without the checkout has it."""
+"""The wheel, unpacked outside the checkout, as a user has it."""
 
 import csv
 import os
@@ -15,13 +15,13 @@ from taskclust.claims import load_claims
 ROOT = Path(__file__).parents[1]
 #: The command of docs/running.md, without the options.
 PAPER = ("-p", "taskclust.plugin", "--pyargs", "taskclust.benchmarks")
-#: Claims that take seconds, by their modules.
+#: The modules of claims that take seconds.
 CHEAP = ("taskclust.benchmarks.test_dataset_statistics", "taskclust.benchmarks.test_parameter_counts")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder of packages that holds the wheel's files, and nothing else."""
+    """A folder of packages with only the wheel's files."""
     pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
@@ -34,7 +34,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def elsewhere(site, tmp_path):
-    """Run pytest in a folder that has nothing to do with the checkout, with the wheel's package before any other."""
+    """Run pytest in a folder outside the checkout, with the wheel's package first on the path."""
 
     def run(*arguments, folder=tmp_path):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
@@ -51,12 +51,12 @@ def elsewhere(site, tmp_path):
 
 
 def sources(folder):
-    """The files of a folder without what Python and numba cache beside them, with the times they were written at."""
+    """The files of a folder without caches of Python and numba, with their modification times."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
 def conditions(output):
-    """The claims' tests that ``--collect-only -q`` lists, each by its file's name, its function and its condition."""
+    """The claims' tests listed by ``--collect-only -q``: file name, function and condition."""
     return sorted(line.rpartition("/")[2] for line in output.splitlines() if "::" in line)
 
 
@@ -65,7 +65,7 @@ def rows(folder):
     return list(csv.DictReader((folder / "verdicts.csv").read_text().splitlines()))
 
 
-def test_the_wheel_holds_the_package_and_the_papers_claims_only(site):
+def test_the_wheel_has_only_the_package_and_the_papers_claims(site):
     ours = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
     claims = {path for path in ours if path.parts[:2] == ("taskclust", "benchmarks")}
     of_package = {p.relative_to(ROOT) for p in (ROOT / "taskclust").rglob("*.*") if "__pycache__" not in p.parts}
@@ -90,7 +90,7 @@ def test_the_papers_claims_are_collected_as_in_the_checkout(elsewhere, tmp_path)
 
 
 def test_some_of_the_papers_claims_are_judged_and_reported_in_the_users_folder(elsewhere, site, tmp_path):
-    """Claims named by their modules are some of all, so their report does not replace that of all."""
+    """Claims named by their modules are only some, so their report does not replace the full one."""
     before = sources(site)
 
     done = elsewhere(*PAPER[:-1], *CHEAP)

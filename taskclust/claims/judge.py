@@ -26,7 +26,7 @@ def shown(verdict: Verdict | None, profile: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of one check; ``verdict`` is None if the profile does not assert the check."""
+    """The result of one check. ``verdict`` is None if the check is not asserted at the scale."""
 
     name: str
     values: list[float]  # one per seed
@@ -86,8 +86,8 @@ def judge(
 ) -> CellResult:
     """The result of one condition of a claim, from one record per seed.
 
-    The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check that
-    passes shows nothing, and is inconclusive, where its null passes too; so is a cell of which nothing is asserted.
+    The verdict is the worst of its checks': "not reproduced" before "inconclusive" before "reproduced". A check whose
+    negative control passes too is inconclusive, as is a condition without an asserted check.
 
     Args:
         claim: the claim to judge.
@@ -95,7 +95,7 @@ def judge(
         records: one record per seed, with ``failure`` and ``config.seed``.
         profile: the scale's name.
         scale: the scale's name with width and changes, e.g. "paper-768"; the profile's name by default.
-        subject: the subject whose records they are, where there are several.
+        subject: the subject that the records are of, if there are several.
     """
     checks = [_decide(check, records, profile) for check in claim.cells[cell]]
     verdicts = {check.verdict for check in checks}
@@ -154,10 +154,10 @@ def _read(statistic: Statistic, record: Any, worst: float) -> float:
 
 
 def number(value: Any) -> float:
-    """What a statistic gave, as a plain number.
+    """The value of a statistic as a plain number.
 
     Raises:
-        TypeError: it is none.
+        TypeError: the value is not a number.
     """
     try:
         return float(value)

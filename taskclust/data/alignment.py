@@ -1,4 +1,4 @@
-"""Toxic sources, healthy targets, and the small new data set that maps the one to the other (§4.2, Table 7)."""
+"""Toxic source tasks, healthy target tasks, and the small data set that maps sources to targets (§4.2, Table 7)."""
 
 from dataclasses import dataclass, replace
 
@@ -14,9 +14,9 @@ class AlignmentData:
 
     base: Dataset
     train: Split  # toxic training instructions with their targets' outputs: "the new and smaller data set"
-    one_each: Split  # one training instance of each task that is no source, M = 1
+    one_each: Split  # one training instance of each task that is not a source, M = 1
     validation: Split  # toxic instructions never trained on, with their targets' outputs
-    others: Split  # validation instructions of the other tasks, targets among them: where accuracy can drop
+    others: Split  # validation instructions of all other tasks, targets included: accuracy may drop here
 
 
 def generate_alignment(config: PairedDataConfig, seed: int) -> AlignmentData:

@@ -23,12 +23,12 @@ class FunctionSampler:
     """Draws functions over ``n_symbols`` symbols so that no two share a mapping."""
 
     def __init__(self, n_symbols: int, n_mappings: int, rng: np.random.Generator) -> None:
-        self._free = np.ones((n_symbols, n_symbols), dtype=bool)  # (input, output) pairs not given out
+        self._free = np.ones((n_symbols, n_symbols), dtype=bool)  # unused (input, output) pairs
         self._n_mappings = n_mappings
         self._rng = rng
 
     def sample(self) -> Function:
-        """Draw distinct inputs, and for each an output whose pair is free.
+        """Draw distinct inputs, and for each an output whose pair is unused.
 
         Raises:
             ConfigError: too few inputs have a free output left.
@@ -42,7 +42,7 @@ class FunctionSampler:
         return self._complete(self._rng.choice(open_inputs, size=self._n_mappings, replace=False))
 
     def change_outputs(self, function: Function) -> Function:
-        """A new task with the inputs of ``function`` and other outputs: the hard examples' function.
+        """A function for hard examples: the inputs of ``function`` with other outputs.
 
         Raises:
             ConfigError: an input of the function has no free output left.

@@ -1,8 +1,8 @@
-"""What is read before the task is: instructions alone, or with a trigger and the task's identity (§4.1).
+"""Pre-training data: instructions only, or instructions with a trigger and the task's identity (§4.1).
 
-A pre-training sequence takes the shape of an instance ``[I; x; y]``, so that one loop and one kind of batch serve both
-stages. Identity pre-training reads ``[I; trigger; identity]``. Instruction pre-training reads ``I``, its last two
-symbols in the places of x and y: the loss over the whole sequence is the same. No mapping is used by either.
+A pre-training sequence has the form of an instance ``[I; x; y]``, so that both stages share a training loop and batch
+format. Identity pre-training uses ``[I; trigger; identity]``. Instruction pre-training uses ``I``, with its last two
+symbols as x and y; the loss over the whole sequence is the same. Neither uses a mapping.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from taskclust.data.synthetic import PAD, Dataset, Split
 
 
 def identity_dataset(dataset: Dataset, *, shuffle: np.random.Generator | None = None) -> Dataset:
-    """Every instruction with the trigger in the place of x and its task's token in that of y; one instance each.
+    """Every instruction once, with the trigger as x and the token of its task as y.
 
     Args:
         dataset: generated from an :class:`IdentityDataConfig`.
-        shuffle: deals the identities of each split anew to its instructions: the null, as many of each identity, none
-            of them known from the instruction.
+        shuffle: permutes the identities among the instructions of each split. This is the negative control: each
+            identity is as frequent, but does not follow from the instruction.
 
     Raises:
         ConfigError: the data set's settings have no identity tokens.
     """
     config = dataset.config
     if not isinstance(config, IdentityDataConfig):
-        raise ConfigError(f"config={type(config).__name__}: has no identity tokens; use IdentityDataConfig")
+        raise ConfigError(f"config={type(config).__name__}: it has no identity tokens; use IdentityDataConfig")
 
     def mark(split: Split) -> Split:
         task = split.task if shuffle is None else shuffle.permutation(split.task)
@@ -39,14 +39,14 @@ def identity_dataset(dataset: Dataset, *, shuffle: np.random.Generator | None = 
 
 
 def instruction_dataset(dataset: Dataset) -> Dataset:
-    """Every instruction without its last two symbols, which stand in the places of x and y; one instance each.
+    """Every instruction once, with its last two symbols as x and y.
 
     Raises:
         ConfigError: an instruction has fewer than three symbols.
     """
     shortest = min(int(split.lengths.min(initial=3)) for split in dataset.splits.values())
     if shortest < 3:
-        raise ConfigError(f"min_length={shortest}: a symbol must stand before the last two; use 3 or more")
+        raise ConfigError(f"min_length={shortest}: one symbol is needed before the last two; use 3 or more")
 
     def cut(split: Split) -> Split:
         rows, lengths = np.arange(len(split.lengths)), split.lengths - 2

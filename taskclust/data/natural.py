@@ -22,7 +22,7 @@ from taskclust.config import ConfigError, require
 CATEGORIES = ("Translation", "Linguistic", "Knowledge")
 
 
-#: The places of a template.
+#: The placeholders of a template.
 _PLACES = re.compile(r"\{instruction\}|\{input\}")
 
 
@@ -39,19 +39,19 @@ class NaturalTask:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One instance, as read by a language model up to its input word, and the identities that are probed for."""
+    """One instance for a language model: the text up to its input word, and its identities."""
 
     instruction: str
     input: str
     output: str
     task: str  # the category
     distribution: str  # the task of Table 9, whose description seeded the expression
-    #: how both are joined, e.g. "Q: {instruction} {input}"; None: as they are, with a space between
+    #: how instruction and input are joined, e.g. "Q: {instruction} {input}"; None: by a space
     template: str | None = None
 
     @property
     def text(self) -> str:
-        """What is read; its last token's state is the prompt's."""
+        """The text that the model reads; the state of its last token is the prompt's state."""
         if self.template is not None:
             values = {"{instruction}": self.instruction, "{input}": self.input}
             return _PLACES.sub(lambda place: values[place[0]], self.template)
@@ -77,12 +77,12 @@ def natural_tasks() -> tuple[NaturalTask, ...]:
 
 
 def prompts(tasks: Sequence[NaturalTask], n_expressions: int = 50, n_pairs: int = 10) -> list[Prompt]:
-    """Every expression with every mapping, 16 x 50 x 10 = 8,000 by default (Table 3 prints 8,800).
+    """Every expression with every mapping: 16 x 50 x 10 = 8,000 prompts by default (Table 3 says 8,800).
 
     Args:
-        tasks: what to ask for.
-        n_expressions: expressions of each task, the first ones.
-        n_pairs: mappings of each task, the first ones.
+        tasks: the tasks.
+        n_expressions: the first so many expressions of each task.
+        n_pairs: the first so many mappings of each task.
 
     Raises:
         ConfigError: a task has fewer.
@@ -102,18 +102,18 @@ def prompts(tasks: Sequence[NaturalTask], n_expressions: int = 50, n_pairs: int 
 
 
 def _papers(instruction: str) -> str:
-    """The paper's way to join: "given a location, state its continent. New York"."""
+    """The paper's template, as in "given a location, state its continent. New York"."""
     return "{instruction} {input}" if instruction.endswith((".", "?", "!", ":")) else "{instruction}. {input}"
 
 
 def read_pairs(folder: Path) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:
-    """Word pairs laid out as ``translation/en_fr.json``, each file ``{input: output}``; only single words are kept.
+    """Word pairs from files like ``translation/en_fr.json``, each ``{input: output}``; only single words are kept.
 
     Returns:
-        The pairs by (folder's name, file's name without its ending).
+        The pairs by (folder name, file name without its extension).
 
     Raises:
-        ConfigError: no such file in ``folder``, or one that is not a flat mapping of strings; its name is given.
+        ConfigError: ``folder`` has no such file, or a file is not a flat mapping of strings.
     """
     paths = sorted(Path(folder).glob("*/*.json"))
     require(bool(paths), "folder", str(folder), "it holds no <category>/<task>.json")
@@ -128,31 +128,31 @@ def _pairs(path: Path) -> tuple[tuple[str, str], ...]:
     if not isinstance(content, dict) or not all(isinstance(y, str) for y in content.values()):
         raise ConfigError(f"{path}: not a mapping of strings to strings; write {{input: output}}")
     words = tuple((x, y) for x, y in content.items() if len(x.split()) == len(y.split()) == 1)
-    require(bool(words), "pairs", str(path), "no pair is of two single words; leave the file out")
+    require(bool(words), "pairs", str(path), "no pair has two single words; leave the file out")
     return words
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a name that stands twice in it, Python's reader drops the first value without a word."""
+    """A JSON object; refuses a name that occurs twice, whose first value Python's reader would drop silently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{max(names, key=names.count)!r} stands twice")
+        raise ValueError(f"{max(names, key=names.count)!r} occurs twice")
     return found
 
 
 def read_prompts(path: Path, template: str | None = None) -> list[Prompt]:
-    """One's own prompts: a JSON object per line with "instruction", "input", "output" and "task".
+    """Your own prompts from a file with one JSON object per line: "instruction", "input", "output" and "task".
+
+    A line may also give a "distribution"; by default the task is the distribution.
 
     Args:
         path: the file.
-        template: how instruction and input are joined, e.g. "Q: {instruction} {input}"; it ends with "{input}", whose
-            last token is probed. By default both are read as they are written, with a space between.
-
-    A line may give a "distribution"; by default the task is the distribution.
+        template: how instruction and input are joined, e.g. "Q: {instruction} {input}". It ends with "{input}", whose
+            last token is probed. By default they are joined by a space.
 
     Raises:
-        ConfigError: a line that is no such object, or an input that ends in white space; file and line are named.
+        ConfigError: a line is not such an object, or an input ends in white space. The message names file and line.
     """
     places = _PLACES.findall(template or "{instruction}{input}")
     fits = places == ["{instruction}", "{input}"] and (template or "{input}").endswith("{input}")
@@ -178,7 +178,7 @@ def _prompt(line: str, where: str, template: str | None) -> Prompt:
         _require_whole(where, name, row[name])
     distribution = row.get("distribution", row["task"])
     if not isinstance(distribution, str) or not distribution.strip():
-        raise ConfigError(f'{where}: "distribution" is no text; write its name, or leave it out')
+        raise ConfigError(f'{where}: "distribution" is not a text; write its name, or leave it out')
     _require_whole(where, "distribution", distribution)
     if row["input"][-1:].isspace():
         raise ConfigError(
@@ -204,6 +204,6 @@ def identities(prompts: Sequence[Prompt]) -> dict[str, Int[np.ndarray, " N"]]:
         "distribution_mapping": [(p.task, p.distribution, p.input, p.output) for p in prompts],
     }
     tasks = sorted({p.task for p in prompts})
-    require(len(tasks) > 1, "task", tasks, "clusters need prompts of two tasks or more")
+    require(len(tasks) > 1, "task", tasks, "clustering needs prompts of two tasks or more")
     numbers = {label: {name: n for n, name in enumerate(dict.fromkeys(names))} for label, names in named.items()}
     return {label: np.array([numbers[label][name] for name in names]) for label, names in named.items()}

@@ -1,7 +1,7 @@
 """Regular expressions used in reverse: sample a pattern, then sample strings from it (Appendix A).
 
-A pattern is a list of pieces, one a metacharacter with its characters. It is built, never parsed, so its strings come
-from the pieces themselves and :func:`re.fullmatch` stays an independent judge of them.
+A pattern is a list of pieces, each a metacharacter with its characters. It is built, never parsed: strings are sampled
+from the pieces, so :func:`re.fullmatch` can check them independently.
 """
 
 import re
@@ -18,7 +18,7 @@ from taskclust.config import ConfigError, RegexConfig
 #: The instruction vocabulary as characters; symbol ``i`` is written ``SYMBOLS[i]``.
 SYMBOLS = string.ascii_lowercase + string.digits + string.ascii_uppercase
 
-#: Longest run drawn from a character class.
+#: The longest run drawn from a character class.
 MAX_CLASS_RUN = 5
 
 
@@ -56,10 +56,10 @@ class Family:
 
     render: Callable[[str, int, int], str]
     repeats: Callable[[int], tuple[int, int]]
-    is_quantifier: bool  # repeat given symbols, or draw a symbol again each time
+    is_quantifier: bool  # True: repeats its symbols; False: draws a new symbol each time
 
 
-#: What a configuration can choose from; a quantifier is rendered after its argument, in parentheses if it is a group.
+#: The families by name. A quantifier is written after its argument, in parentheses if that is a group.
 FAMILIES: dict[str, Family] = {
     "star": Family(lambda s, low, high: f"{s}*", lambda n: (0, n), True),
     "plus": Family(lambda s, low, high: f"{s}+", lambda n: (1, n), True),
@@ -84,7 +84,7 @@ class Pattern:
         return tuple(symbol for piece in self.pieces for symbol in piece.sample(rng))
 
     def matches(self, instruction: tuple[int, ...]) -> bool:
-        """Does ``instruction`` belong to the pattern, by Python's own :mod:`re`?"""
+        """Whether ``instruction`` matches the pattern, by Python's :mod:`re`."""
         return _compiled(self).fullmatch(write(instruction)) is not None
 
 
@@ -93,7 +93,7 @@ def _compiled(pattern: Pattern) -> re.Pattern[str]:
     return re.compile(str(pattern))
 
 
-@lru_cache(maxsize=100_000)  # each is held against every pattern of another task
+@lru_cache(maxsize=100_000)  # each is matched with every pattern of other tasks
 def write(instruction: tuple[int, ...]) -> str:
     """The instruction as text."""
     return "".join(SYMBOLS[s] for s in instruction)
@@ -103,7 +103,7 @@ def sample_pattern(config: RegexConfig, rng: np.random.Generator) -> Pattern:
     """Draw the metacharacters, then distinct characters as arguments of each (Appendix A, Table 4).
 
     Raises:
-        ConfigError: a family that does not exist.
+        ConfigError: a family does not exist.
     """
     unknown = set(config.families) - FAMILIES.keys()
     if unknown:
@@ -123,9 +123,9 @@ def sample_instructions(
     """Draw ``n`` distinct instructions of admissible length that are not ``taken``.
 
     Returns:
-        The instructions in the order drawn, fewer than ``n`` when the pattern's language is too small for them: 30
-        draws per instruction are tried, after which a language of n equally likely strings would be exhausted but for a
-        chance in a million. Strings of other lengths or taken use up draws, too.
+        The instructions in the order drawn; fewer than ``n`` if 30 draws per instruction do not give more, i.e. if the
+        pattern's language is too small. A language of n equally likely strings is exhausted by so many draws except
+        with a chance of one in a million. Draws that are taken or of another length count, too.
     """
     found: dict[tuple[int, ...], None] = {}
     for _ in range(30 * n):

@@ -1,8 +1,8 @@
 """The simplified instruction-following data set: tasks, instructions, hard examples, splits, identities (§2.2).
 
-One instance is ``[I; x; y]``: an instruction, one input token, one output token. Instances of one instruction differ in
-the mapping alone, so a split keeps one row an instruction with all its mappings, and instance ``i * M + j`` is
-instruction ``i`` with mapping ``j``.
+One instance is ``[I; x; y]``: an instruction, one input token, one output token. Instances of one instruction differ
+only in the mapping, so a split has one row per instruction with all its mappings; instance ``i * M + j`` is instruction
+``i`` with mapping ``j``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A function, the distributions of instructions that ask for it and, for a hard task, the task it imitates."""
+    """A function and the distributions of its instructions; ``original`` is the task that a hard task imitates."""
 
     identity: int
     function: Function
@@ -42,17 +42,17 @@ class Task:
 class Split:
     """Token arrays and identities; I instructions, T tokens, M mappings, N = I x M instances."""
 
-    instructions: np.ndarray  # [I, T] tokens, PAD behind the end
+    instructions: np.ndarray  # [I, T] tokens, PAD after the end
     lengths: np.ndarray  # [I]
     inputs: np.ndarray  # [I, M] tokens
     outputs: np.ndarray  # [I, M] tokens
-    task: np.ndarray  # [I] identities, hard tasks numbered behind the others
-    distribution: np.ndarray  # [I] identities, hard distributions numbered behind the others
+    task: np.ndarray  # [I] identities, hard tasks numbered after the others
+    distribution: np.ndarray  # [I] identities, hard distributions numbered after the others
     is_hard: np.ndarray  # [I] bool
 
     @property
     def n_instances(self) -> int:
-        """Instances, the unit of Table 3."""
+        """The number of instances, as counted in Table 3."""
         return self.inputs.size
 
     def take(self, rows: np.ndarray) -> "Split":
@@ -60,12 +60,12 @@ class Split:
         return Split(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def one_by_one(self) -> "Split":
-        """The same instances with one mapping a row: each instruction is repeated for each of its mappings."""
+        """The same instances with one mapping per row: instructions are repeated for each of their mappings."""
         rows = self.take(np.repeat(np.arange(len(self.lengths)), self.inputs.shape[1]))
         return replace(rows, inputs=self.inputs.reshape(-1, 1), outputs=self.outputs.reshape(-1, 1))
 
     def labels(self, name: str) -> np.ndarray:
-        """Identities of each instance, [N].
+        """An identity of each instance, [N].
 
         Args:
             name: "task", "distribution", "distribution_mapping" (the paper's three), "mapping", "input", "output" or
@@ -77,14 +77,14 @@ class Split:
         return _LABELS[name](self)
 
     def instances(self) -> Iterator[tuple[list[int], int, int]]:
-        """Of each instance ``[I; x; y]``, in the order of :meth:`labels`, the instruction's tokens, x and y."""
+        """The instruction's tokens, x and y of each instance ``[I; x; y]``, in the order of :meth:`labels`."""
         rows = zip(self.instructions, self.lengths, self.inputs, self.outputs, strict=True)
         for instruction, length, inputs, outputs in rows:
             for x, y in zip(inputs.tolist(), outputs.tolist(), strict=True):
                 yield instruction[:length].tolist(), x, y
 
     def hard_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Instances that are hard, and for each the original it was made from; the training subset alone has both.
+        """The hard instances, and the original of each; only the training subset has both.
 
         Raises:
             ValueError: the split does not hold exactly the originals of its hard instances.
@@ -92,9 +92,7 @@ class Split:
         hard = np.flatnonzero(self.labels("is_hard"))
         original = np.flatnonzero(~self.labels("is_hard"))
         if len(hard) != len(original) or not np.array_equal(self.inputs.ravel()[hard], self.inputs.ravel()[original]):
-            raise ValueError(
-                f"split: {len(hard)} hard instances beside {len(original)} others; use the training subset"
-            )
+            raise ValueError(f"split: {len(hard)} hard instances and {len(original)} others; use the training subset")
         return hard, original
 
 
@@ -103,7 +101,7 @@ def _spread(values: np.ndarray, split: Split) -> np.ndarray:
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """One number for each pair of values."""
+    """A number for each pair of values, equal only for equal pairs."""
     return first.astype(np.int64) * (int(second.max(initial=0)) + 1) + second
 
 
@@ -137,11 +135,11 @@ class Dataset:
 def generate(config: DataConfig, seed: int) -> Dataset:
     """Sample the data set of ``seed``: the same on every machine.
 
-    ``n_validation_instructions`` instructions of each distribution of the validation tasks are held out and never
-    trained on. Hard examples copy ``n_hard_instructions`` others of each distribution of the hard tasks with one symbol
-    replaced; they are trained on. Of a distribution with too few instructions (``small_languages="keep"``) fewer are
-    held out or copied. The training subset holds hard examples and exactly the instructions they were made from
-    (without hard tasks: all training instructions of its tasks).
+    Of each distribution of the validation tasks, ``n_validation_instructions`` instructions are never trained on. Of
+    each distribution of the hard tasks, ``n_hard_instructions`` others are copied with one symbol replaced: these hard
+    examples are trained on. A distribution with too few instructions (``small_languages="keep"``) has fewer of both.
+    The training subset has hard examples and exactly their originals (without hard tasks: all training instructions of
+    its tasks).
 
     Raises:
         ConfigError: the settings cannot be satisfied in a bounded number of tries.
@@ -180,15 +178,15 @@ def generate(config: DataConfig, seed: int) -> Dataset:
 
 
 def _parts(config: DataConfig) -> tuple[slice, slice, slice]:
-    """Which instructions of a validation task's distribution are held out, trained on, and copied if it is hard."""
+    """The held-out, the training, and the copied (if hard) instructions of a validation task's distribution."""
     n, unseen, copied = config.n_instructions, config.n_validation_instructions, config.n_hard_instructions
-    if config.small_languages == "keep":  # training comes first: only what is left can be held out
+    if config.small_languages == "keep":  # training comes first; the rest can be held out
         return slice(n, None), slice(n), slice(copied)
     return slice(unseen), slice(unseen, None), slice(unseen, unseen + copied)
 
 
 def draw_counts(config: DataConfig, rng: np.random.Generator) -> list[int]:
-    """Distributions of each task, uniform on the admissible counts, given the group totals where there are any."""
+    """The number of distributions of each task: uniform over all admissible counts with the totals of the groups."""
     low, high = config.min_distributions, config.max_distributions
     if not config.distribution_totals:
         return rng.integers(low, high + 1, size=config.n_tasks).tolist()
@@ -196,7 +194,7 @@ def draw_counts(config: DataConfig, rng: np.random.Generator) -> list[int]:
     for n, total in config.distribution_totals:
         rest = total
         ways = _ways(n, total, low, high)
-        for left in range(n - 1, -1, -1):  # draw each count by the share of ways in which the rest can follow
+        for left in range(n - 1, -1, -1):  # weigh each count by the ways to choose the rest
             options = [c for c in range(low, high + 1) if rest - c >= 0 and ways[left][rest - c]]
             weights = np.array([ways[left][rest - c] for c in options], dtype=object)
             count = int(rng.choice(options, p=(weights / weights.sum()).astype(float)))
@@ -206,7 +204,7 @@ def draw_counts(config: DataConfig, rng: np.random.Generator) -> list[int]:
 
 
 def _ways(n: int, total: int, low: int, high: int) -> list[list[int]]:
-    """``ways[k][s]``: in how many ways k counts from low to high sum to s (exact integers)."""
+    """``ways[k][s]``: the number of ways in which k counts from low to high sum to s (exact integers)."""
     ways = [[1] + [0] * total]
     for _ in range(n - 1):
         ways.append([sum(ways[-1][s - c] for c in range(low, min(high, s) + 1)) for s in range(total + 1)])
@@ -214,10 +212,10 @@ def _ways(n: int, total: int, low: int, high: int) -> list[list[int]]:
 
 
 class DistributionSampler:
-    """Draws instruction distributions that stay apart, and their hard examples.
+    """Draws disjoint instruction distributions, and their hard examples.
 
-    No instruction is in two distributions. With ``small_languages="redraw"`` none fits a pattern of another task; with
-    "keep" an instruction that exists already is lost to the distribution that draws it later.
+    No instruction is in two distributions: the one that draws it first has it. With ``small_languages="redraw"`` none
+    matches a pattern of another task either.
     """
 
     TRIES = 500
@@ -233,7 +231,7 @@ class DistributionSampler:
         return self._identities - 1
 
     def sample(self, task: int) -> Distribution:
-        """Draw a pattern for ``task`` and instructions from it: enough of them, or with "keep" what there are.
+        """Draw a pattern for ``task`` and enough instructions from it, or with "keep" as many as there are.
 
         Raises:
             ConfigError: no pattern with enough strings was found in ``TRIES`` patterns.
@@ -254,30 +252,30 @@ class DistributionSampler:
         )
 
     def _wanted(self, task: int) -> int:
-        """How many instructions a distribution of ``task`` has if its language is large enough."""
+        """The number of instructions in a distribution of ``task`` whose language is large enough."""
         config = self._config
         held_out_besides = config.small_languages == "keep" and task < config.n_validation_tasks
         return config.n_instructions + (config.n_validation_instructions if held_out_besides else 0)
 
     def _is_ambiguous(self, task: int, pattern: Pattern, found: list[Instruction]) -> bool:
-        """Would an instruction fit distributions of two tasks, which makes the problem ill-defined (§2.1)?"""
+        """Whether an instruction would match patterns of two tasks, which makes the problem ill-defined (§2.1)."""
         return self._fits_another(task, found) or any(
             pattern.matches(i) for t, d in self._made if t != task for i in d.instructions
         )
 
     def _fits_another(self, task: int, instructions: list[Instruction]) -> bool:
-        """Does one of these instructions fit a pattern of a task other than ``task``?"""
+        """Whether one of the instructions matches a pattern of a task other than ``task``."""
         return any(d.pattern.matches(i) for t, d in self._made if t != task for i in instructions)
 
     def replace_symbol(self, original: Distribution, instructions: list[Instruction]) -> Distribution:
         """Copy ``instructions`` with one symbol replaced by another: hard examples (§2.2).
 
-        With ``hard_replacement="distribution"`` the symbol that an instruction shares with most others becomes,
-        wherever it stands, one symbol that the distribution does not use, as "initial" becomes "secondary" in the
-        paper; with "instruction" each has one place of its own replaced. None fits a pattern of a third task.
+        With ``hard_replacement="distribution"``, the symbol that an instruction shares with most others is replaced
+        throughout by one that the distribution does not use, as "initial" becomes "secondary" in the paper. With
+        "instruction", one position of each is replaced. No copy matches a pattern of a third task.
 
         Raises:
-            ConfigError: every replacement tried makes an instruction that exists already or fits a third task.
+            ConfigError: all tried replacements give an instruction that exists already or matches a third task.
         """
         owner = next(task for task, d in self._made if d is original)
         for _ in range(self.TRIES):
@@ -298,7 +296,7 @@ class DistributionSampler:
         symbols = range(self._config.regex.n_symbols)
         unused = set(symbols).difference(*original.instructions)
         new = int(self._rng.choice(sorted(unused) or symbols))
-        rank = self._rng.permutation(len(symbols))  # ties fall to one symbol, the same in every instruction
+        rank = self._rng.permutation(len(symbols))  # break ties the same way in every instruction
         shared = {s: (sum(s in i for i in instructions), rank[s]) for s in symbols}
         olds = [max(instruction, key=shared.__getitem__) for instruction in instructions]
         return [tuple(new if s == old else s for s in i) for i, old in zip(instructions, olds, strict=True)]
@@ -311,7 +309,7 @@ class DistributionSampler:
 
 
 def _tokens(rows: list[tuple[Task, Distribution, Instruction]], config: DataConfig) -> Split:
-    """Number the symbols: padding, then instruction symbols, then task symbols."""
+    """The split with symbols as token numbers: padding, then instruction symbols, then task symbols."""
     lengths = np.array([len(i) for _, _, i in rows], dtype=np.int64)
     instructions = np.full((len(rows), int(lengths.max(initial=1))), PAD, dtype=np.int64)
     for row, (_, _, instruction) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""A data set as a table, one row an instance with all its identities: for other people's models."""
+"""A data set as a table with one row per instance and all its identities, for models of your own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,12 +8,12 @@ from taskclust.data.synthetic import Dataset
 
 
 def instance_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Each instance of each split, in the order of its arrays.
+    """One row per instance of each split, in the order of the arrays.
 
-    Of one row: ``split``; ``instruction`` as text, a character a symbol; ``tokens``, the instance ``[I; x; y]`` as
+    A row has: ``split``; ``instruction`` as text, one character per symbol; ``tokens``, the instance ``[I; x; y]`` as
     our models read it; ``input`` and ``output`` as words ("x12" and "x7" of one vocabulary); the identities ``task``,
-    ``distribution``, ``mapping`` and ``distribution_mapping``; ``is_hard``; ``pattern``, the regular expression that
-    the instruction was sampled from (a hard one's original's).
+    ``distribution``, ``mapping`` and ``distribution_mapping``; ``is_hard``; ``pattern``, the regular expression of the
+    instruction (for a hard example that of its original).
     """
     patterns = {d.identity: str(d.pattern) for task in dataset.tasks for d in task.distributions}
     first_task_symbol = 1 + dataset.config.regex.n_symbols

@@ -1,7 +1,7 @@
 """Where runs go: processes of this machine (``local``), a Ray cluster (``ray``), or Slurm (``slurm``).
 
-Each gives records as ``obtain_all(runner, experiment, configs, workers)`` does. Ray and submitit are extras; each is
-imported when its engine is made.
+Each gives records by ``obtain_all(runner, experiment, configs, workers)``. Ray and submitit are extras, imported when
+their engine is made.
 """
 
 from pathlib import Path
@@ -26,14 +26,14 @@ def engine(name: Name, store: Path, *, address: str | None = None, slurm: tuple[
     Args:
         name: one of :data:`NAMES`.
         store: the store's folder.
-        address: of a Ray cluster; see :class:`taskclust.engines.ray.Ray`.
+        address: the address of a Ray cluster; see :class:`taskclust.engines.ray.Ray`.
         slurm: parameters of Slurm's jobs; see :func:`taskclust.engines.slurm.read_parameters`.
 
     Raises:
-        ConfigError: an option belongs to another engine, or the engine cannot be had here.
+        ConfigError: an option belongs to another engine, or the engine is not available here.
     """
     require(address is None or name == "ray", "address", address, "only Ray has one; add --engine ray")
-    require(not slurm or name == "slurm", "slurm", " ".join(slurm), "these are Slurm's; add --engine slurm")
+    require(not slurm or name == "slurm", "slurm", " ".join(slurm), "these are for Slurm; add --engine slurm")
     if name == "ray":
         return Ray(address)
     return Slurm(store, read_parameters(slurm)) if name == "slurm" else None

@@ -1,7 +1,7 @@
-"""What the engines that compute elsewhere have in common: the driver's part.
+"""The driver's part of engines that compute elsewhere.
 
-The driver settles what depends on the device, holds the locks of every record that is being computed, receives the
-files and seals them in its own store. A run whose worker was lost is begun again from what came of it.
+The driver settles everything that depends on the device, holds the locks of all records being computed, receives their
+files and seals them in its own store. If a worker is lost, its run continues from the files that arrived.
 """
 
 import contextlib
@@ -27,18 +27,18 @@ from taskclust.models.precision import bfloat16_pays
 from taskclust.runner import SAVE_EVERY, Runner
 from taskclust.store import Store, decode
 
-#: How often in a row a worker may be lost without having sent anything new.
+#: The number of times in a row that a worker may be lost without having sent anything new.
 ATTEMPTS = 3
-#: Seconds between two looks at whether a task has sent something, or the run was stopped.
+#: Seconds between two checks whether a task has sent something or the run was stopped.
 LOOK_EVERY = 0.5
 
 
 class LostWorker(Exception):
-    """The machine or the process that computed a task is gone; the message says how."""
+    """The machine or the process that computed a task is gone; the message says why."""
 
 
 class LostWorkerWarning(UserWarning):
-    """A worker was lost, and its run is begun again."""
+    """A worker was lost, and its run is started again."""
 
 
 class Stopped(Exception):
@@ -46,7 +46,7 @@ class Stopped(Exception):
 
 
 class Elsewhere(ABC):
-    """An engine whose runs are computed outside this process. It can be asked by several threads at once.
+    """An engine whose runs are computed outside this process. Several threads may use it at once.
 
     Args:
         save_every: seconds between two saves of an unfinished training.
@@ -62,7 +62,7 @@ class Elsewhere(ABC):
 
     @abstractmethod
     def run(self, task: Task) -> Generator[Message, None, None]:
-        """Compute the task elsewhere and give what it sends, as it comes.
+        """Compute the task elsewhere and give its messages as they arrive.
 
         Raises:
             LostWorker: its machine or process is gone.
@@ -72,7 +72,7 @@ class Elsewhere(ABC):
 
     @abstractmethod
     def ask(self, question: Callable[[str], bool], device: str) -> bool:
-        """The answer of a machine that has the device.
+        """The answer to ``question`` on a machine that has the device.
 
         Raises:
             ConfigError, EngineError, LostWorker: as :meth:`run`.
@@ -80,26 +80,26 @@ class Elsewhere(ABC):
 
     @abstractmethod
     def connect(self) -> None:
-        """Make ready for :meth:`run`; called in the thread that waits for all, before any other is begun."""
+        """Prepare for :meth:`run`; called in the main thread before the others start."""
 
     @abstractmethod
     def close(self) -> None:
-        """Leave nothing running that this engine has started."""
+        """End everything that this engine has started."""
 
     def stop(self) -> None:
-        """Let every call of :meth:`run` cancel its task and end."""
+        """Make every call of :meth:`run` cancel its task and end."""
         self._stop.set()
 
     def obtain_all(self, runner: Runner, experiment: str, configs: Sequence[Any], workers: int | None) -> list[Any]:
         """The records of all configurations, in the same order; those not stored are computed first.
 
-        What trains nothing, e.g. the probes of a language model on this machine's disk, is computed here.
+        Experiments without training, e.g. the probes of a language model on this machine's disk, are computed here.
 
         Args:
             runner: as for :func:`taskclust.engines.local.obtain_all`.
             experiment: the experiment's name.
             configs: the experiment's configurations.
-            workers: number of tasks at once; by default as many as the engine finds room for.
+            workers: number of tasks at once; by default as many as the engine has room for.
 
         Raises:
             Exception: the first exception that a run raised, once the other runs have finished and are stored.
@@ -117,15 +117,15 @@ class Elsewhere(ABC):
             runner = replace(runner, recompute=False)
         elif not _is_here(runner.device):
             takes_time = hasattr(module, "stages")
-            mend = f"{experiment} trains nothing and is computed on this machine, which has no CUDA device; use cpu"
-            require(not takes_time, "device", runner.device, mend)
+            fix = f"{experiment} trains nothing and is computed on this machine, which has no CUDA device; use cpu"
+            require(not takes_time, "device", runner.device, fix)
             runner = replace(runner, device="cpu")
         return [runner.record(experiment, config) for config in configs]
 
     def _obtain_pending(
         self, runner: Runner, experiment: str, pending: Sequence[tuple[Any, Any]], workers: int | None
     ) -> None:
-        """Compute and store what is pending: for each what was asked and what that was settled to."""
+        """Compute and store the pending configurations, each given as requested and as settled."""
         self._stop.clear()
         self.connect()
         pool = ThreadPoolExecutor(min(workers or len(pending), len(pending)), f"taskclust-{self.name}")
@@ -140,7 +140,7 @@ class Elsewhere(ABC):
                 disable=hidden,
             ):
                 pass
-        except BaseException:  # stopped: cancel the tasks; they go on next time from what they have sent
+        except BaseException:  # stopped: cancel the tasks; next time they continue from what they have sent
             self.stop()
             raise
         finally:
@@ -149,10 +149,10 @@ class Elsewhere(ABC):
             future.result()
 
     def _knowing(self, runner: Runner, experiment: str, configs: Sequence[Any]) -> Runner:
-        """The runner that can settle precisions for a device that this machine does not have."""
+        """A runner that can settle precisions for a device that this machine does not have."""
         if _is_here(runner.device) or not any(_autos(config) for config in configs):
             return runner
-        either = replace(runner, bfloat16_pays=True)  # what is stored in one precision serves both
+        either = replace(runner, bfloat16_pays=True)  # a record stored in one precision serves for both
         if all(either.is_stored(experiment, config) for config in configs):
             return either
         if runner.device not in self._pays:
@@ -162,7 +162,7 @@ class Elsewhere(ABC):
     # ---------------------------------------------------------------- one run
 
     def _obtain(self, runner: Runner, experiment: str, asked: Any, config: Any) -> None:
-        """Have one record computed, unless another process has stored it meanwhile."""
+        """Have one record computed, unless another process has stored it in the meantime."""
         store, wanted = runner.store, runner.keys(experiment, config)
         with ExitStack() as locks:
             for kind, key in wanted:
@@ -182,16 +182,16 @@ class Elsewhere(ABC):
                     vain = vain + 1 if (_state_of(store, wanted), len(done)) == before else 0
                     if vain == ATTEMPTS:
                         raise EngineError(
-                            f"{task.title}: its worker was lost {ATTEMPTS} times ({lost}); what came of it is kept in "
-                            "the store: see to the machines and run again"
+                            f"{task.title}: its worker was lost {ATTEMPTS} times ({lost}); what it sent is kept in the "
+                            "store: check the machines and run again"
                         ) from lost
-                    warnings.warn(f"{task.title}: worker lost ({lost}); begun again", LostWorkerWarning, stacklevel=2)
+                    warnings.warn(f"{task.title}: worker lost ({lost}); started again", LostWorkerWarning, stacklevel=2)
                 else:
                     return
 
     @contextlib.contextmanager
     def _held(self, lock: FileLock) -> Iterator[None]:
-        """Hold a lock, for which another process may let us wait for hours, and yet be stopped."""
+        """Hold a lock. Waiting for it may take hours if another process has it, but :meth:`stop` ends the wait."""
         while True:
             try:
                 lock.acquire(timeout=LOOK_EVERY)
@@ -205,7 +205,7 @@ class Elsewhere(ABC):
             lock.release()
 
     def _task(self, runner: Runner, experiment: str, asked: Any, config: Any, done: set[Place]) -> Task:
-        """The run as a task, with what the store has of it; the locks are held."""
+        """The run as a task, with what the store already has of it; the caller holds the locks."""
         store = runner.store
         wanted = runner.keys(experiment, config)
         files: dict[Place, dict[str, bytes]] = {}
@@ -230,10 +230,10 @@ class Elsewhere(ABC):
         )
 
     def _receive(self, task: Task, store: Store, done: set[Place]) -> None:
-        """Put what the task sends into the store, as it comes; the locks are held.
+        """Put what the task sends into the store as it arrives; the caller holds the locks.
 
         Raises:
-            Exception: what the task raised; what it had finished before is stored.
+            Exception: the task's exception; what it had finished before is stored.
         """
         messages = self.run(task)
         with contextlib.closing(messages):
@@ -247,7 +247,7 @@ class Elsewhere(ABC):
             raise LostWorker("it ended without its record")
 
     def _check(self, task: Task) -> Callable[[Place, Path], None]:
-        """A look at a record's files before they are sealed."""
+        """A function that checks a record's files before they are sealed."""
 
         def check(place: Place, folder: Path) -> None:
             if place == Place(task.experiment, task.key):
@@ -263,7 +263,7 @@ def _is_here(device: str) -> bool:
 
 
 def _is_whole(runner: Runner, experiment: str, config: Any) -> bool:
-    """Whether the record is stored and agrees with its sums; not if another process works on it."""
+    """Whether the record is stored and intact; False if another process is working on it."""
     (kind, key), *_ = runner.keys(experiment, config)
     if not runner.store.path(kind, key).exists():
         return False
@@ -275,16 +275,16 @@ def _is_whole(runner: Runner, experiment: str, config: Any) -> bool:
 
 
 def _state_of(store: Store, wanted: Sequence[tuple[str, str]]) -> list[Place]:
-    """What is kept of unfinished work."""
+    """The parts of unfinished work in the store."""
     return [place for kind, key in wanted for place in kept(store, kind, key)]
 
 
 def _precisions(config: Any) -> list[tuple[str, str]]:
-    """The trainings of a configuration by the names of their fields, with their precision."""
+    """The field names of a configuration's trainings, with their precisions."""
     stages = {f.name: getattr(config, f.name) for f in fields(config)}
     return [(name, stage.precision) for name, stage in stages.items() if isinstance(stage, TrainingConfig)]
 
 
 def _autos(config: Any) -> list[str]:
-    """The trainings whose precision is left to the device."""
+    """The trainings whose precision depends on the device."""
     return [name for name, precision in _precisions(config) if precision == "auto"]

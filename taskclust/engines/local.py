@@ -35,7 +35,7 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
 
     Raises:
         Exception: the first exception that a run raised. It is raised once the other runs have finished and are stored,
-            or at once where runs share one process.
+            or at once if runs share one process.
     """
     module = experiments.part(experiment, "config")
     if not any(module.stages(config) for config in configs if hasattr(module, "stages")):
@@ -53,7 +53,7 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
             futures = [pool.submit(_run, experiment, config) for config in pending]
             try:
                 wait(futures)
-            except BaseException:  # stopped: begin none of those that wait, and end those at work; they go on next time
+            except BaseException:  # stopped: start no waiting run and end the others; they continue next time
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in set(multiprocessing.active_children()) - others:
                     child.terminate()
@@ -69,7 +69,7 @@ def obtain_all(runner: Runner, experiment: str, configs: Sequence[Any], workers:
 def _start(runner: Runner, counter: Any, lock: Any) -> None:
     """Set up a worker process: its runner, drawing on its own line of the terminal."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupted, it would begin another run; the main process ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # or it would start another run; the main process ends it
     tqdm.set_lock(lock)
     with counter.get_lock():
         _process["runner"] = replace(runner, line=counter.value)

@@ -1,7 +1,7 @@
 """Runs as tasks of a Ray cluster: ``--engine ray [--address A]``; the extra ``ray``.
 
-A task sends what it keeps while it runs and its record at the end, by Ray's own channels. Ray does not begin a lost
-task again, because it would begin from nothing: the driver does (:mod:`taskclust.engines.elsewhere`).
+A task sends its saved states while it runs and its record at the end, by Ray's own channels. The driver starts a lost
+task again (:mod:`taskclust.engines.elsewhere`), not Ray, which would start from nothing.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from taskclust.engines.task import EngineError, Message, Task, news, perform, re
 from taskclust.runner import SAVE_EVERY
 from taskclust.store import Store
 
-#: How the temporary folders of tasks are named.
+#: The prefix of the temporary folders of tasks.
 _FOLDER = "taskclust-task-"
 
 
@@ -31,12 +31,13 @@ class Ray(Elsewhere):
     """A Ray cluster.
 
     Args:
-        address: of a cluster's head, e.g. "10.0.0.1:6379", or "auto" for one that this machine belongs to. None: the
-            address in RAY_ADDRESS, or a new cluster of this machine alone, which ends with the engine.
+        address: the address of the cluster's head, e.g. "10.0.0.1:6379", or "auto" for the cluster that this machine
+            belongs to. None: the address in RAY_ADDRESS, or a new cluster of only this machine, which ends with the
+            engine.
         save_every: seconds between two saves of an unfinished training, which are then sent.
 
     Raises:
-        ConfigError: Ray is not installed, or the address is one of its clients'.
+        ConfigError: Ray is not installed, or the address is for Ray's client.
     """
 
     name = "ray"
@@ -49,9 +50,9 @@ class Ray(Elsewhere):
             not self._address.startswith("ray://"),
             "address",
             self._address,
-            "Ray's client takes no answers in parts; run on a machine of the cluster, with --address auto",
+            "Ray's client cannot stream results; run on a machine of the cluster, with --address auto",
         )
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers unless asked for
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage data to Ray's makers
         try:
             import ray  # noqa: PLC0415 - an extra
         except ImportError as error:
@@ -78,7 +79,7 @@ class Ray(Elsewhere):
                     yield message
         finally:
             if not ended:
-                with contextlib.suppress(Exception):  # it may be the cluster that is gone
+                with contextlib.suppress(Exception):  # the cluster itself may be gone
                     ray.cancel(stream)
 
     def ask(self, question: Callable[[str], bool], device: str) -> bool:
@@ -110,13 +111,13 @@ class Ray(Elsewhere):
         self._is_ours = True
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster; end it if it was started here."""
         if self._is_ours:
             self._ray.shutdown()
             self._is_ours = False
 
     def _remote(self, function: Callable[..., Any], device: str, threads: int, name: str, **more: Any) -> Any:
-        """The function as a task of Ray's, with the room it needs."""
+        """The function as a Ray task, with the resources it needs."""
         room = {"CPU": threads, "GPU": int(device == "cuda")}
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         for kind, n in room.items():
@@ -124,17 +125,17 @@ class Ray(Elsewhere):
             if most < n:
                 option = "threads" if kind == "CPU" else "device"
                 value = threads if kind == "CPU" else device
-                mend = f"a run needs {n} {kind} on one machine of the cluster, which has at most {most:g}"
-                raise ConfigError(f"{option}={value!r}: {mend}; ask for less or add a machine")
+                fix = f"a run needs {n} {kind} on one machine of the cluster, which has at most {most:g}"
+                raise ConfigError(f"{option}={value!r}: {fix}; ask for less or add a machine")
         options = {"num_cpus": threads, "num_gpus": room["GPU"], "max_retries": 0, "name": name, **more}
         return self._ray.remote(function).options(**options)
 
 
 def _require_answer(address: str) -> None:
-    """Refuse an address that nothing listens at; Ray (2.60) would try for minutes.
+    """Refuse an address where nothing listens; Ray (2.60) would try for minutes.
 
     Raises:
-        ConfigError: so, or the address is of another form.
+        ConfigError: nothing listens, or the address is malformed.
     """
     if address in ("local", "auto"):
         return
@@ -148,10 +149,10 @@ def _require_answer(address: str) -> None:
 
 @contextlib.contextmanager
 def _as_ours(ray: Any) -> Iterator[None]:
-    """Ray's exceptions as the engine's."""
+    """Turn Ray's exceptions into the engine's."""
     try:
         yield
-    except ray.exceptions.RayTaskError as error:  # not the run's own, which is sent
+    except ray.exceptions.RayTaskError as error:  # not the run's own exception, which is sent as a message
         raise EngineError(f"a task of Ray failed: {error.cause!r}") from error
     except ray.exceptions.RayError as error:
         first = str(error).partition("\n")[0].partition(". ")[0]
@@ -159,7 +160,7 @@ def _as_ours(ray: Any) -> Iterator[None]:
 
 
 def _work(task: Task) -> Iterator[Message]:
-    """Compute a task in a temporary store, and send what it keeps meanwhile.
+    """Compute a task in a temporary store, and send its saved states meanwhile.
 
     The run has a thread of its own, so that this one can send.
     """
@@ -171,7 +172,7 @@ def _work(task: Task) -> Iterator[Message]:
         try:
             while not wait([run], timeout=task.save_every).done:
                 yield from news(task, store, known)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):  # cancelled: only with its process does a thread end
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):  # cancelled: the thread ends only with its process
             shutil.rmtree(root, ignore_errors=True)
             os._exit(1)
         failure = run.result()
@@ -184,7 +185,7 @@ def _work(task: Task) -> Iterator[Message]:
 
 @contextlib.contextmanager
 def _own_folder() -> Iterator[Path]:
-    """A temporary folder for one task. Those that killed tasks of this machine have left are deleted first."""
+    """A temporary folder for one task. Folders left by killed tasks on this machine are deleted first."""
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/lock"):
         with contextlib.suppress(OSError, Timeout), FileLock(left, timeout=0):  # its owner is dead
             shutil.rmtree(left.parent)
@@ -192,7 +193,7 @@ def _own_folder() -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         lock = FileLock(folder / "lock")
         lock.acquire()
-        if (folder / "lock").exists():  # else another task took it for one that was left
+        if (folder / "lock").exists():  # else another task took it for a left one and deleted it
             break
         lock.release()
     try:

@@ -1,8 +1,8 @@
 """Runs as jobs of Slurm, by submitit: ``--engine slurm [--slurm NAME=VALUE]``; the extra ``slurm``.
 
 Slurm's machines share a file system with the driver. A job computes in a folder of its own, ``<store>/slurm/<run>``,
-from which the driver takes what came of it; the records of the store are written by the driver only. The folder also
-names the job: a driver that was killed finds its job again, at work or done, and does not submit it twice.
+from which the driver takes the results; only the driver writes records to the store. The folder also names the job, so
+that a driver that was killed finds its job again, running or done, and does not submit it twice.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from taskclust.runner import SAVE_EVERY
 from taskclust.store import Store
 from taskclust.store.folders import write_whole
 
-#: What a job is given where nothing else is asked for. submitit's own limits are 5 minutes, and 2 without Slurm.
+#: The default parameters of a job. submitit's own time limits are 5 minutes, and 2 without Slurm.
 _DEFAULTS = {"name": "taskclust", "timeout_min": 24 * 60}
-#: The most seconds for which a file system of several machines shows what was there before.
+#: The most seconds until a shared file system shows a new file on every machine.
 PATIENCE = 90.0
-#: The most seconds for which a cancelled process of this machine is waited for.
+#: The most seconds to wait for a cancelled process on this machine.
 LAST_WORDS = 20.0
-#: What is asked for by options of its own.
-_OPTIONS = {"cpus_per_task": "--threads", "gpus_per_node": "--device", "nodes": "one machine a run",
-            "tasks_per_node": "one task a run"}  # fmt: skip
+#: Parameters that are set in other ways.
+_OPTIONS = {"cpus_per_task": "--threads", "gpus_per_node": "--device", "nodes": "one machine per run",
+            "tasks_per_node": "one task per run"}  # fmt: skip
 _CLUSTERS = ("slurm", "local")
 
 
 def read_parameters(settings: Sequence[str]) -> dict[str, Any]:
-    """Submitit's parameters from texts "NAME=VALUE"; a name that only Slurm has may be given as Slurm names it.
+    """Submitit's parameters from texts "NAME=VALUE". Parameters that only Slurm has are given by Slurm's names.
 
-    Values are Python literals; any other text is taken as a string.
+    Values are Python literals; any other text is a string.
 
     Raises:
         ConfigError: a text has no value, or a name is set by another option.
@@ -55,11 +55,11 @@ def read_parameters(settings: Sequence[str]) -> dict[str, Any]:
 
 
 class Slurm(Elsewhere):
-    """Slurm, or what submitit has in its place: processes of this machine ("local").
+    """Slurm, or submitit's replacement for it: processes of this machine ("local").
 
     Args:
-        root: the store's folder, which every machine sees under the same path.
-        parameters: submitit's, by name; "cluster" chooses "slurm" or "local".
+        root: the store's folder, which has the same path on every machine.
+        parameters: submitit's parameters by name; "cluster" is "slurm" or "local".
         save_every: seconds between two saves of an unfinished training.
 
     Raises:
@@ -84,7 +84,7 @@ class Slurm(Elsewhere):
             )
         self._is_slurm = cluster == "slurm"
         self._root = Path(root).resolve() / "slurm"
-        self._lock = Lock()  # submitit's objects are not made for threads
+        self._lock = Lock()  # submitit's objects are not thread-safe
         self._executor: Any = submitit.AutoExecutor(self._root / "logs", cluster=cluster)
         common = self._executor._typed_parameters()  # noqa: SLF001 - it has no public list of them
         named = {name if name in common else f"slurm_{name}": value for name, value in wanted.items()}
@@ -92,7 +92,7 @@ class Slurm(Elsewhere):
             self._executor.update_parameters(**named)
         except (NameError, AssertionError, TypeError, ValueError) as error:
             first = str(error).partition("\n")[0]
-            raise ConfigError(f"slurm={dict(parameters or {})!r}: submitit does not take it ({first})") from error
+            raise ConfigError(f"slurm={dict(parameters or {})!r}: submitit does not accept it ({first})") from error
 
     def connect(self) -> None:
         """See :class:`Elsewhere`; there is nothing to do."""
@@ -135,10 +135,10 @@ class Slurm(Elsewhere):
             try:
                 return self._executor.submit(function, *arguments)
             except Exception as error:
-                raise EngineError(f"slurm: the job was not taken ({str(error).strip()})") from error
+                raise EngineError(f"slurm: the job was not accepted ({str(error).strip()})") from error
 
     def _found(self, folder: Path, task: Task) -> Any:
-        """The job that a killed driver has left in the folder; if there is none to take, None, and no folder."""
+        """The job that a killed driver left in the folder; if there is none to continue, None, and no folder."""
         if self._is_slurm and (folder / "job").exists():
             number = (folder / "job").read_text("utf-8")
             job = self._executor._executor.job_class(self._root / "logs", number)  # noqa: SLF001 - no public way
@@ -149,17 +149,17 @@ class Slurm(Elsewhere):
         return None
 
     def _cancel(self, job: Any) -> None:
-        """Cancel a job; a process of this machine is waited for, since it may be writing a state."""
-        with contextlib.suppress(Exception):  # it may have ended, or Slurm not answer
+        """Cancel a job; wait for a process of this machine, which may be writing a state."""
+        with contextlib.suppress(Exception):  # it may have ended, or Slurm may not answer
             job.cancel(check=False)
             if not self._is_slurm:
                 job._process.wait(LAST_WORDS)  # noqa: SLF001 - no public way
 
     def _outcome(self, job: Any) -> Any:
-        """What a job gives, once it has ended.
+        """The result of a job, once it has ended.
 
         Raises:
-            LostWorker: it ended without giving anything.
+            LostWorker: it ended without a result.
             Stopped: the driver was told to stop; the job is cancelled.
         """
         while True:
@@ -171,24 +171,24 @@ class Slurm(Elsewhere):
                 self._cancel(job)
                 raise Stopped
         with self._lock:
-            if not self._is_slurm:  # else a file system has to show it
+            if not self._is_slurm:  # with Slurm the file system may be slow to show the result
                 job._results_timeout_s = 2 * LOOK_EVERY  # noqa: SLF001
             error = job.exception()
             if error is None:
                 result = job.result()
-                for log in job.paths.folder.glob(f"{job.job_id}_*"):  # kept of what failed only
+                for log in job.paths.folder.glob(f"{job.job_id}_*"):  # only failed jobs keep their logs
                     log.unlink(missing_ok=True)
                 return result
         raise LostWorker(f"job {job.job_id}: {type(error).__name__}, see {job.paths.stderr}")
 
 
 def _wait_for(record: Path) -> None:
-    """Wait for a record that is there, until a shared file system shows it: it may have looked for it before."""
+    """Wait until a shared file system shows a record that was written elsewhere; it may have cached its absence."""
     until = time.monotonic() + PATIENCE
     while not record.exists() and time.monotonic() < until:
         time.sleep(LOOK_EVERY)
 
 
 def _work(task: Task, folder: Path) -> Exception | None:
-    """Compute a task in the folder's store; return what it raised."""
+    """Compute a task in the folder's store; return the exception that it raised, if any."""
     return perform(task, Store(folder))

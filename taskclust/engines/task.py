@@ -1,9 +1,9 @@
-"""One run as a task for another machine: what it is given, what it does there, and what it sends back.
+"""One run as a task for another machine: its input, its computation, and the files that it sends back.
 
-A task computes in a store of its own. It is given what the driver's store has of its run: a stored training, and the
-states of unfinished trainings. It sends files back, one message per file, so that no shared file system is needed:
-every state and checkpoint that it keeps meanwhile, and in the end the record and the training behind it. The driver
-seals them in its own store. A task that is begun again elsewhere therefore continues from the last state that was sent.
+A task computes in a store of its own. It gets what the driver's store has of its run: a stored training, and the states
+of unfinished trainings. It sends back every state and checkpoint that it saves, and in the end the training and the
+record. It sends one message per file, so no shared file system is needed. The driver seals the files in its own store.
+A task that is started again elsewhere therefore continues from the last state that was sent.
 """
 
 import pickle
@@ -28,7 +28,7 @@ class EngineError(RuntimeError):
 
 
 class Place(NamedTuple):
-    """A folder of a store: the record of a kind and a key, or a sealed part of the unfinished work on it."""
+    """A folder in a store: a record, by kind and key, or a sealed part of the unfinished work on it."""
 
     kind: str
     key: str
@@ -40,32 +40,32 @@ class Place(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file of a place; the last message of a place has no content and no name."""
+    """A file of a place; the last message about a place has neither name nor content."""
 
     place: Place
     name: str = ""
     content: bytes | None = None
 
 
-#: What a task sends: files, and at the end why it failed, if it did.
+#: A message of a task: a file, or at the end the exception if it failed.
 Message = File | Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A run with all that a machine needs for it, beside the package.
+    """A run with everything that a machine needs for it besides the package.
 
     Args:
         experiment: the experiment's name.
         config: its configuration, with all that depends on the device settled.
-        key: the record's key, as the driver has computed it.
+        key: the record's key as computed by the driver.
         device: "cpu" or "cuda".
         threads: threads of the run.
         replay: see :class:`taskclust.runner.Runner`.
-        native_bfloat16: bfloat16 was chosen because the processor multiplies it, so the machine's must do so too.
-        recompute: an earlier outcome of the same task is not wanted.
+        native_bfloat16: bfloat16 was chosen because the driver's processor multiplies it; the machine's must do so too.
+        recompute: an earlier outcome of the same task is not used.
         save_every: seconds between two saves of an unfinished training.
-        files: what the driver's store has of the run, by place, each without its manifest.
+        files: the files that the driver's store has of the run, by place, without manifests.
     """
 
     experiment: str
@@ -81,12 +81,12 @@ class Task:
 
     @property
     def title(self) -> str:
-        """What the run is of, in messages."""
+        """The run's name in messages."""
         return f"{self.experiment} seed {self.config.seed}"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a folder by their path in it, without its manifest."""
+    """All files of a folder by their relative path, without the manifest."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
@@ -101,12 +101,12 @@ def kept(store: Store, kind: str, key: str) -> list[Place]:
 
 
 def perform(task: Task, store: Store) -> Exception | None:
-    """Compute the task's record in ``store``; return what it raised, as it can be sent.
+    """Compute the task's record in ``store``; return the exception that it raised, if any, in a form that can be sent.
 
-    The number of threads is set here: a process that is used again keeps that of its first task.
+    The number of threads is set here, because a reused process would keep that of its first task.
     """
     try:
-        with threadpool_limits(task.threads):  # NumPy's products, beside PyTorch's, whose number the runner sets
+        with threadpool_limits(task.threads):  # for NumPy; the runner sets PyTorch's
             runner = Runner(
                 store, device=task.device, threads=task.threads, replay=task.replay, save_every=task.save_every
             )
@@ -118,7 +118,7 @@ def perform(task: Task, store: Store) -> Exception | None:
 
 
 def _require_fit(task: Task, runner: Runner) -> None:
-    """Refuse a machine on which the run would be another than on the driver's."""
+    """Refuse a machine on which the run would differ from the driver's."""
     if task.device == "cuda" and not torch.cuda.is_available():
         raise EngineError(f"{task.title}: {platform.node()} has no CUDA device; leave it out, or use --device cpu")
     if task.native_bfloat16 and native_bfloat16(task.device) is None:
@@ -134,7 +134,7 @@ def _require_fit(task: Task, runner: Runner) -> None:
 
 
 def _as_sent(error: Exception) -> Exception:
-    """The error, or one of the same text where it cannot be pickled and read again."""
+    """The error, or one with the same text if it cannot be pickled and read again."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     except Exception:  # noqa: BLE001 - whatever its class does
@@ -143,13 +143,13 @@ def _as_sent(error: Exception) -> Exception:
 
 
 def unpack(task: Task, store: Store) -> None:
-    """Put what the task was given into its store, sealed."""
+    """Put the task's files into its store, sealed."""
     for place, files in task.files.items():
         put(store, place, iter([*(File(place, *item) for item in files.items()), File(place)]))
 
 
 def results(task: Task, store: Store) -> Iterator[File]:
-    """The records that the task has made: the training first, because the record depends on it."""
+    """The files of the records that the task has made: the training first, because the record depends on it."""
     for kind, key in reversed(Runner(store).keys(task.experiment, task.config)):
         place = Place(kind, key)
         if place not in task.files and place.within(store).exists():
@@ -157,7 +157,7 @@ def results(task: Task, store: Store) -> Iterator[File]:
 
 
 def news(task: Task, store: Store, known: set[Place]) -> Iterator[File]:
-    """What the task keeps of unfinished trainings and is not in ``known``, to which it is added."""
+    """The files of saved parts of unfinished trainings that are not in ``known``, to which they are added."""
     for kind, key in Runner(store).keys(task.experiment, task.config):
         for place in kept(store, kind, key):
             if place not in known:
@@ -166,7 +166,7 @@ def news(task: Task, store: Store, known: set[Place]) -> Iterator[File]:
 
 
 def _record(place: Place, store: Store) -> Iterator[File]:
-    """A record's files, read one at a time: a training has gigabytes."""
+    """A record's files, read one at a time, since a training has gigabytes."""
     folder = place.within(store)
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / MANIFEST:
@@ -175,7 +175,7 @@ def _record(place: Place, store: Store) -> Iterator[File]:
 
 
 def _part(place: Place, store: Store) -> Iterator[File]:
-    """A part's files, read before the first is sent: the training deletes a state as soon as it has a later one."""
+    """A part's files, all read before the first is sent: the training deletes a state once it has a later one."""
     try:
         files = contents(place.within(store))
         if not is_sealed(place.within(store)):
@@ -191,10 +191,10 @@ def put(
 ) -> None:
     """Write the files of one place, which come first in ``messages``, to a store, and seal them.
 
-    The caller holds the record's lock. ``check(place, folder)`` sees the files before they are sealed.
+    The caller holds the record's lock. ``check(place, folder)`` is called before the files are sealed.
 
     Raises:
-        Exception: as ``messages``, or the failure among them; nothing is written then.
+        Exception: an exception that ``messages`` raise or contain. Nothing is written then.
     """
     if not place.unfinished:
 
@@ -228,4 +228,4 @@ def _fill(folder: Path, messages: Iterator[Message]) -> None:
         path = folder / message.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(message.content)
-    raise EngineError(f"{folder}: not all files came")
+    raise EngineError(f"{folder}: not all files arrived")

@@ -1,23 +1,23 @@
 """The paper's experiments, one per subfolder; every subfolder is found automatically and needs no registration.
 
 A folder has ``config`` (what is run at each scale), ``record`` (the dataclass ``Record``, ``SCHEMA``, ``upgrade``),
-``run`` (``VERSION``, ``key``, ``run``), ``statistics`` (what its claims read), and ``tables`` and ``figures`` where it
-has any to show. Its name is the kind under which its records are stored. Configurations, records, statistics and tables
-need no torch.
+``run`` (``VERSION``, ``key``, ``run``), ``statistics`` (used by its claims), and optionally ``tables``, ``figures`` and
+``scenes``. Its name is the kind under which its records are stored. Configurations, records, statistics and tables need
+no torch.
 
-- ``config``: ``smoke()`` and ``paper(width)`` give a configuration, ``llm(...)`` several, one for each subject; a
-  scale that the experiment does not have has no function. ``stages(config)``: the trainings that take the time, for
-  estimates; none for what only probes, and no such function for what takes seconds. ``trainings(config)``: those kept
-  as records of their own. ``until(config, epochs)``: a shorter one. ``TAKES_CHANGES``: ``--set`` changes it.
-  ``title(config)``: what a dry run says.
+- ``config``: ``smoke()`` and ``paper(width)`` give a configuration, ``llm(...)`` one per subject; a function is left
+  out if the experiment lacks the scale. ``stages(config)``: the trainings that take the time, for estimates; empty if
+  the experiment only probes, left out if it takes seconds. ``trainings(config)``: those stored as records of their own.
+  ``until(config, epochs)``: a shorter configuration. ``TAKES_CHANGES``: whether ``--set`` changes the experiment.
+  ``title(config)``: its name in a dry run.
 - ``record``: ``answers(record)``, the configuration whose key it has. ``Record`` has ``config.seed``, ``failure``,
-  ``seconds`` and ``provenance``. ``NAMES``: what its tables must hold, names by a table's path.
-- ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``; ``recorded_key(record)`` where a key is of more
-  than the configuration and a record has no ``answers``. ``label(config)`` names a subject, and
-  ``serve(record, config)`` gives a stored record as it is asked for.
-- ``tables(records)`` by title, ``figures(records, asked)`` by file name. ``ON_TERMINAL``: tables close a run, too.
-  ``CAPTIONS``: the sentence under a figure, by a pattern of its file name.
-- ``scenes``: ``scenes(records)``, moving pictures of plotly by the sentence under them, where there are any.
+  ``seconds`` and ``provenance``. ``NAMES``: what its tables must contain, by the table's path.
+- ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``; ``recorded_key(record)`` if the key depends on
+  more than the configuration, so that there is no ``answers``. ``label(config)`` names a subject, and
+  ``serve(record, config)`` adapts a stored record to the requested configuration.
+- ``tables(records)`` by title, ``figures(records, asked)`` by file name. ``ON_TERMINAL``: whether the tables are also
+  printed at the end of a run. ``CAPTIONS``: the sentence under a figure, by a pattern of its file name.
+- ``scenes(records)``: animated plotly figures, by the sentence under them.
 """
 
 from functools import cache

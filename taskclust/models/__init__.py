@@ -1,4 +1,4 @@
-"""The models and their training. Importing this lets transformers open the checkpoints by their folder."""
+"""The models and their training. After importing this, transformers can open checkpoints by their folder."""
 
 from taskclust.models.interface import Model
 from taskclust.models.registry import create, open_checkpoint

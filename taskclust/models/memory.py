@@ -1,22 +1,22 @@
-"""Keep freed memory in the process: a training step on a CPU frees and takes the same tens of megabytes."""
+"""Keep freed memory in the process: each training step on a CPU frees and allocates the same tens of megabytes."""
 
 import ctypes
 import sys
 
-#: glibc's names for what mallopt sets (malloc.h).
+#: Parameters of glibc's mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what is freed for the next request, for the rest of this process; elsewhere nothing happens.
+    """Make glibc keep freed memory for reuse until this process ends; without glibc, do nothing.
 
-    By default the gradients of a step go back to the system and come again page by page: at width 768 some 5,400 page
-    faults and 12 ms a step. The process then holds its peak until it ends.
+    By default a step's gradients are returned to the system and allocated again page by page: at width 768 some 5,400
+    page faults and 12 ms per step. With this the process keeps its peak memory until it ends.
 
     Returns:
-        Whether the allocator took it.
+        Whether the allocator accepted it.
     """
     if sys.platform != "linux":
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries than glibc have none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     return mallopt is not None and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_MMAP_THRESHOLD, 2**30))

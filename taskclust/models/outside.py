@@ -1,9 +1,9 @@
-"""Any causal language model of transformers under the paper's claims (``--model``), trained as ours are.
+"""Any causal language model of transformers, trained like ours to test the paper's claims on it (``--model``).
 
-A model is a kind ("llama"), a configuration file, or a function of one's own; its vocabulary and lengths are those of
-the data. Rows are plain, one an instance, as not every architecture understands a mask of packed rows; they are filled
-up on the right, where a causal model cannot look. transformers draws weights and dropout from the global generator: it
-is seeded from ours for each draw, and left as it was.
+A model is given as a kind ("llama"), a configuration file, or your own function; the data set its vocabulary and
+lengths. Each row is one instance, because not every architecture supports the mask of packed rows. Rows are padded on
+the right, where a causal model cannot look. transformers draws weights and dropout from the global generator, which is
+seeded from ours for each draw and restored afterwards.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from taskclust.models.language import first_line, require_causal
 
 #: The architecture's name in :mod:`taskclust.models.registry`.
 NAME = "outside"
-#: Sizes by the names that configurations of transformers give them, and the field of ours that each has by default.
+#: The names of sizes in configurations of transformers, and the field of ours that gives each its default.
 SIZES = {
     **dict.fromkeys(("hidden_size", "attention_hidden_size"), "width"),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner"), "feed_forward"),
@@ -39,25 +39,25 @@ SIZES = {
         ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout", "hidden_dropout_prob",
          "attention_probs_dropout_prob", "resid_dropout", "dropout"), "dropout"),
 }  # fmt: skip
-#: Names of the longest row that a model may read.
+#: Names of the maximum length in configurations.
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "context_length", "max_sequence_length", "max_seq_len")
-#: Keys of a configuration that say nothing of the model.
+#: Keys of a configuration that do not describe the model.
 _SILENT = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
-#: Longest text of an error that is shown.
+#: The most characters of an error's text to show.
 _SHOWN = 200
 
 
 class OutsideSettings(Settings):
-    """The settings of a model from outside: its own configuration, as JSON text, is the field ``outside``."""
+    """The settings of a model from outside; the field ``outside`` is its own configuration as JSON text."""
 
     model_type = "taskclust-outside"
 
 
 class Outside(Model):
-    """A causal language model of transformers, or of one's own classes, as the project needs it.
+    """A causal language model of transformers or of your own classes, with the project's interface.
 
     Args:
-        config: its ``outside`` says which model, see :func:`outside_model`.
+        config: its field ``outside`` names the model; see :func:`outside_model`.
     """
 
     config_class = OutsideSettings
@@ -73,14 +73,14 @@ class Outside(Model):
         self._ends = _ends(self.inner)
 
     def initialize(self, generator: torch.Generator) -> Self:
-        """Draw every weight anew, as transformers does, from a seed of the generator."""
+        """Draw every weight as transformers does, with a seed from ``generator``."""
         self.inner = _built(json.loads(self.config.outside), self.config.vocab_size, self.config.max_positions,
                             seed=_seed(generator))  # fmt: skip
         self._ends = _ends(self.inner)
         return self
 
     def set_generator(self, generator: torch.Generator | None) -> None:
-        """Seed the dropout of each pass from ``generator``."""
+        """Seed the dropout of each forward pass from ``generator``."""
         self._generator = generator
 
     def get_input_embeddings(self) -> nn.Module:
@@ -92,19 +92,19 @@ class Outside(Model):
         return self.inner.get_output_embeddings()
 
     def set_output_embeddings(self, head: nn.Linear) -> None:
-        """Put another language head in place of the present one."""
+        """Replace the language head."""
         self.inner.set_output_embeddings(head)
 
     def forward(
         self,
         input_ids: Int[Tensor, "B T"],
-        attention_mask: Tensor | None = None,  # noqa: ARG002 - rows are filled up where a causal model cannot look
+        attention_mask: Tensor | None = None,  # noqa: ARG002 - rows are padded where a causal model cannot look
         position_ids: Tensor | None = None,  # noqa: ARG002 - they are 0, 1, 2, ...
         output_hidden_states: bool = False,
         select: Int[Tensor, " P"] | None = None,
         **_: Any,
     ) -> CausalLMOutput:
-        """Predict the next token at every place of plain rows; see :meth:`taskclust.models.interface.Model.forward`."""
+        """Predict the next token at every position; see :meth:`taskclust.models.interface.Model.forward`."""
         seed = _seed(self._generator) if self.training and self._generator is not None else None
         ends: list[Tensor] = []
         hooks = [
@@ -133,12 +133,12 @@ class Outside(Model):
         return CausalLMOutput(logits=logits, hidden_states=states)
 
     def tied_names(self) -> list[str]:
-        """Names in the state of what is another weight by another name."""
+        """The state's names of tied weights, which are saved under another name."""
         seen: dict[int, str] = {}
         return [n for n, t in self.state_dict().items() if seen.setdefault(t.data_ptr(), n) != n and t.numel()]
 
     def save_pretrained(self, folder: str | Path, state_dict: dict[str, Tensor] | None = None, **_: Any) -> None:
-        """Write settings and weights; what is tied stands once."""
+        """Write settings and weights; tied weights are written once."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.config.save_pretrained(folder)
         tied = self.tied_names()
@@ -150,7 +150,7 @@ class Outside(Model):
         """The model saved in ``folder``.
 
         Raises:
-            ConfigError: weights are missing, or are none of the model's.
+            ConfigError: weights are missing or unexpected.
         """
         model = cls(cls.config_class.from_pretrained(folder))
         found = model.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=False)
@@ -160,10 +160,10 @@ class Outside(Model):
 
 
 class _AsGiven(nn.Module):
-    """The model's last norm, which it has computed itself: probes read what goes in."""
+    """A stand-in for the model's last norm, which the model computes itself; probes read its input."""
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:  # noqa: ARG002 - read by a hook
-        """What the norm made of ``before``."""
+        """The state after the norm."""
         return after
 
 
@@ -173,7 +173,7 @@ def _seed(generator: torch.Generator) -> int:
 
 @contextmanager
 def _seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Let what draws from the global generator draw from a seed, or leave it alone."""
+    """Seed the global generator and restore it afterwards; with None, do nothing."""
     if seed is None:
         yield
         return
@@ -184,7 +184,7 @@ def _seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[No
 
 
 def _layers(inner: PreTrainedModel) -> nn.ModuleList:
-    """The model's blocks, one behind the other."""
+    """The model's blocks in order."""
     n = inner.config.get_text_config().num_hidden_layers
     found = [m for m in inner.modules() if isinstance(m, nn.ModuleList) and len(m) == n]
     require(bool(found), "model", type(inner).__name__, f"it has no list of its {n} layers; it cannot be probed")
@@ -192,13 +192,13 @@ def _layers(inner: PreTrainedModel) -> nn.ModuleList:
 
 
 def _ends(inner: PreTrainedModel) -> tuple[nn.Module, nn.Module]:
-    """The first and the last block; in a tuple they are not saved a second time."""
+    """The first and the last block, in a tuple so that they are not saved twice."""
     layers = _layers(inner)
     return layers[0], layers[-1]
 
 
 def _from_embedding(first: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The states from the embedding on: some (Mamba, RWKV) begin behind the first block and have the top one twice."""
+    """The states from the embedding on; Mamba and RWKV give them from the first block on, the top one twice."""
     if states[0].shape == first.shape and torch.equal(states[0], first):
         return states
     return (first, *states[:-2], states[-1])
@@ -212,13 +212,13 @@ def outside_model(source: str, sizes: ModelConfig, data: DataConfig) -> ModelCon
 
     Args:
         source: a kind as transformers names it ("llama"), which gets the width, layers, heads and dropout of ``sizes``
-            where it has such; a configuration file (``config.json``), whose sizes are kept; or ``package:function``, a
+            if it has them; a configuration file (``config.json``), whose sizes are kept; or ``package:function``, a
             function of ``vocab_size`` and ``max_positions`` that returns an untrained model.
-        sizes: the model that it stands in for.
-        data: gives vocabulary and lengths.
+        sizes: the model that it replaces.
+        data: gives the vocabulary and lengths.
 
     Raises:
-        ConfigError: there is no such model; it cannot be built; it is not causal, or does not give its hidden states.
+        ConfigError: the model does not exist, cannot be built, is not causal, or does not give its hidden states.
     """
     if source.endswith(".json") or Path(source).is_file():
         spec = {"config": _of_file(Path(source))}
@@ -230,18 +230,18 @@ def outside_model(source: str, sizes: ModelConfig, data: DataConfig) -> ModelCon
         model = _built(spec, data.vocab_size, data.max_positions, seed=0).eval()
     except ConfigError:
         raise
-    except Exception as error:  # whatever a class makes of sizes that it does not take
-        mend = "give a configuration file with all sizes"
-        raise ConfigError(f"model={source!r}: it cannot be built ({first_line(error)[:_SHOWN]}); {mend}") from error
+    except Exception as error:  # a class may raise anything for sizes it does not support
+        fix = "give a configuration file with all sizes"
+        raise ConfigError(f"model={source!r}: it cannot be built ({first_line(error)[:_SHOWN]}); {fix}") from error
     require_causal(model, source)
     layers = len(_layers(model))
     with torch.no_grad():
         out = model(torch.tensor([[1, 2, 3]]), output_hidden_states=True, use_cache=False, return_dict=True)
     shapes = [tuple(state.shape) for state in out.hidden_states or ()]
-    mend = "its embedding and each of its layers have to give states of one width"
+    fix = "its embedding and all of its layers must give states of one width"
     is_probed = len(shapes) == layers + 1 and len(set(shapes)) == 1 and len(shapes[0]) == 3
     require(
-        is_probed, "model", source, f"{layers} layers with {len(shapes)} hidden states {sorted(set(shapes))}; {mend}"
+        is_probed, "model", source, f"{layers} layers with {len(shapes)} hidden states {sorted(set(shapes))}; {fix}"
     )
     return ModelConfig(
         width=shapes[0][-1],
@@ -275,12 +275,12 @@ def _of_kind(kind: str, sizes: ModelConfig) -> dict[str, Any]:
 
 
 def _require_kind(kind: Any, source: str) -> None:
-    mend = "name a causal language model of transformers (llama, mamba, ...), a configuration file, or package:function"
-    require(kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "model", source, f"there is no causal {kind!r}; {mend}")
+    fix = "name a causal language model of transformers (llama, mamba, ...), a configuration file, or package:function"
+    require(kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "model", source, f"there is no causal {kind!r}; {fix}")
 
 
 def _of_function(source: str, data: DataConfig) -> dict[str, Any]:
-    """The function's name, what it was when it was asked, and the configuration of what it returns."""
+    """The function's name, a hash of its file, and the configuration of the model that it returns."""
     model = _called(source, data.vocab_size, data.max_positions, seed=0)
     file = sys.modules[source.partition(":")[0]].__file__
     code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
@@ -290,12 +290,12 @@ def _of_function(source: str, data: DataConfig) -> dict[str, Any]:
 def _function(source: str) -> Callable[..., Any]:
     module, _, name = source.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the tests
+        sys.path.insert(0, "")  # a module in the current folder
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever an import runs into
+    except Exception as error:  # an import may raise anything
         raise ConfigError(f"model={source!r}: it cannot be imported ({first_line(error)[:_SHOWN]})") from error
-    require(callable(found), "model", source, "it is no function; it is called with vocab_size and max_positions")
+    require(callable(found), "model", source, "not a function; it is called with vocab_size and max_positions")
     return found
 
 
@@ -309,7 +309,7 @@ def _called(source: str, vocab_size: int, max_positions: int, seed: int) -> PreT
     try:
         with _seeded(seed):
             model = function(vocab_size=vocab_size, max_positions=max_positions)
-    except Exception as error:  # whatever somebody's function raises
+    except Exception as error:  # a user's function may raise anything
         raise ConfigError(
             f"model={source!r}: it raised {type(error).__name__}: {first_line(error)[:_SHOWN]}"
         ) from error
@@ -322,7 +322,7 @@ def _called(source: str, vocab_size: int, max_positions: int, seed: int) -> PreT
 
 
 def _built(spec: dict[str, Any], vocab_size: int, max_positions: int, seed: int) -> PreTrainedModel:
-    """An untrained model: the same for the same seed, and the global generator is left as it was."""
+    """An untrained model, the same for the same seed; the global generator is restored."""
     if "function" in spec:
         return _called(spec["function"], vocab_size, max_positions, seed)
     own = dict(spec["config"])
@@ -333,6 +333,6 @@ def _built(spec: dict[str, Any], vocab_size: int, max_positions: int, seed: int)
         if hasattr(text, name):
             setattr(text, name, max_positions)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        setattr(text, name, 0)  # of another vocabulary
+        setattr(text, name, 0)  # the defaults are of another vocabulary
     with _seeded(seed):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False).float()

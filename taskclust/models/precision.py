@@ -1,7 +1,7 @@
-"""Low precision: bfloat16 where the processor multiplies it faster, around float32 master weights in one flat buffer.
+"""Low precision: bfloat16 if the processor multiplies it faster, with float32 master weights in one flat buffer.
 
-Autocast spends much of a small model's step on copies. Here weights, activations and gradients *are* bfloat16; AdamW
-sees one float32 vector of masters, updates it in one fused call, and the bfloat16 weights are refreshed from it.
+Autocast spends much of a small model's step on copies. Here weights, activations and gradients *are* bfloat16. AdamW
+updates one float32 vector of master weights in one fused call, and the bfloat16 weights are refreshed from it.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def native_bfloat16(device: torch.device | str = "cpu") -> str | None:
-    """The processor's instructions for bfloat16 products, e.g. "amx_bf16", or None where it has none."""
+    """The processor's instructions for bfloat16 products, e.g. "amx_bf16"; None if it has none."""
     if torch.device(device).type == "cuda":
         return "cuda" if torch.cuda.is_bf16_supported(including_emulation=False) else None
     try:
@@ -34,7 +34,7 @@ def native_bfloat16(device: torch.device | str = "cpu") -> str | None:
 
 @cache
 def matmul_flops(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> float:
-    """Floating-point operations a second of a square matrix product, the best of ten."""
+    """Floating-point operations per second of a square matrix product, the best of ten."""
     a = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     best = float("inf")
     for _ in range(10):
@@ -47,9 +47,10 @@ def matmul_flops(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> f
 
 
 def bfloat16_pays(device: str = "cpu") -> bool:
-    """Is a product quicker in bfloat16 here? Flags say that it is native; only a clock says that it is quick.
+    """Whether bfloat16 products are faster than float32 on this device, by timing them.
 
-    An Intel processor with AVX512-BF16 and no AMX was seen to take twice the time of float32 (84 against 159 GFLOP/s).
+    Native instructions are not enough: an Intel processor with AVX512-BF16 and no AMX reached only half the speed of
+    float32 (84 versus 159 GFLOP/s).
     """
     return native_bfloat16(device) is not None and (
         matmul_flops(torch.bfloat16, device) > matmul_flops(torch.float32, device)
@@ -57,13 +58,13 @@ def bfloat16_pays(device: str = "cpu") -> bool:
 
 
 def precisions(precision: Precision, width: int, device: str, *, pays: bool | None = None) -> tuple[Precision, ...]:
-    """The precisions that a choice admits, what this device does best first.
+    """The precisions that a choice allows, fastest on this device first.
 
-    "auto" admits both, as bfloat16 learns within the spread of float32's seeds; below width 128 float32 loses nothing
-    and is kept. ``pays`` says what :func:`bfloat16_pays` would, where the device is another machine's.
+    "auto" allows both, because bfloat16 learns within the spread of float32's seeds. Below width 128 only float32 is
+    used, which is no slower there. ``pays`` replaces :func:`bfloat16_pays` if the device is on another machine.
 
     Raises:
-        ConfigError: an unknown precision.
+        ConfigError: the precision is unknown.
     """
     if precision == "auto":
         if width < 128:
@@ -92,11 +93,11 @@ def buffer(n: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Fl
 class FlatParameters:
     """All parameters of a model as views of one buffer, and a float32 master copy of it with its gradient.
 
-    Parameters that require no gradient are brought to the same precision and otherwise left alone.
+    Frozen parameters are only converted to the same precision.
 
     Args:
         model: a float32 model; its parameters become views of ``low``.
-        precision: "float32" (then master and low are the same buffer) or "bfloat16".
+        precision: "float32", where master and low are the same buffer, or "bfloat16".
     """
 
     def __init__(self, model: nn.Module, precision: str) -> None:
@@ -121,11 +122,11 @@ class FlatParameters:
         return [part.view(p.shape) for part, p in zip(parts, self._parameters, strict=True)]
 
     def collect_gradient(self, max_norm: float) -> None:
-        """Bring the model's gradients to the master and forget them there; scale them down to ``max_norm``.
+        """Move the model's gradients to the master copy, and scale them down to ``max_norm``.
 
-        A parameter that the loss does not reach has a gradient of 0.
+        A parameter that the loss does not depend on gets a gradient of 0.
         """
-        if self.master.grad is None:  # compiled steps need none
+        if self.master.grad is None:  # compiled steps do without
             self.master.grad = torch.zeros_like(self.master)
             self._gradients = self._cut(self.master.grad)
         pairs = [(to, p.grad) for to, p in zip(self._gradients, self._parameters, strict=True) if p.grad is not None]
@@ -140,11 +141,11 @@ class FlatParameters:
         self.master.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
 
     def refresh(self) -> None:
-        """After the masters changed: bring them to the model."""
+        """Copy changed master weights to the model."""
         if self.low.data_ptr() != self.master.data_ptr():
             self.low.copy_(self.master.detach())
 
     def load(self, master: Float[Tensor, " parameter"]) -> None:
-        """Continue from saved masters."""
+        """Load saved master weights."""
         self.master.data.copy_(master)
         self.refresh()

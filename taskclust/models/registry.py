@@ -1,7 +1,7 @@
-"""The architectures by name, and every way to get a model: drawn anew, opened from a folder, or only counted.
+"""The architectures by name, and functions to create a model, open a saved one, or count its parameters.
 
-To add one: a file with its two classes (:mod:`taskclust.models.interface`) and its line in :data:`ARCHITECTURES`;
-``--set model.architecture=name`` then trains and probes it.
+To add an architecture, write a file with its two classes (:mod:`taskclust.models.interface`) and add a line to
+:data:`ARCHITECTURES`; ``--set model.architecture=name`` then trains and probes it.
 """
 
 import json
@@ -23,7 +23,7 @@ def architecture(name: str) -> type[Model]:
     """The class of an architecture.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: the name is unknown.
     """
     require(name in ARCHITECTURES, "architecture", name, f"use one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]
@@ -35,15 +35,15 @@ def create(data: DataConfig, model: ModelConfig, generator: torch.Generator) -> 
 
 
 def has_compiled_steps(model: Model, device: torch.device) -> bool:
-    """Whether :mod:`taskclust.models.compiled` trains this model: a decoder of which nothing is frozen, on a CPU."""
+    """Whether :mod:`taskclust.models.compiled` trains this model: a decoder on a CPU with no frozen weights."""
     return type(model) is Decoder and device.type == "cpu" and all(p.requires_grad for p in model.parameters())
 
 
 def open_checkpoint(folder: Path) -> Model:
-    """The model saved in a Hugging Face folder, of the architecture whose ``model_type`` its config.json names.
+    """The model saved in a Hugging Face folder, of the architecture that its config.json names.
 
     Raises:
-        ConfigError: that is none of ours.
+        ConfigError: the architecture is not one of ours.
     """
     kinds = {kind.config_class.model_type: kind for kind in ARCHITECTURES.values()}
     found = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
@@ -52,12 +52,14 @@ def open_checkpoint(folder: Path) -> Model:
 
 
 def count_parameters(data: DataConfig, model: ModelConfig) -> int:
-    """How many parameters the model would have; none is allocated."""
+    """The number of parameters of the model, without allocating it."""
     kind = architecture(model.architecture)
     with torch.device("meta"):
         return kind(kind.config_class.of(data, model)).num_parameters()
 
 
-for _kind in ARCHITECTURES.values():  # so that transformers open them by their folder, an aligned model's base too
+for (
+    _kind
+) in ARCHITECTURES.values():  # so that transformers can open them by their folder, also as an aligned model's base
     AutoConfig.register(_kind.config_class.model_type, _kind.config_class)
     AutoModelForCausalLM.register(_kind.config_class, _kind)

@@ -1,9 +1,9 @@
-"""A training step of one shape, recorded once and replayed: a GPU then does not wait for its kernels to be launched.
+"""Training steps of one shape, recorded once and replayed, so that a GPU does not wait for kernels to be launched.
 
-A step of a small model is some 1,500 kernels of microseconds each, and Python starts them slower than they end. Batches
-are padded to one shape (what is padded weighs nothing), an epoch of them is brought to the device at once, and a step
-is a copy into fixed buffers and the replay of a CUDA graph that was captured there. On a CPU the same steps run
-plainly, which is how the tests see that padding changes nothing.
+A step of a small model has some 1,500 kernels of microseconds each, which end faster than Python launches them. Batches
+are padded to one shape (padding has no weight), and an epoch of them is copied to the device at once. A step copies a
+batch into fixed buffers and replays a CUDA graph that was captured there. On a CPU the same steps run directly, which
+lets the tests check that padding changes nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,20 +17,20 @@ from torch import Tensor
 from taskclust.models.batches import Batch, Instructions, host_batch, packed_batch
 from taskclust.models.training import Trainer
 
-#: What a step reads of a batch; the rest is for probing, and its shape would vary.
+#: The parts of a batch that a step reads; the others are for probing and vary in shape.
 _READ = ("tokens", "positions", "mask", "predict_at", "targets", "weights")
-#: Plain steps before the capture: libraries set themselves up in their first calls.
+#: Plain steps before the capture, because libraries initialize themselves in their first calls.
 WARM_UP = 3
 
 
 class Replay:
-    """Steps on batches of ``n`` of the instructions, or fewer.
+    """Replayed steps on batches of up to ``n`` instructions.
 
     Args:
         data: the instructions.
-        n: the most instructions of a step.
-        rate: the learning rate as the step reads it, a tensor on the device.
-        generator: what the step draws from, on the device.
+        n: the most instructions per step.
+        rate: the learning rate that the step reads, a tensor on the device.
+        generator: the generator that the step draws from, on the device.
     """
 
     def __init__(self, data: Instructions, n: int, rate: Tensor, generator: torch.Generator) -> None:
@@ -42,7 +42,7 @@ class Replay:
         self._warm = 0
 
     def load(self, batches: Sequence[np.ndarray], rates: Sequence[float]) -> None:
-        """Bring an epoch's batches, indices of instructions, and its learning rates to the device."""
+        """Copy an epoch's batches, given as indices of instructions, and its learning rates to the device."""
         packed = [host_batch(self._data, indices, room=self._room) for indices in batches]
         device = self._data.device
         self._epoch = [torch.stack([getattr(batch, name) for batch in packed]).to(device) for name in _READ]
@@ -53,15 +53,15 @@ class Replay:
             self._buffers = Batch(**fixed, input_at=nowhere, instruction_end_at=nowhere)
 
     def step(self, index: int, update: Callable[[Batch], Tensor]) -> Tensor:
-        """Make step ``index`` of the epoch loaded.
+        """Run step ``index`` of the loaded epoch.
 
         Args:
-            index: from 0.
-            update: the step: reads a batch, updates the model and returns the loss, without waiting for the device. It
-                is called until it is captured; from then on what was captured is replayed.
+            index: the step's number, from 0.
+            update: the step's function: reads a batch, updates the model and returns the loss, without waiting for the
+                device. It is called until it is captured; after that the capture is replayed.
 
         Returns:
-            The loss, on the device; the next step writes over it.
+            The loss, on the device; the next step overwrites it.
         """
         assert self._buffers is not None, "load an epoch first"
         for name, whole in zip(_READ, self._epoch, strict=True):
@@ -70,7 +70,7 @@ class Replay:
         if self._graph is None and (self._data.device.type == "cpu" or self._warm < WARM_UP):
             self._warm += 1
             return update(self._buffers)
-        if self._graph is None:  # capturing runs nothing: the replay below is this step
+        if self._graph is None:  # capturing runs nothing; the replay below runs this step
             graph = torch.cuda.CUDAGraph()
             graph.register_generator_state(self._generator)
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
@@ -84,8 +84,8 @@ class Replay:
 class ReplayedTrainer(Trainer):
     """A :class:`Trainer` whose steps have one shape and, on a GPU, are recorded once and replayed.
 
-    Without dropout the numbers are those of plain steps but for rounding; with it, masks of another shape are drawn.
-    On a GPU each works in a stream of its own, so that the steps of several run side by side.
+    Without dropout the numbers equal those of plain steps up to rounding; with it, masks of another shape are drawn.
+    On a GPU each trainer has its own stream, so that the steps of several run in parallel.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -113,7 +113,7 @@ class ReplayedTrainer(Trainer):
                     break
             yield
         if self._stream is not None:
-            self._stream.synchronize()  # what is saved next is read on another
+            self._stream.synchronize()  # the state is saved from another stream
 
     def _beside_others(self) -> AbstractContextManager[object]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
@@ -128,11 +128,11 @@ class ReplayedTrainer(Trainer):
         return lambda index: replay.step(index, self._update)
 
     def train_step(self, indices: np.ndarray, learning_rate: float) -> Tensor:
-        """One plain step: the rate is a tensor, and stays one."""
+        """Run one plain step; the learning rate stays a tensor."""
         self._optimizer.param_groups[0]["lr"].fill_(learning_rate)
         return self._update(packed_batch(self._data["train"], indices))
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """As :meth:`Trainer.load_state`; what was recorded would update what is replaced."""
+        """As :meth:`Trainer.load_state`; drops the recorded step, which would update the old tensors."""
         self._replay = None
         super().load_state(tensors, values)

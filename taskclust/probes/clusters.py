@@ -1,4 +1,4 @@
-"""Cluster a split's states by every identity, with and without t-SNE, at every layer of one checkpoint (§3.2).
+"""Cluster scores of a split's states by every identity, with and without t-SNE, at every layer (§3.2).
 
 Shapes: L layers, S starts of t-SNE, N instances, D and C dimensions of states and of embeddings.
 """
@@ -17,30 +17,30 @@ from taskclust.probes.metrics import adjusted_rand_score, agreement, contingency
 from taskclust.probes.scores import ClusterScores, StartTable, Table, Values
 from taskclust.probes.tsne import tsne
 
-#: Identities that several distributions share, and what they are divided into.
+#: Identities that several distributions share, and the identities of their parts.
 PARTS = {"task": "distribution", "mapping": "distribution_mapping"}
-#: What is kept of every start.
+#: The scores that are kept for every start.
 OF_EACH_START = (*METRICS, "hard_separated", "merging")
 
 
 def cluster_scores(
     states: Float[Tensor, "L N D"], split: Split, probe: ProbeConfig, *, with_tsne: bool, seed: int
 ) -> ClusterScores:
-    """Score k-means of the states against the split's identities.
+    """The scores of k-means clusters of the states against the split's identities.
 
-    The number of clusters is the number of classes. Of several k-means starts the clustering of lowest inertia is
-    scored. A score after t-SNE is the mean over its starts, which is what one run of the paper's procedure gives in
-    expectation: starts end in different optima, whose divergence says nothing about the score.
+    There are as many clusters as classes. Of several k-means starts, the clustering of lowest inertia is scored. A
+    score after t-SNE is the mean over its starts, the expected score of one run of the paper's procedure. Starts end in
+    different optima, whose divergence says nothing about the score.
 
     Returns:
-        Scores [L], and of each start [L, S]. Beside the metrics are "label_inertia", what the labels' own partition
-        costs relative to the clustering kept (above 1 k-means rightly prefers what it found, below 1 it missed a better
-        partition); the negative control "shuffled_..." (the same clusters against permuted labels); by task "merging",
-        see :func:`taskclust.probes.metrics.merging_score`, and, where there are hard examples, "hard_separated": the
-        share of hard instances that fall in another cluster than the original they were made from.
+        Scores [L], and those of each start [L, S]: the metrics; "label_inertia", the inertia of the labels' own
+        partition relative to that of the clustering (below 1, k-means missed a better partition); and the negative
+        control "shuffled_..." (the same clusters against permuted labels). By task also "merging", see
+        :func:`taskclust.probes.metrics.merging_score`, and, if there are hard examples, "hard_separated", the fraction
+        of hard instances in another cluster than their original.
 
     Raises:
-        ConfigError: one class only, a perplexity that is not below N, states that are not finite.
+        ConfigError: there is only one class, the perplexity is not below N, or a state is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     raw: Table = {name: _scores(states, split, name, probe, generator) for name in LABELS}
@@ -70,31 +70,31 @@ def cluster_scores(
 
 
 def require_clustered(splits: Mapping[str, Split], probe: ProbeConfig) -> None:
-    """Refuse splits that could not be probed, before a model is trained for it.
+    """Refuse splits that cannot be probed, before a model is trained.
 
     Raises:
-        ConfigError: a split of one task or none, a perplexity that is not below its instances, or more neighbors than
-            training instances.
+        ConfigError: a split has fewer than two tasks, the perplexity is not below its number of instances, or there are
+            more neighbors than training instances.
     """
     for name in SPLITS:
         split = splits[name]
         n_tasks, N = len(np.unique(split.labels("task"))), split.n_instances
-        mend = f"clusters need two with an instruction each; see the data's numbers of {name} and hard ones"
-        require(n_tasks > 1, f"tasks of the {name} set", n_tasks, mend)
+        fix = f"clustering needs two with an instruction each; see the data's numbers of {name} and hard ones"
+        require(n_tasks > 1, f"tasks of the {name} set", n_tasks, fix)
         require(probe.perplexity < N, "perplexity", probe.perplexity, f"must be below the {name} set's {N} instances")
     n_train = splits["train"].n_instances
     require(probe.neighbors <= n_train, "neighbors", probe.neighbors, f"the training set has {n_train} instances")
 
 
 def nearest_mean(scores: Float[np.ndarray, " S"] | Sequence[float]) -> int:
-    """The start whose score is nearest the mean of all: the typical one, for pictures; the first of equals."""
+    """The typical start, for figures: the first whose score is nearest the mean of all."""
     return int(np.abs(np.asarray(scores) - np.mean(scores)).argmin())
 
 
 def _scores(
     points: Float[Tensor, "B N D"], split: Split, label: str, probe: ProbeConfig, generator: torch.Generator
 ) -> dict[str, Values]:
-    """Each score's value for each of the B sets of points."""
+    """Each score for each of the B sets of points."""
     labels = split.labels(label)
     n_classes = len(np.unique(labels))
     clustering = kmeans(points, n_classes, generator=generator, restarts=probe.kmeans_restarts)

@@ -1,8 +1,8 @@
-"""Take codes out of hidden states: what k-means would find if the states did not say which input was read.
+"""Ablate class means (codes) from hidden states: how would k-means cluster states that do not encode, e.g., the input?
 
-A state is close to a sum of codes (:mod:`taskclust.probes.components`). Here each identity's code is estimated on one
-set of instances and subtracted from another's: an intervention where the variance components observe. Fitted on the
-training set, codes know nothing of unseen instructions; the training subset is part of what they are fitted on.
+A state is close to a sum of class means (:mod:`taskclust.probes.components`). Here they are fitted on one set of
+instances and subtracted from the states of another. They are fitted on the training set, so they contain nothing about
+unseen instructions; the training subset is part of the training set.
 """
 
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ from taskclust.data import Dataset, Split
 from taskclust.probes.kmeans import kmeans
 from taskclust.probes.metrics import agreement
 
-#: The codes that are fitted together; a distribution's holds its task's too until the two are told apart.
+#: The class means that are fitted together; a distribution's includes its task's until the two are separated.
 _FITTED = ("distribution", "input", "output")
 CODES = ("task", *_FITTED)
-#: What is taken out before tasks are sought.
+#: The identities that are ablated together before clustering.
 TAKEN_OUT = ((), ("input",), ("output",), ("input", "output"), ("distribution",))
 
 
 class Codes(NamedTuple):
-    """For each name of :data:`CODES` its identities, [K], and their codes, [K, D]."""
+    """For each name in :data:`CODES` its identities, [K], and their class means, [K, D]."""
 
     identities: dict[str, np.ndarray]
     vectors: dict[str, Float[Tensor, "K D"]]
 
 
 def additive_codes(states: Float[Tensor, "N D"], split: Split) -> Codes:
-    """Fit the states, by least squares, as a sum of codes of task, distribution, input and output.
+    """The class means of task, distribution, input and output whose sums fit the states by least squares.
 
-    The distribution's code is what it adds to its task's: the codes of a task's distributions add up to zero.
+    A distribution's class mean is relative to its task's: those of a task's distributions add up to zero.
     """
     identities, places = {}, {}
     for name in CODES:
@@ -53,15 +53,15 @@ def additive_codes(states: Float[Tensor, "N D"], split: Split) -> Codes:
 
 
 def without(states: Float[Tensor, "N D"], split: Split, codes: Codes, names: tuple[str, ...]) -> Float[Tensor, "N D"]:
-    """The states less the named codes.
+    """The states with the named class means ablated.
 
     Raises:
-        ConfigError: the split has an identity that the codes were not fitted on.
+        ConfigError: the split has an identity that the class means were not fitted on.
     """
     for name in names:
         known, labels = codes.identities[name], split.labels(name)
         unknown = sorted(set(labels.tolist()) - set(known.tolist()))
-        require(not unknown, name, unknown[:3], "fit the codes on a split that has it")
+        require(not unknown, name, unknown[:3], "fit the class means on a split that has it")
         states = states - codes.vectors[name][torch.as_tensor(np.searchsorted(known, labels), device=states.device)]
     return states
 
@@ -69,13 +69,13 @@ def without(states: Float[Tensor, "N D"], split: Split, codes: Codes, names: tup
 def task_f1_without(
     states: Mapping[str, Float[Tensor, "N D"]], dataset: Dataset, *, restarts: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """F1 by task of k-means on the states of both evaluated splits, as they are and without codes.
+    """F1 by task of k-means on the states of both evaluated splits, unchanged and with class means ablated.
 
     Args:
-        states: of one layer, by split, the training set's too: the codes are fitted on it.
-        dataset: what was read.
-        restarts: of k-means.
-        seed: of k-means.
+        states: the states of one layer by split, including the training set's, on which the class means are fitted.
+        dataset: the data set that was read.
+        restarts: starts of k-means.
+        seed: the seed of k-means.
 
     Returns:
         By split: "nothing", "input", "output", "input and output", "distribution" -> F1, a fraction.

@@ -1,9 +1,9 @@
-"""Variance components: which identities a layer's states are made of, and how much of each.
+"""Variance components: the fraction of the variance of a layer's states that is due to each identity.
 
-A state is close to a sum of codes: one for the instruction distribution, one for the task, for the input, the output
-and their conjunctions. The squared distance of two instances holds twice the variance of every code whose identity they
-do not share, so half of it, regressed on "same task", "same distribution", ..., gives each code's variance without
-bias. A plain R-squared does not: with few tasks an input code alone explains a sixth of it.
+A state is close to a sum of class means: of the instruction distribution, the task, the input, the output and their
+conjunctions. The squared distance of two instances contains twice the variance of every identity that they do not
+share. Half of it, regressed on "same task", "same distribution", ..., therefore gives each identity's variance without
+bias. A plain R-squared is biased: with few tasks the input by itself explains a sixth of it.
 """
 
 import numpy as np
@@ -16,13 +16,14 @@ Identities = dict[str, np.ndarray]
 
 
 def instance_identities(split: Split) -> Identities:
-    """What instances can share, for states of the input token; conjunctions are joined by " and ".
+    """The identities that instances can share, for states of the input token; conjunctions are joined by " and ".
 
-    A hard distribution differs from its original by one symbol and reads the same inputs. "lineage" is what the two
-    share: without it their likeness would count as the inputs', as half of the pairs of one input are such pairs.
+    A hard distribution differs from its original by one symbol and has the same inputs. The two share a "lineage".
+    Without it their similarity would be attributed to the inputs, because half of the pairs with one input are such
+    pairs.
 
     Raises:
-        ValueError: a split that has hard examples, but not exactly their originals beside them.
+        ValueError: the split has hard examples, but not exactly their originals.
     """
     labels = {name: split.labels(name) for name in ("task", "distribution", "input", "output")}
     conjoined = ["task", "distribution"]
@@ -35,7 +36,7 @@ def instance_identities(split: Split) -> Identities:
 
 
 def instruction_identities(split: Split) -> Identities:
-    """What instructions can share, for states of the last instruction token, which has not seen the input."""
+    """The identities that instructions can share, for states of the last instruction token, before the input."""
     first_of_each = slice(None, None, split.inputs.shape[1])
     whole = instance_identities(split)
     return {name: whole[name][first_of_each] for name in ("task", "distribution", "lineage") if name in whole}
@@ -46,17 +47,17 @@ def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def variance_components(states: Float[Tensor, "L N D"], identities: Identities) -> dict[str, Float[np.ndarray, " L"]]:
-    """Share of the states' variance due to each code, for each layer.
+    """The share of the states' variance due to each identity, for each layer.
 
     Args:
         states: hidden states.
-        identities: for each kind of code, the identity of each state, [N].
+        identities: for each kind of identity, that of each state, [N].
 
     Returns:
-        One share a layer for each identity and for "instance", the rest; they add up to one. Nested identities are read
-        as increments: "distribution" is what distributions add within a task. An absent code's share is around 0 and
-        can be slightly negative. Identities that coincide (every task has one distribution, say) split their share
-        evenly (least squares of minimum norm). States that are all equal have shares of 0.
+        One share per layer for each identity and for "instance", the rest; they add up to 1. Nested identities are
+        increments: "distribution" is what distributions add within a task. The share of an identity without effect is
+        around 0 and can be slightly negative. Identities that coincide, e.g. if every task has one distribution, split
+        their share evenly (least squares of minimum norm). If all states are equal, all shares are 0.
     """
     N = states.shape[1]
     first, second = np.triu_indices(N, k=1)

@@ -1,9 +1,9 @@
-"""The descent of t-SNE on a CPU, compiled by numba for the processor at hand, each pair of points in one pass.
+"""The gradient descent of t-SNE on a CPU, compiled by numba for this processor, each pair of points in one pass.
 
-:mod:`taskclust.probes.tsne` holds the same descent in PyTorch, for a GPU and for other settings, and
-``tests/probes/test_tsne.py`` holds both against scikit-learn's. The forces on a point are one thread's work, so that
-the number of threads changes no bit of them. An embedding Y has three rows of coordinates, zero beyond its components.
-The rows are arguments of their own: only then does the compiler take sixteen points at once.
+:mod:`taskclust.probes.tsne` has the same descent in PyTorch, for a GPU and for other settings;
+``tests/probes/test_tsne.py`` compares both with scikit-learn's. One thread computes all forces on a point, so the
+number of threads does not change them. An embedding Y has three rows of coordinates, zero beyond its components. The
+rows are passed separately, because only then does the compiler process sixteen points at once.
 Shapes: N points, E affinities that are not zero.
 """
 
@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 Embedding = Float32[ndarray, "3 N"]
 Vector = Float32[ndarray, " N"]
 
-#: Sums in any order, roots by an estimate and a Newton step: relative errors of 1e-6, which float32 has in any case.
+#: Sums in any order, roots by an estimate and a Newton step: relative errors of 1e-6, as float32 has anyway.
 _compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(fastmath=True, nogil=True, error_model="numpy")
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _TINY = 2.2e-16  # scikit-learn's floor of a probability
@@ -32,19 +32,19 @@ class Schedule(NamedTuple):
     """The steps of a descent, by scikit-learn's schedule."""
 
     iterations: int
-    exaggerated: int  # so many of them with exaggerated affinities, then on from rest
+    exaggerated: int  # the number of first iterations with exaggerated affinities; then momentum starts from zero
     exaggeration: float
     rate: float
     dof_is_two: bool  # the degrees of freedom of the Student t: two or one
 
 
 def exact_descent(P: Float32[ndarray, "N N"], Y: Embedding, schedule: Schedule) -> None:
-    """Move Y, each point drawn to every other by its affinity, on one thread."""
+    """Move Y in place on one thread, with attraction between all pairs of points."""
     _exact_descent(P, *Y, Y, *schedule)
 
 
 def neighbor_descent(P: csr_array, Y: Embedding, schedule: Schedule, threads: int) -> float:
-    """Move Y, each point drawn to those it has an affinity to, and driven from all; its divergence (nats)."""
+    """Move Y in place, with attraction only along affinities and repulsion from all; return its divergence (nats)."""
     iterations, exaggerated, exaggeration, rate, dof_is_two = schedule
     N = Y.shape[1]
     step, gain, pull, push = np.zeros_like(Y), np.ones_like(Y), np.zeros_like(Y), np.zeros_like(Y)
@@ -68,13 +68,13 @@ def neighbor_descent(P: csr_array, Y: Embedding, schedule: Schedule, threads: in
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _widest(_: Any) -> tuple[Any, Callable[..., Any]]:
-    """Let the loops of the function that calls it take sixteen numbers at once where the processor can.
+    """Make the loops of the calling function use 512-bit vectors if the processor has them.
 
-    LLVM takes eight on most processors with AVX-512, which slowed down for sixteen when they were new.
+    LLVM uses 256 bits on most processors with AVX-512, because early ones slowed down for 512.
     """
 
     def write(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        with contextlib.suppress(TypeError):  # should attributes be no set one day, only speed is lost
+        with contextlib.suppress(TypeError):  # if attributes are no longer a set, only speed is lost
             set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -83,7 +83,7 @@ def _widest(_: Any) -> tuple[Any, Callable[..., Any]]:
 
 @_compiled
 def _student_t(squared: np.float32, dof_is_two: bool) -> np.float32:
-    """The kernel's power that scikit-learn takes in the force too, see ``tsne._Points.student_t``."""
+    """The kernel, with the power that scikit-learn also uses in the force; see ``tsne._Points.student_t``."""
     if dof_is_two:
         root = _ONE / np.sqrt(_ONE + _HALF * squared)
         return root * root * root
@@ -122,7 +122,7 @@ def _attract_and_repel(
     push: Embedding,
     mass: Vector,
 ) -> None:
-    """Fill in what every point is drawn with, driven with, and the sum of its kernels."""
+    """Fill in the attraction and repulsion of every point, and the sum of its kernels."""
     _widest()
     for i in range(len(x)):
         affinity, xi, yi, zi = P[i], x[i], y[i], z[i]
@@ -147,7 +147,7 @@ def _attract_and_repel(
 def _repel(
     x: Vector, y: Vector, z: Vector, first: int, last: int, dof_is_two: bool, push: Embedding, mass: Vector
 ) -> None:
-    """Fill in what some points are driven with, and the sum of their kernels."""
+    """Fill in the repulsion of some points, and the sum of their kernels."""
     _widest()
     for i in range(first, last):
         xi, yi, zi = x[i], y[i], z[i]
@@ -177,7 +177,7 @@ def _attract(
     dof_is_two: bool,
     pull: Embedding,
 ) -> None:
-    """Fill in what some points are drawn with."""
+    """Fill in the attraction of some points."""
     for i in range(first, last):
         xi, yi, zi = x[i], y[i], z[i]
         to_x = to_y = to_z = _ZERO
@@ -205,7 +205,7 @@ def _move(
     rate: float,
     dof_is_two: bool,
 ) -> None:
-    """Take one step, with momentum and a gain for each coordinate."""
+    """Take one step, with momentum and one gain per coordinate."""
     early = iteration < exaggerated
     momentum = np.float32(0.5 if early else 0.8)
     factor = 3.0 if dof_is_two else 4.0  # 2 (dof + 1) / dof
@@ -226,7 +226,7 @@ def _move(
 
 @_compiled
 def _total(mass: Vector) -> float:
-    """The kernels' sum over all pairs of two points; a point's own is one."""
+    """The sum of kernels over all pairs of distinct points; a point's own kernel is 1."""
     total = 0.0
     for each in mass:
         total += each

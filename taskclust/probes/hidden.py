@@ -13,7 +13,7 @@ from taskclust.models.interface import Model
 
 
 class HiddenStates(NamedTuple):
-    """States of one split; layer 0 is the embedding. N instances, I instructions, L layers, D width."""
+    """The states of one split; layer 0 is the embedding. N instances, I instructions, L layers, D width."""
 
     input_token: Float[Tensor, "L1 N D"]
     instruction_end: Float[Tensor, "L1 I D"]
@@ -23,13 +23,13 @@ class HiddenStates(NamedTuple):
 def hidden_states(
     model: Model, split: Split, *, before_final_norm: bool = False, batch_instructions: int = 64
 ) -> HiddenStates:
-    """Read the split with ``model`` in float32 and collect its states.
+    """The states of ``model`` on a split, in float32.
 
     Args:
-        model: any precision; it is turned, in place, to float32 and to evaluation without dropout.
-        split: what to read.
-        before_final_norm: take the top layer before the last norm (it makes no difference with the norm after).
-        batch_instructions: how many instructions to read at once.
+        model: a model of any precision; it is converted in place to float32 and put into evaluation mode.
+        split: the split to read.
+        before_final_norm: take the top layer before the last norm (no difference for a norm-after model).
+        batch_instructions: number of instructions to read at once.
     """
     model = model.float().eval()
     unnormed: list[Tensor] = []
@@ -39,7 +39,7 @@ def hidden_states(
     try:
         for start in range(0, len(data), batch_instructions):
             batch = batch_for(model, data, np.arange(start, min(start + batch_instructions, len(data))))
-            # the logits are not used: ``select`` keeps them few
+            # the logits are not used; ``select`` limits them
             out = model(batch.tokens, batch.mask, batch.positions, output_hidden_states=True, select=batch.input_at)
             states = list(out.hidden_states)
             top = unnormed.pop()

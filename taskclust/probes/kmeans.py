@@ -1,7 +1,7 @@
-"""k-means of many problems at once: greedy k-means++ starts, Lloyd's iterations, the lowest inertia kept.
+"""k-means of many problems at once: greedy k-means++ starts, Lloyd's iterations, and the result of lowest inertia.
 
-Restarts are one more batch axis. scikit-learn's KMeans is the oracle (tests/probes/test_kmeans.py). Shapes: B problems,
-S starts, N points, D dimensions, K clusters.
+Restarts are a batch axis. tests/probes/test_kmeans.py compares with scikit-learn's KMeans.
+Shapes: B problems, S starts, N points, D dimensions, K clusters.
 """
 
 import math
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from taskclust.config import ConfigError
 
-#: From so many points times clusters on, points are added one by one on a CPU.
+#: From this number of points times clusters on, a CPU adds points one by one.
 MANY_INDICATORS = 200_000
 
 
 class Clustering(NamedTuple):
-    """The kept clustering of each problem, and the inertia of every restart to show the spread."""
+    """The best clustering of each problem, and the inertia of every restart."""
 
     labels: Int[Tensor, "B N"]
     inertia: Float[Tensor, "B S"]
@@ -37,25 +37,25 @@ def kmeans(
     Args:
         points: the sets, on any device; computed in float32.
         n_clusters: K.
-        generator: source of the starts, on the CPU, so that devices agree.
-        restarts: starts of each problem; the clustering with the lowest sum of squared distances is kept.
-        max_iterations: of Lloyd's algorithm; it stops earlier once no point changes its cluster.
+        generator: draws the starts, on the CPU, so that devices agree.
+        restarts: starts per problem; the clustering with the lowest sum of squared distances is kept.
+        max_iterations: limit of Lloyd's algorithm, which stops earlier once no point changes its cluster.
 
     Raises:
-        ConfigError: one cluster or more clusters than points; a state that is not finite.
+        ConfigError: there is one cluster, or more clusters than points, or a state that is not finite.
     """
     B, N, _ = points.shape
     if not 2 <= n_clusters <= N:
         raise ConfigError(f"n_clusters={n_clusters}: k-means needs 2 to N={N}; are there two classes or more?")
     if not torch.isfinite(points).all():
-        raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
+        raise ConfigError("points: hidden states contain NaN or infinity; the model has diverged, probe an earlier one")
     points = _rotate(points.float())
     starts = _plus_plus(points, n_clusters, restarts, generator)  # (B, S, K) indices of points
     centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, points.shape[-1]))  # (B, S * K, D)
     squares = points.square().sum(-1)[:, None]  # (B, 1, N)
     labels = torch.full((B, restarts, N), -1, device=points.device)
     for _ in range(max_iterations):
-        # restarts are rows of one product: no point is copied for them
+        # restarts are rows of one product, so points are not copied
         norms = centers.square().sum(-1, keepdim=True)
         distances = torch.baddbmm(norms, centers, points.transpose(1, 2), alpha=-2)
         nearest, new_labels = distances.view(B, restarts, n_clusters, N).min(dim=2)
@@ -70,16 +70,16 @@ def kmeans(
 
 
 def partition_inertia(points: Float[Tensor, "B N D"], labels: Int[Tensor, " N"]) -> Float[Tensor, " B"]:
-    """Sum of squared distances to the mean of the own class: what the partition ``labels`` costs in k-means' terms."""
+    """The inertia of the partition ``labels``: the sum of squared distances to the mean of each point's class."""
     members = torch.nn.functional.one_hot(labels).to(points.dtype)  # (N, K)
     means = members.T @ points / members.sum(0)[:, None].clamp(min=1)
     return (points - means[:, labels]).square().sum(dim=(1, 2))
 
 
 def _rotate(points: Float[Tensor, "B N D"]) -> Float[Tensor, "B N d"]:
-    """The same distances, centered so that float32 keeps them; on a CPU in at most N dimensions.
+    """Points with the same distances, centered for float32's accuracy; on a CPU in at most N dimensions.
 
-    A GPU multiplies the points as they are sooner than it decomposes them.
+    On a GPU the decomposition would take longer than it saves.
     """
     points = points - points.mean(dim=1, keepdim=True)
     if points.shape[1] >= points.shape[2] or points.is_cuda:
@@ -89,7 +89,7 @@ def _rotate(points: Float[Tensor, "B N D"]) -> Float[Tensor, "B N d"]:
 
 
 def _plus_plus(points: Tensor, n_clusters: int, restarts: int, generator: torch.Generator) -> Int[Tensor, "B S K"]:
-    """Greedy k-means++: each next center is the best of a few points drawn by their squared distance."""
+    """The starts of greedy k-means++: each next center is the best of a few points drawn by squared distance."""
     B, N, _ = points.shape
     trials = 2 + int(math.log(n_clusters))
     between = torch.cdist(points, points).square_()[:, None].expand(B, restarts, N, N)
@@ -114,7 +114,8 @@ def _sums(
 ) -> tuple[Float[Tensor, "B SK D"], Float[Tensor, "B S K"]]:
     """Each cluster's sum and its number of points.
 
-    A product with the clusters' indicators is quick where there are few of them, and on a GPU, which adds in any order.
+    A product with the clusters' indicators is fast for few of them, and on a GPU, where single additions have no fixed
+    order.
     """
     B, S, N = labels.shape
     if points.is_cuda or N * n_clusters < MANY_INDICATORS:

@@ -17,24 +17,24 @@ class Neighborhood(NamedTuple):
 
 
 def nearest(queries: Float[Tensor, "L Q D"], references: Float[Tensor, "L N D"], k: int) -> Int[Tensor, "L Q k"]:
-    """Indices of the ``k`` nearest references by Euclidean distance, nearest first; of equals any, by their order.
+    """The indices of the ``k`` nearest references by Euclidean distance, nearest first; ties are broken by order.
 
-    Equals there are at layer 0, where states are alike that have one input and length of instruction: in another order
-    of the training set its percentage and accuracy are up to .02 and .03 lower (seed 0, untrained).
+    Ties occur at layer 0, where instances with the same input and instruction length have identical states. With
+    another order of the training set, percentage and accuracy there are up to 0.02 and 0.03 lower (seed 0, untrained).
 
     The two sets must not share an instance: nothing is left out as "itself".
 
     Raises:
-        ConfigError: fewer references than ``k``.
+        ConfigError: there are fewer references than ``k``.
     """
     if not 1 <= k <= references.shape[1]:
         raise ConfigError(f"neighbors={k}: use 1 to {references.shape[1]}, the size of the training set")
-    center = references.mean(dim=1, keepdim=True)  # far from it float32 loses ranks
+    center = references.mean(dim=1, keepdim=True)  # far from the center float32 would lose the order
     return torch.cdist(queries - center, references - center).topk(k, dim=-1, largest=False).indices
 
 
 def vote(labels: Int[Tensor, "... k"]) -> Int[Tensor, "..."]:
-    """The most frequent label of each row; of equals, the one that comes first, i.e. that is nearest."""
+    """The most frequent label of each row; of ties, the first one, i.e. the nearest."""
     counts = (labels[..., :, None] == labels[..., None, :]).sum(-1)
     return labels.gather(-1, counts.argmax(-1, keepdim=True))[..., 0]
 
@@ -49,10 +49,10 @@ def neighborhood(
     reference_outputs: Int[Tensor, " N"],
     k: int = 10,
 ) -> Neighborhood:
-    """KNN percentage and KNN accuracy of unseen instances against the training set (Figures 4a and 4b).
+    """KNN percentage and KNN accuracy of unseen instances among the training set (Figures 4a and 4b).
 
     Queries are states of the input token of unseen instances, references those of the training set at the same layer.
-    The ``k`` nearest by Euclidean distance say how many of them are of the query's task, and vote for its output.
+    The percentage is the fraction of the ``k`` nearest references with the query's task; they vote for its output.
     """
     found = nearest(queries, references, k)
     same = reference_tasks[found] == query_tasks[:, None]

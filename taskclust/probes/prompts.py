@@ -1,7 +1,7 @@
-"""Cluster the states of a language model's prompts, one layer after another, with intervals over instructions (§3.4).
+"""Cluster scores of a language model's states of prompts, with intervals over instructions (§3.4).
 
-The synthetic probes hold every layer of a few hundred instances at once (:mod:`taskclust.probes.clusters`); here are
-thousands, so that a layer is taken at a time. Shapes: N prompts, D width, C components of t-SNE.
+The synthetic probes hold all layers of a few hundred instances in memory (:mod:`taskclust.probes.clusters`). Prompts
+are thousands, so layers are probed one at a time. Shapes: N prompts, D width, C components of t-SNE.
 """
 
 import warnings
@@ -32,24 +32,24 @@ Labels = Int[np.ndarray, " N"]
 def probe_layer(
     states: Float[Tensor, "N D"], identities: Mapping[str, Labels], probe: ProbeConfig, *, seed: int
 ) -> LayerClusters:
-    """k-means of one layer's states by every identity, with and without t-SNE.
+    """The k-means clusters of one layer's states by every identity, with and without t-SNE.
 
     Args:
-        states: of the prompts.
-        identities: their labels by name, "task" among them; the number of clusters is the number of classes. A label
-            of more classes than half the prompts says nothing of clusters and is left out.
+        states: the states of the prompts.
+        identities: their labels by name, including "task". There are as many clusters as classes. A label with more
+            classes than half the prompts is left out, because such clusters say nothing.
         probe: settings of t-SNE and k-means.
-        seed: of k-means and of t-SNE's starts.
+        seed: the seed of k-means and of t-SNE's starts.
 
     Raises:
-        ConfigError: a perplexity that is not below N.
+        ConfigError: the perplexity is not below N.
     """
     generator = torch.Generator().manual_seed(seed)
     embedding = tsne(states[None], generator=generator, **probe.tsne_settings())
     clusters: dict[str, dict[str, Int[np.ndarray, "start point"]]] = {}
     for space, points in (("raw", states[None]), ("tsne", embedding.points[0])):
         clusters[space] = {}
-        by_number: dict[int, Int[np.ndarray, "start point"]] = {}  # labels of equally many classes have one clustering
+        by_number: dict[int, Int[np.ndarray, "start point"]] = {}  # labels with equally many classes share a clustering
         for label, classes in identities.items():
             n_classes = len(np.unique(classes))
             if label == "task" or 2 * n_classes <= len(classes):
@@ -74,21 +74,21 @@ def score_layers(
     resamples: int,
     seed: int,
 ) -> LayerScores:
-    """Score what :func:`probe_layer` found at every layer.
+    """The scores of the clusters that :func:`probe_layer` found at every layer.
 
     Args:
-        layers: its results.
-        identities: the labels, "distribution" among them.
-        instructions: what each prompt asks, in any form: the unit that is resampled, within its distribution.
-        resamples: how many draws, the clusterings being given; each chooses its own best layer. Where every
-            distribution has one instruction there are none, and no intervals.
-        seed: of the draws.
+        layers: the results of :func:`probe_layer`.
+        identities: the labels, including "distribution".
+        instructions: the instruction of each prompt, in any form: the unit that is resampled within its distribution.
+        resamples: number of resamples. The clusterings stay fixed, and each resample chooses its own best layer. If
+            every distribution has only one instruction, there are no resamples and no intervals.
+        seed: the seed of the resamples.
     """
     units = list(zip(identities["distribution"].tolist(), instructions, strict=True))
     is_varied = len(set(units)) > len(set(identities["distribution"].tolist()))
     if not is_varied:
         warnings.warn(
-            "every distribution has one instruction: with nothing to resample there is no interval", stacklevel=2
+            "every distribution has only one instruction, so there are no resamples and no intervals", stacklevel=2
         )
     rows = resampled_rows(units, resamples, seed) if is_varied else []
     scores: dict[str, Table] = {}
@@ -137,7 +137,7 @@ def _resampled_f1(
     identities: Mapping[str, Labels],
     rows: Sequence[Int[np.ndarray, " N"]],
 ) -> dict[str, Values]:
-    """In each draw, by label, the mean F1 over starts at the layer that is best by task in that draw."""
+    """By label and for each draw, the mean F1 over starts at the layer with the best F1 by task in that draw."""
 
     def of_layer(label: str, layer: int) -> Values:
         return np.mean([resampled_f1(identities[label], row, rows) for row in found[label][layer]], axis=0)
@@ -154,20 +154,20 @@ def _resampled_f1(
 
 
 def _ends(draws: Values) -> tuple[float, float]:
-    """Between which 95 % of the draws lie."""
+    """The ends of the central 95 % of the draws."""
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()
     return low, high
 
 
 def resampled_rows(units: Sequence[tuple[int, Hashable]], resamples: int, seed: int) -> list[Int[np.ndarray, " N"]]:
-    """The instances of each draw when units are drawn anew with replacement, their instances with them.
+    """The instances of each draw, in which units are drawn with replacement together with their instances.
 
     Units are drawn within their stratum, so that every class keeps its weight.
 
     Args:
-        units: (stratum, unit) of each instance.
-        resamples: how many draws.
-        seed: of the draws.
+        units: the (stratum, unit) of each instance.
+        resamples: number of draws.
+        seed: the seed of the draws.
     """
     strata: dict[int, dict[Hashable, list[int]]] = {}
     for n, (stratum, unit) in enumerate(units):
@@ -182,8 +182,8 @@ def resampled_rows(units: Sequence[tuple[int, Hashable]], resamples: int, seed: 
 def resampled_f1(labels_true: Labels, labels_pred: Labels, rows: Sequence[Int[np.ndarray, " N"]]) -> Values:
     """The F1 of one clustering in each draw of its instances.
 
-    Clusters stay matched to the classes they were matched to on all instances, or every draw would find itself a better
-    matching. Of the same draws, two clusterings are paired draw by draw.
+    Clusters stay matched to classes as on all instances; otherwise every draw would find itself a better matching. Two
+    clusterings on the same draws can be compared draw by draw.
     """
     classes, clusters = (np.unique(x, return_inverse=True)[1] for x in (labels_true, labels_pred))
     matched = linear_sum_assignment(f1_scores(contingency(classes, clusters)), maximize=True)
@@ -197,7 +197,7 @@ def resampled_f1(labels_true: Labels, labels_pred: Labels, rows: Sequence[Int[np
 
 
 def bag_of_tokens(tokens: Sequence[Sequence[int]]) -> Float[Tensor, "N V"]:
-    """How often each token that occurs at all stands in each prompt: what can be told from its words alone."""
+    """The bag-of-tokens baseline's features: the counts of each token that occurs in each prompt."""
     used = {token: column for column, token in enumerate(sorted({t for row in tokens for t in row}))}
     counts = torch.zeros(len(tokens), len(used))
     for n, row in enumerate(tokens):

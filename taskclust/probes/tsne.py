@@ -1,9 +1,9 @@
 """t-SNE of many problems at once, on scikit-learn's schedule (Table 6).
 
-Rounding alone can lead t-SNE of the same states to another optimum and a very different clustering, so each problem is
-embedded from several starts (the PCA start, then jittered copies of it) and a score is the mean over all of them. The
-divergence does not say which clustering is good: over the starts of smoke states it has no correlation with F1.
-scikit-learn's TSNE is the oracle (tests/probes/test_tsne.py).
+Rounding can lead t-SNE of the same states to another optimum and a very different clustering. Each problem is therefore
+embedded from several starts (the PCA start, then jittered copies of it), and a score is the mean over them. The
+divergence does not tell which clustering is good: over the starts of smoke states it is not correlated with F1.
+The tests compare with scikit-learn's TSNE (tests/probes/test_tsne.py).
 Shapes: B problems, S starts, N points, D dimensions, C components.
 """
 
@@ -24,23 +24,23 @@ from taskclust.probes.forces import Schedule, exact_descent, neighbor_descent
 
 EXAGGERATION = 12.0
 EXAGGERATED_ITERATIONS = 250
-#: Points beyond which a point is drawn to its nearest neighbours only, as by scikit-learn's default; all repel it.
+#: Above this number of points, only nearest neighbours attract a point, as by scikit-learn's default; all repel it.
 EXACT_POINTS = 3_000
 _TINY = 2.2e-16  # scikit-learn's floor of a probability
 
 
 class Embedding(NamedTuple):
-    """Embeddings of every restart and their divergences (nats)."""
+    """The embeddings from every start, and their divergences (nats)."""
 
     points: Float[Tensor, "B S N C"]
     divergence: Float[Tensor, "B S"]
 
     def kept(self) -> Int[Tensor, " B"]:
-        """Each problem's restart of lowest divergence."""
+        """The start of lowest divergence for each problem."""
         return self.divergence.argmin(dim=1)
 
     def best(self) -> Float[Tensor, "B N C"]:
-        """The kept embeddings."""
+        """The embeddings of lowest divergence."""
         return self.points[torch.arange(len(self.points)), self.kept()]
 
 
@@ -59,34 +59,33 @@ def tsne(
 ) -> Embedding:
     """Embed each of B sets of points.
 
-    Up to :data:`EXACT_POINTS` points the affinities of all pairs are kept, as by scikit-learn's exact method; beyond,
-    those to the 3 x perplexity + 1 nearest neighbours, as by its default, Barnes-Hut. That approximates the repulsion;
-    here it is exact, and faster (benchmarks/perf/test_probing.py).
+    Up to :data:`EXACT_POINTS` points, the affinities of all pairs are used, as by scikit-learn's exact method; above,
+    those to the 3 x perplexity + 1 nearest neighbours, as by its default, Barnes-Hut. Barnes-Hut approximates the
+    repulsion; here it is exact, and faster (benchmarks/perf/test_probing.py).
 
     Args:
         points: the sets, on any device; computed in float32.
-        generator: source of the jitter, on the CPU, so that devices agree.
+        generator: draws the jitter, on the CPU, so that devices agree.
         components: C.
         perplexity: effective number of neighbours.
         iterations: gradient steps, 250 of them with early exaggeration.
-        restarts: starts of each problem.
-        degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn takes C - 1, so 2 in
-            the paper's three dimensions.
-        older: start and step as scikit-learn's before 1.2: the principal components unscaled, and a rate of 200.
-        barnes_hut: take scikit-learn's default method.
-        chunk_elements: N x N entries to hold at once in PyTorch; by default what suits the cores' caches, or much on a
-            GPU.
+        restarts: starts per problem.
+        degrees_of_freedom: of the embedding's Student t: 1 in the original method; scikit-learn uses C - 1, so 2 in the
+            paper's three dimensions.
+        older: start and step as scikit-learn before 1.2: unscaled principal components, and a learning rate of 200.
+        barnes_hut: use scikit-learn's default method.
+        chunk_elements: N x N entries to hold at once in PyTorch; the default suits the cores' caches or a GPU.
 
     Raises:
-        ConfigError: a perplexity that is not below N; a state that is not finite; what Barnes-Hut cannot do (``older``,
-                fewer than 251 iterations, another C or other degrees of freedom than its own); of many points, a C
-                above 3 or degrees of freedom other than 1 and 2.
+        ConfigError: the perplexity is not below N; a state is not finite; Barnes-Hut does not support the settings
+            (``older``, fewer than 251 iterations, other C or degrees of freedom than its own); or, for many points, C
+            is above 3 or the degrees of freedom are not 1 or 2.
     """
     B, N, _ = points.shape
     if not perplexity < N:
         raise ConfigError(f"perplexity={perplexity}: must be below the number of points, {N}; lower it")
     if not torch.isfinite(points).all():
-        raise ConfigError("points: hidden states hold NaN or infinity; the model has diverged, probe an earlier one")
+        raise ConfigError("points: hidden states contain NaN or infinity; the model has diverged, probe an earlier one")
     points = points.float()
     start = pca_start(points, components)[:, None].repeat(1, restarts, 1, 1)
     jitter = torch.randn(start.shape, generator=generator).to(points.device) * 1e-5  # a tenth of the start's scale
@@ -96,7 +95,7 @@ def tsne(
         unscaled = principal_components(points, components)[..., :1].std(dim=1, keepdim=True)[:, None] / 1e-4
         start, jitter = start * unscaled, jitter * unscaled
     if barnes_hut:
-        require(iterations > 250, "iterations", iterations, "scikit-learn's Barnes-Hut tells no divergence below 251")
+        require(iterations > 250, "iterations", iterations, "scikit-learn's Barnes-Hut gives no divergence below 251")
         theirs = max(components - 1, 1)
         if components > 3 or degrees_of_freedom != theirs:
             raise ConfigError(
@@ -153,7 +152,7 @@ def joint_probabilities(points: Float[Tensor, "B N D"], perplexity: float) -> Fl
 
 
 def nearest_probabilities(points: Float[Tensor, "N D"], perplexity: float) -> csr_array:
-    """Symmetric affinities P of every point and its 3 x perplexity + 1 nearest neighbors, N x N."""
+    """The symmetric affinities P between every point and its 3 x perplexity + 1 nearest neighbors, N x N."""
     N, K = len(points), min(len(points) - 1, int(3 * perplexity + 1))
     centered = (points - points.mean(dim=0)).double().cpu().numpy()
     distances, neighbors = NearestNeighbors(n_neighbors=K, algorithm="brute").fit(centered).kneighbors()
@@ -169,9 +168,9 @@ def nearest_probabilities(points: Float[Tensor, "N D"], perplexity: float) -> cs
 
 
 def conditional_probabilities(distances: Float[Tensor, "... N k"], perplexity: float) -> Float[Tensor, "... N k"]:
-    """Each row's affinities, of a bandwidth that is found by bisection to have the perplexity.
+    """Each row's affinities, with the bandwidth (found by bisection) that gives the perplexity.
 
-    ``distances`` are squared, infinite from a point to itself, and lost.
+    ``distances`` are squared, infinite from a point to itself, and overwritten.
     """
     itself = distances.isinf()
     distances -= distances.amin(dim=-1, keepdim=True)  # the affinities do not change, and no row underflows
@@ -194,7 +193,7 @@ def pca_start(points: Float[Tensor, "B N D"], components: int) -> Float[Tensor, 
 
 
 def principal_components(points: Float[Tensor, "B N D"], components: int) -> Float[Tensor, "B N C"]:
-    """Each point's leading principal components; those that the points do not have are zero."""
+    """Each point's leading principal components; missing ones are zero."""
     centered = points - points.mean(dim=1, keepdim=True)
     left, scale, _ = torch.linalg.svd(centered, full_matrices=False)
     projected = (left * scale[:, None])[..., :components]
@@ -206,7 +205,7 @@ def principal_components(points: Float[Tensor, "B N D"], components: int) -> Flo
 def _descend_compiled(
     P: Float[Tensor, "B N N"], starts: Float[Tensor, "B S N C"], iterations: int, dof: float, rate: float = 50.0
 ) -> Embedding:
-    """What :func:`_descend` computes, an embedding a thread."""
+    """The result of :func:`_descend` by compiled code, one embedding per thread."""
     steps = _schedule(iterations, dof, rate)
     Y = _rows_of_coordinates(starts)
     affinities = P.numpy()
@@ -231,7 +230,7 @@ def _descend_among_neighbors(
     dof: float,
     rate: float,
 ) -> Embedding:
-    """The embedding of each problem from each start, on all threads; drawn to the nearest neighbors only."""
+    """The embedding of each problem from each start, on all threads; only nearest neighbors attract."""
     steps = _schedule(iterations, dof, rate)
     Y = _rows_of_coordinates(starts)
     divergence = starts.new_empty(starts.shape[:2])
@@ -248,7 +247,7 @@ def _schedule(iterations: int, dof: float, rate: float) -> Schedule:
 
 
 def _rows_of_coordinates(starts: Float[Tensor, "B S N C"]) -> Float[np.ndarray, "B S 3 N"]:
-    """The starts, coordinates first, of which there are three: those that are missing are zero and stay so."""
+    """The starts as three rows of coordinates; rows beyond the components are zero and stay zero."""
     padded = torch.nn.functional.pad(starts.cpu(), (0, 3 - starts.shape[-1]))
     return padded.transpose(2, 3).contiguous().numpy()
 
@@ -267,7 +266,7 @@ def _descend(
             target, momentum, step, gain = P, 0.8, torch.zeros_like(Y), torch.ones_like(Y)
         at.student_t(kernel, force)
         torch.addcmul(target, kernel, -1 / kernel.sum(dim=(1, 2), keepdim=True), out=force).mul_(kernel)  # (P - Q) k
-        pull = at.homogeneous @ force  # which is symmetric; several times as quick as force @ homogeneous^T
+        pull = at.homogeneous @ force  # force is symmetric; several times as fast as force @ homogeneous^T
         gradient = (pull[:, -1:] * Y).sub_(pull[:, :-1]).mul_(2 * (dof + 1) / dof)
         opposed = step * gradient < 0
         gain = torch.where(opposed, gain + 0.2, gain * 0.8).clamp_(min=0.01)
@@ -285,7 +284,7 @@ def _divergence(P: Float[Tensor, "B N N"], at: "_Points") -> Float[Tensor, " B"]
 
 
 class _Points:
-    """An embedding Y that moves, coordinates first, in the rows of the factors of its squared distances."""
+    """A moving embedding Y, coordinates first, stored inside the factors whose product is the squared distances."""
 
     def __init__(self, start: Float[Tensor, "B N C"], dof: float) -> None:
         B, N, C = start.shape
@@ -297,8 +296,8 @@ class _Points:
     def student_t(self, kernel: Tensor, scratch: Tensor) -> None:
         """Fill ``kernel`` with (1 + squared distance / dof) ** (-(dof + 1) / 2), 0 on the diagonal.
 
-        scikit-learn takes this power for the force as well; the gradient of the divergence has the power -1 there. The
-        two agree only at dof = 1. We follow scikit-learn, which the paper almost surely used.
+        scikit-learn uses this power for the force, too, where the gradient of the divergence has the power -1. The two
+        agree only at dof = 1. We follow scikit-learn, which the paper almost surely used.
         """
         C = self.Y.shape[1]
         torch.sum(self.Y.square(), dim=1, keepdim=True, out=self._squares).div_(self.dof)

@@ -1,4 +1,4 @@
-"""What differs between reports: verdicts, the statistics of their checks, and how they were made."""
+"""Differences between reports: verdicts, statistics of checks, and settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from taskclust.report.saved import SavedCell, SavedCheck, SavedReport, read_repo
 from taskclust.store.folders import write_whole
 
 V = TypeVar("V")
-#: Stands at the beginning of a page that may be replaced.
+#: A mark at the beginning of pages that may be replaced.
 MARK = "made by taskclust.compare"
 _COLUMNS = {"claim", "cell", "check", "difference", "p", "setting"}
 _NONE = "–"
@@ -21,14 +21,14 @@ _NONE = "–"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One report against another, as tables; the two reports' names are columns.
+    """Tables that compare two reports, whose names are columns.
 
     Attributes:
         first: the name of the report that the other is compared with.
         second: the name of the other.
-        verdicts: conditions and checks with another verdict, then conditions that only one report has.
-        checks: the statistic of every check of the conditions that both have, with the difference.
-        settings: scale, seeds, command, provenance and criteria, where they differ.
+        verdicts: conditions and checks whose verdicts differ, then conditions that only one report has.
+        checks: both statistics of every check in shared conditions, with their difference.
+        settings: scale, seeds, command, provenance and criteria that differ.
     """
 
     first: str
@@ -39,7 +39,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """Which report is compared with which."""
+        """The heading: the second report versus the first."""
         return f"{self.second} against {self.first}"
 
     @property
@@ -49,20 +49,20 @@ class Comparison:
 
     @property
     def note(self) -> str:
-        """How the differences are to be read."""
+        """An explanation of the differences and p-values."""
         return (
             f"The difference is {self.second} minus {self.first}: the mean over seeds, paired by seed, with its 95 % "
-            "interval. p is that of the two-sided sign-flip test, which with five seeds is never below 0.0625; it is "
-            "not corrected for the number of checks. Where the seeds differ (unpaired), or where there is only one, "
-            "there is neither."
+            "interval. p is from the two-sided sign-flip test, which with five seeds is never below 0.0625; it is not "
+            "corrected for the number of checks. If the seeds differ (unpaired), or there is only one, both are "
+            "missing."
         )
 
 
 def compare(folders: Sequence[Path]) -> list[Comparison]:
-    """Every report against the first.
+    """The comparison of every other report with the first.
 
     Raises:
-        ConfigError: fewer than two folders, a folder given twice, or one that does not hold a report.
+        ConfigError: there are fewer than two folders, one is given twice, or one is not a report.
     """
     require(len(folders) > 1, "reports", [str(folder) for folder in folders], "name the folders of two reports or more")
     first, *others = map(read_report, folders)
@@ -74,7 +74,7 @@ def compare(folders: Sequence[Path]) -> list[Comparison]:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """The folders' names; their paths where two names are the same, or one is another column's."""
+    """The folders' names, or their paths if two names are equal or one is the name of another column."""
     names = [folder.name for folder in folders]
     is_clear = len({*names, *_COLUMNS}) == len(names) + len(_COLUMNS)
     return names if is_clear else [str(folder) for folder in folders]
@@ -96,7 +96,7 @@ def _compared(first: SavedReport, second: SavedReport, names: tuple[str, str]) -
 
 
 def _both(first: Mapping[Any, V], second: Mapping[Any, V]) -> dict[Any, tuple[V | None, V | None]]:
-    """Both values by key, None where there is none; in the order of the first, then of the second."""
+    """Both values of each key, None if missing; keys are in the order of the first, then of the second."""
     return {key: (first.get(key), second.get(key)) for key in {**first, **second}}
 
 
@@ -109,7 +109,7 @@ def _pairs(first: SavedCell, second: SavedCell) -> dict[str, tuple[SavedCheck | 
 
 
 def _changed(first: SavedCell, second: SavedCell, names: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    """The condition's verdict and its checks', where they differ."""
+    """Rows for the verdicts of the condition and its checks that differ."""
     pairs = {"all": (first, second), **_pairs(first, second)}
     for check, (a, b) in pairs.items():
         if a and b and a.verdict != b.verdict:
@@ -118,7 +118,7 @@ def _changed(first: SavedCell, second: SavedCell, names: tuple[str, str]) -> Ite
 
 
 def _check_rows(first: SavedCell, second: SavedCell, names: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    """Every check's statistic in both, and the difference."""
+    """A row per check with both statistics and their difference."""
     for name, (a, b) in _pairs(first, second).items():
         change, p = _difference(first.by_seed(a), second.by_seed(b)) if a and b else (_NONE, _NONE)
         statistics = _beside(names, [_statistic(a), _statistic(b)])
@@ -137,7 +137,7 @@ def _difference(first: Mapping[int, float], second: Mapping[int, float]) -> tupl
 
 
 def _criterion_rows(first: SavedCell, second: SavedCell, names: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    """The checks' criteria, where they differ."""
+    """Rows for the checks whose criteria differ."""
     for name, (a, b) in _pairs(first, second).items():
         if a and b and a.criterion != b.criterion:
             setting = f"criterion of {first.claim}, {first.cell}: {name}"
@@ -154,7 +154,7 @@ def _setting_rows(first: SavedReport, second: SavedReport, names: tuple[str, str
 
 
 def _settings(report: SavedReport) -> dict[str, str]:
-    """What a report was made with, by name, as text."""
+    """The settings of a report, by name, as text."""
     scales = dict.fromkeys(cell.scale for cell in report.results)
     seeds = dict.fromkeys(", ".join(map(str, sorted(cell.seeds))) for cell in report.results)
     made = {"scale": "; ".join(scales), "seeds": "; ".join(seeds), "command": report.command}
@@ -165,21 +165,21 @@ def check_page(file: Path) -> None:
     """Refuse, before anything is computed, a file that a page of comparisons must not replace.
 
     Raises:
-        ConfigError: it exists and is no such page, it cannot be read, or its folder does not exist.
+        ConfigError: the file exists and is not such a page, cannot be read, or its folder does not exist.
     """
-    require(file.parent.is_dir(), "html", str(file), "its folder does not exist; make it first")
+    require(file.parent.is_dir(), "html", str(file), "its folder does not exist; create it first")
     try:
         is_ours = file.is_file() and f"<!-- {MARK} -->".encode() in file.read_bytes()[:100]
         is_other = file.exists() and not is_ours
     except OSError as error:
-        raise ConfigError(f"html={str(file)!r}: it cannot be read ({error}); name a file of yours") from error
-    require(not is_other, "html", str(file), "it is not a page of comparisons, which would replace it; name a new file")
+        raise ConfigError(f"html={str(file)!r}: it cannot be read ({error}); choose another file") from error
+    require(not is_other, "html", str(file), "it is not a page of comparisons and would be replaced; choose a new name")
 
 
 def write_page(file: Path, comparisons: Sequence[Comparison], *, reports: Sequence[str] = ()) -> None:
-    """Write the comparisons as one page that loads nothing from elsewhere.
+    """Write the comparisons as one self-contained page.
 
-    ``reports`` are folders of reports beside the page, to which it links.
+    ``reports`` are folders next to the page, which it links.
 
     Raises:
         ConfigError: see :func:`check_page`; or the file cannot be written.
@@ -188,4 +188,4 @@ def write_page(file: Path, comparisons: Sequence[Comparison], *, reports: Sequen
     try:
         write_whole(file, render("compare.html", mark=MARK, comparisons=comparisons, reports=reports).encode())
     except OSError as error:
-        raise ConfigError(f"html={str(file)!r}: it cannot be written ({error}); name a file of yours") from error
+        raise ConfigError(f"html={str(file)!r}: it cannot be written ({error}); choose another file") from error

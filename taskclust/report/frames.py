@@ -1,4 +1,4 @@
-"""A report's tables as pandas frames, for figures and tests of one's own."""
+"""A report's tables as pandas frames, for your own figures and tests."""
 
 import csv
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def _number(text: str) -> float:
     return float(text or "nan")
 
 
-#: How a column's text is read; other columns are text.
+#: The functions that convert the text of columns; other columns stay text.
 _READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("mean", "low", "high", "control", "bound", "tolerance", "value"), _number),
     **dict.fromkeys(("n", "seed", "seeds"), int),
@@ -31,9 +31,9 @@ class Report:
     Attributes:
         checks: one row per check: claim, cell, check, verdict, n (seeds), mean, low and high (95 % interval of the
             mean), control (the negative control's mean), control_name, control_fails, criterion, bound, tolerance,
-            source, reason. Numbers are not rounded and in the statistic's unit; NaN where there is none.
+            source, reason. Numbers are unrounded, in the statistic's unit; NaN if missing.
         values: one row per check and seed: claim, cell, check, seed, value.
-        verdicts: one row per condition, as text: verdicts.csv as it is.
+        verdicts: one row per condition, the text of verdicts.csv.
     """
 
     checks: "pd.DataFrame"
@@ -45,18 +45,18 @@ def load_report(folder: Path | str) -> Report:
     """The tables of the report in ``folder``.
 
     Raises:
-        ConfigError: pandas is not installed, or the folder does not hold a whole report of this version.
+        ConfigError: pandas is not installed, or the folder has no complete report of this version.
     """
     pandas = _pandas()
     names = ("checks", "values", "verdicts")
     missing = [f"{name}.csv" for name in names if not (Path(folder) / f"{name}.csv").is_file()]
-    mend = f"it holds no {' and no '.join(missing)}; name a report's folder, and make an older report again"
-    require(not missing, "report", str(folder), mend)
+    fix = f"it has no {' and no '.join(missing)}; name a report's folder, or write an older report again"
+    require(not missing, "report", str(folder), fix)
     return Report(*(_read(pandas, Path(folder) / f"{name}.csv") for name in names))
 
 
 def _read(pandas: Any, table: Path) -> "pd.DataFrame":
-    """One table, by Python's own reader: pandas takes a name such as "None" for a missing value and rounds numbers."""
+    """One table, read by Python's csv module: pandas would take names such as "None" as missing and round numbers."""
     try:
         with table.open(encoding="utf-8", newline="") as lines:
             rows = [

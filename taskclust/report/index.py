@@ -1,4 +1,4 @@
-"""One page over all reports of a folder: what each is of, how many conditions hold, and every claim side by side."""
+"""One page over all reports of a folder: scale and settings, counts of verdicts, and all claims side by side."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ from taskclust.report.saved import SavedCell, SavedReport, read_report
 from taskclust.store.folders import write_whole
 
 MARK = "made by taskclust index"
-#: A verdict's sign by its first word; of a claim's conditions the worst is shown, in this order.
+#: The sign of a verdict by its first word, worst first; the worst of a claim's conditions is shown.
 _SIGNS = {"not": "✘", "fails": "✘", "inconclusive": "?", "unclear": "?", "reproduced": "✔", "holds": "✔"}
 _NONE = "–"
 
 
 def sign(cells: list[SavedCell]) -> str:
-    """The sign of the worst of some conditions' verdicts; a dash where none was judged."""
+    """The sign of the worst verdict of some conditions; a dash if none was judged."""
     found = {_SIGNS.get(cell.verdict.split()[0], _NONE) for cell in cells}
     return next((one for one in _SIGNS.values() if one in found), _NONE)
 
 
 def about(name: str, report: SavedReport) -> dict[str, str]:
-    """A row of the first table."""
+    """A report's row in the first table."""
     seeds = sorted({seed for cell in report.results for seed in cell.seeds})
     signs = Counter(sign([cell]) for cell in report.results)
     return {
@@ -38,7 +38,7 @@ def about(name: str, report: SavedReport) -> dict[str, str]:
 
 
 def claims(reports: Mapping[str, SavedReport]) -> Rows:
-    """A row a claim, a column a report."""
+    """The second table: one row per claim, one column per report."""
     names = dict.fromkeys(cell.claim for report in reports.values() for cell in report.results)
     return [
         {"claim": claim, **{name: sign([c for c in r.results if c.claim == claim]) for name, r in reports.items()}}
@@ -47,7 +47,7 @@ def claims(reports: Mapping[str, SavedReport]) -> Rows:
 
 
 def write_index(folder: Path) -> Path:
-    """Write ``index.html`` over the reports in ``folder``, which it links; it loads nothing from elsewhere.
+    """Write a self-contained ``index.html`` that shows and links the reports in ``folder``.
 
     Raises:
         ConfigError: there is no report, one cannot be read, or another file would be replaced.
@@ -57,7 +57,7 @@ def write_index(folder: Path) -> Path:
     file = folder / "index.html"
     is_ours = file.is_file() and f"<!-- {MARK} -->".encode() in file.read_bytes()[:100]
     require(
-        is_ours or not file.exists(), "reports", str(file), "it is no such page and would be replaced; move it away"
+        is_ours or not file.exists(), "reports", str(file), "it is another file and would be replaced; move it away"
     )
     pages = {name: next(page for page in ("index.html", "verdicts.md") if (folder / name / page).exists()
                         or page == "verdicts.md") for name in reports}  # fmt: skip

@@ -1,4 +1,4 @@
-"""One folder a profile: tables, figures, and a page that holds them all and loads nothing from elsewhere."""
+"""Write a report: one folder with tables, figures, and a self-contained page with all of them."""
 
 import base64
 import fnmatch
@@ -37,7 +37,7 @@ def check_folder(folder: Path) -> None:
     """Refuse, before anything is computed, a folder whose content a report must not replace.
 
     Raises:
-        ConfigError: it holds something, and no report of ours, or cannot be written.
+        ConfigError: the folder has other files than a report's, or cannot be written.
     """
     try:
         is_ours = (folder / "verdicts.json").exists() or (folder / "perf.md").exists()
@@ -47,12 +47,12 @@ def check_folder(folder: Path) -> None:
             Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)).rmdir()
     except (OSError, RuntimeError, ValueError) as error:
         where = repr(str(folder)[:200])
-        raise ConfigError(f"report={where}: cannot be written ({error}); name a folder of yours") from error
+        raise ConfigError(f"report={where}: cannot be written ({error}); choose another folder") from error
     require(
         is_ours or not taken,
         "report",
         str(folder),
-        "it holds other files, which a report would replace; name a new folder",
+        "it has other files, which a report would replace; choose a new folder",
     )
 
 
@@ -66,17 +66,15 @@ def write_report(
     command: str,
     overrides: str = "",
 ) -> None:
-    """Write ``folder`` again.
-
-    It then holds verdicts.{md,csv,json}, checks.csv, values.csv, tables.{md,tex}, figures/*.png and index.html.
+    """Write a report: verdicts.{md,csv,json}, checks.csv, values.csv, tables.{md,tex}, figures/*.png and index.html.
 
     Args:
-        folder: an earlier report in it is replaced, once the new one is complete; see :func:`check_folder`.
+        folder: an earlier report in it is replaced once the new one is complete; see :func:`check_folder`.
         profile: "smoke", "paper" or "llm".
         results: the verdicts.
-        claims: by id, in the order of the tables, whether run or not.
-        records: by experiment, what the verdicts are from.
-        command: what made this report, shown in it.
+        claims: the claims by id, in the order of the tables, including those not run.
+        records: the records of the verdicts, by experiment.
+        command: the command that makes this report, shown in it.
         overrides: settings that differ from the profile's, shown with the caveat.
     """
     check_folder(folder)
@@ -97,7 +95,7 @@ def _write(
     command: str,
     overrides: str,
 ) -> None:
-    """Write all of a report into an empty folder."""
+    """Write a whole report into an empty folder."""
     (scratch / "figures").mkdir()
     verdicts = verdict_rows(results, claims)
     caveat = CAVEAT[profile] + (f" Settings differ from the profile's: {overrides}." if overrides else "")
@@ -157,7 +155,7 @@ def _write(
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that a template of this package makes of the values, which are escaped."""
+    """The page made from a template of this package and the values, which are escaped."""
     pages = Environment(
         loader=PackageLoader("taskclust.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
@@ -165,7 +163,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def _put_in_place(scratch: Path, folder: Path) -> None:
-    """Every entry of ``scratch`` in place of that of ``folder``; what else the folder holds is not ours and stays."""
+    """Move every entry of ``scratch`` to ``folder``, replacing old ones; other files in the folder stay."""
     folder.mkdir(exist_ok=True)
     for new in sorted(scratch.iterdir()):
         old = folder / new.name
@@ -177,7 +175,7 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
 
 
 def tables_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Rows]:
-    """Each experiment's tables by title, but for empty ones."""
+    """Each experiment's tables by title, without empty ones."""
     found: dict[str, Rows] = {}
     for name, some in records.items():
         module = experiments.part(name, "tables")
@@ -186,7 +184,7 @@ def tables_of(records: Mapping[str, Sequence[Any]]) -> dict[str, Rows]:
 
 
 def scenes_of(records: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """Each experiment's moving pictures as HTML, by the sentence under them."""
+    """Each experiment's animations as HTML, by the sentence under them."""
     found: dict[str, str] = {}
     for name, some in records.items():
         module = experiments.part(name, "scenes")
@@ -195,21 +193,21 @@ def scenes_of(records: Mapping[str, Sequence[Any]]) -> dict[str, str]:
             "full_html": False,
             "include_plotlyjs": False,
             "auto_play": False,
-            "config": {"displayModeBar": False},  # it would lie over the title on a phone
+            "config": {"displayModeBar": False},  # it would cover the title on a phone
         }
         found |= {caption: figure.to_html(**settings) for caption, figure in made.items()}
     return found
 
 
 def _plotly() -> str:
-    """The library that moving pictures need, as a part of the page: it loads nothing from elsewhere."""
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - a page without moving pictures does not need it
+    """The library that animations need, inlined into the page."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - a page without animations does not need it
 
     return f"<script>{get_plotlyjs()}</script>"
 
 
 def caption_of(name: str, records: Mapping[str, Sequence[Any]]) -> str:
-    """The sentence under a figure, by the pattern that fits its file name; the name where none does."""
+    """The sentence under a figure, by the pattern that matches its file name; the name if none does."""
     modules = [module for experiment in records if (module := experiments.part(experiment, "figures"))]
     patterns = [pair for module in modules for pair in getattr(module, "CAPTIONS", {}).items()]
     return next((caption for pattern, caption in patterns if fnmatch.fnmatchcase(name, pattern)), name)
@@ -221,7 +219,7 @@ _KINDS = {"✔": "good", "✘": "bad", "?": "open"}
 def _matrix(
     verdicts: Sequence[dict[str, Any]], claims: Mapping[str, Claim]
 ) -> list[tuple[Claim, list[tuple[str, str, str]]]]:
-    """Each claim with its conditions: name, verdict, and the verdict's kind for the style; of those that have a row."""
+    """Each claim that has a row, with its conditions: name, verdict, and the verdict's kind for the style."""
     cells: dict[str, list[tuple[str, str, str]]] = {}
     for row in verdicts:
         found = (row["cell"], row["verdict"], _KINDS.get(row["verdict"][:1], ""))
@@ -230,7 +228,7 @@ def _matrix(
 
 
 def _counts(matrix: Sequence[tuple[Claim, list[tuple[str, str, str]]]], profile: str) -> str:
-    """How many conditions have each verdict, in words."""
+    """The number of conditions with each verdict, in words."""
     kinds = [kind for _, cells in matrix for _, _, kind in cells]
     words: dict[str, Verdict] = {"good": "reproduced", "bad": "not reproduced", "open": "inconclusive"}
     counted = [f"{n} {verdict_word(word, profile)}" for kind, word in words.items() if (n := kinds.count(kind))]
@@ -240,7 +238,7 @@ def _counts(matrix: Sequence[tuple[Claim, list[tuple[str, str, str]]]], profile:
 def _first_to_see(
     matrix: Sequence[tuple[Claim, list[tuple[str, str, str]]]], *, has_scenes: bool
 ) -> list[tuple[str, str]]:
-    """What to look at first, title and anchor: clusters forming, then the first claims that do not hold."""
+    """The titles and anchors of what to look at first: clusters forming, then the first claims that fail."""
     failing = [claim.id for kind in ("bad", "open") for claim, cells in matrix if kind in [cell[2] for cell in cells]]
     return [("clusters forming", "clusters-forming")] * has_scenes + [(name, name) for name in dict.fromkeys(failing)][
         :3
@@ -248,7 +246,7 @@ def _first_to_see(
 
 
 def figures_of(records: Mapping[str, Sequence[Any]], asked: Asked) -> dict[str, Figure]:
-    """Each experiment's figures by file name, with the bounds that its claims ask for."""
+    """Each experiment's figures by file name, with the bounds that its claims require."""
     found: dict[str, Figure] = {}
     for name, some in records.items():
         module = experiments.part(name, "figures")
@@ -257,12 +255,12 @@ def figures_of(records: Mapping[str, Sequence[Any]], asked: Asked) -> dict[str, 
 
 
 def _chosen(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The names that fit, in the patterns' order."""
+    """The names that match, in the order of the patterns."""
     return [name for pattern in patterns for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
 def _known_failures(results: Sequence[CellResult], claims: Mapping[str, Claim]) -> list[tuple[str, str, KnownFailure]]:
-    """Claim, cell and reason of what is known not to reproduce at the scales of the results, whether run or not."""
+    """Claim, condition and reason of each known failure at the scales of the results, whether run or not."""
     judged = dict.fromkeys((claims[r.claim].experiment, r.scale) for r in results if r.claim in claims)
     return [
         (claim.id, cell, known)
@@ -274,17 +272,17 @@ def _known_failures(results: Sequence[CellResult], claims: Mapping[str, Claim]) 
 
 
 def _of(claim: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The claim's rows, without what its heading says."""
+    """The claim's rows, without the columns that its heading shows."""
     return [{k: v for k, v in row.items() if k not in ("claim", "where")} for row in rows if row["claim"] == claim]
 
 
 def inline_png(content: bytes) -> str:
-    """The picture as text inside the page."""
+    """The image as a data URL."""
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def _together(provenances: Iterable[Provenance]) -> dict[str, Any]:
-    """What made the records: a value where they agree, else each that occurs, in their order."""
+    """The provenance of several records: each fact's value, or all its values in order if they differ."""
     found: dict[str, list[Any]] = {}
     for one in provenances:
         for name, value in one.items():

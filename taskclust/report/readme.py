@@ -1,4 +1,4 @@
-"""Put reports' verdict tables into a Markdown file, each between the two marks of its folder's name.
+"""Put the verdict tables of reports into a Markdown file, each between two marks with its folder's name.
 
 Marks that end in ":short" get one row per claim: ``taskclust table README.md reports/paper-256``. Marks that end in
 ":conditions" get one row per condition: ``taskclust table docs/results.md reports/paper-256 reports/smoke``. Others get
@@ -28,7 +28,7 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not marks.search(page):
-        raise ConfigError(f"page: no {begin} ... {end} in it; add the two lines where the table should stand")
+        raise ConfigError(f"page: no {begin} ... {end} in it; add the two lines where the table should be")
     return marks.sub(lambda _: f"{begin}\n{verdicts.strip()}\n{end}", page)
 
 
@@ -42,7 +42,7 @@ def short_table(folder: Path) -> str:
     """The claims of a report at the paper's scale as Markdown, one row each: the deciding check of its worst condition.
 
     Raises:
-        ConfigError: the folder does not hold a report, or one of another scale, whose verdicts are in other words.
+        ConfigError: the folder has no report, or one at another scale, whose verdicts have other words.
     """
     report = read_report(folder)
     require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
@@ -116,11 +116,11 @@ def _shortened(name: str, room: int) -> str:
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:
-    """Rewrite ``page`` with the verdicts of the reports' folders, between all marks of each that it has.
+    """Rewrite ``page`` with the verdicts of the reports, between all marks that it has for each.
 
     Raises:
-        ConfigError: a folder is no report, or not at the paper's scale where a short table is to stand, or the page has
-            no marks of it, or is no text. The page is then as it was.
+        ConfigError: a folder is not a report, or not at the paper's scale for a short table; or the page has no marks
+            for it, or is not text. The page is then unchanged.
     """
     text = _text(page)
     kinds: dict[str, Callable[[Path], str]] = {":short": short_table, ":conditions": condition_table}

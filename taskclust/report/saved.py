@@ -1,4 +1,4 @@
-"""Reports read back from their verdicts.json, to be compared."""
+"""Reports read back from their verdicts.json, to compare them."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from taskclust.store.folders import as_json
 
 @dataclass(frozen=True, slots=True)
 class SavedCheck:
-    """One check of a report; None stands for a number that is not one."""
+    """One check of a report; None stands for NaN."""
 
     name: str
     values: list[float | None]  # one per seed
@@ -38,19 +38,19 @@ class SavedCell:
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"{self.claim}, {self.cell}: a seed twice")
+            raise ValueError(f"{self.claim}, {self.cell}: a seed occurs twice")
         if any(len(check.values) != len(self.seeds) for check in self.checks):
             raise ValueError(f"{self.claim}, {self.cell}: not one value per seed")
 
     def by_seed(self, check: SavedCheck) -> dict[int, float]:
-        """The check's values by seed; NaN where there is none."""
+        """The check's values by seed; NaN if missing."""
         numbers = [math.nan if value is None else value for value in check.values]
         return dict(zip(self.seeds, numbers, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class SavedReport:
-    """What a report's verdicts.json says."""
+    """The content of a report's verdicts.json."""
 
     profile: str
     command: str
@@ -62,7 +62,7 @@ def read_report(folder: Path) -> SavedReport:
     """The report in ``folder``.
 
     Raises:
-        ConfigError: there is no such folder, or it does not hold a report.
+        ConfigError: the folder does not exist or is not a report.
     """
     where = f"report={str(folder)[:200]!r}"
     try:
@@ -73,6 +73,6 @@ def read_report(folder: Path) -> SavedReport:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigError(f"{where}: its verdicts.json cannot be read ({reason}); name a report's folder") from error
     try:
-        return msgspec.convert(as_json(json.loads(text)), SavedReport)  # older reports hold NaN, which msgspec refuses
+        return msgspec.convert(as_json(json.loads(text)), SavedReport)  # older reports have NaN, which msgspec refuses
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: its verdicts.json is no report ({error}); make the report again") from error
+        raise ConfigError(f"{where}: its verdicts.json is not a report ({error}); make the report again") from error

@@ -1,4 +1,4 @@
-"""Verdicts as tables. Reads results; computes no score and names no experiment."""
+"""Verdicts as tables, made from results without computing any score."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,16 +10,16 @@ _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", Non
 
 
 def verdict_word(verdict: Verdict | None, profile: str) -> str:
-    """The verdict as shown: a smoke run never says "reproduced"."""
+    """The verdict with its sign, in words for the profile: a smoke run never says "reproduced"."""
     return f"{_MARKS[verdict]} {shown(verdict, profile)}"
 
 
-#: What stands for the cells of a claim that small models are not asked about.
+#: Replaces the conditions of a claim that are not judged at smoke scale.
 PAPER_ALONE = "at the paper's scale alone"
 
 
 def verdict_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> Rows:
-    """One row a claim and cell, in the claims' order, then the cells that were not run."""
+    """One row per condition, in the claims' order, including those that were not run."""
     by_claim: dict[str, dict[str, CellResult]] = {}
     for result in results:
         by_claim.setdefault(result.claim, {})[result.cell] = result
@@ -30,7 +30,7 @@ def verdict_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> 
         asked = [cell for cell in claim.cells if cell not in claim.paper_only or profile == "paper"]
         if claim.elsewhere and not found:
             asked = [] if profile == "llm" else [claim.elsewhere]
-        elif profile == "llm" or not found.keys() <= claim.cells.keys():  # whose cells are of subjects
+        elif profile == "llm" or not found.keys() <= claim.cells.keys():  # its conditions have subjects
             asked = list(found)
         shown_cells = asked or ([] if profile == "llm" else [PAPER_ALONE])
         rows += [_verdict_row(claim, cell, found.get(cell)) for cell in shown_cells]
@@ -38,9 +38,9 @@ def verdict_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> 
 
 
 def closing_rows(results: Iterable[CellResult], claims: Mapping[str, Claim]) -> Rows:
-    """One row per condition that was judged, of at most 100 columns: verdict, and the number that decided it.
+    """One row per judged condition, within 100 columns: the verdict, and the number that decided it.
 
-    A star marks a known finding.
+    A star marks a known failure.
     """
     by_claim: dict[str, list[CellResult]] = {}
     for result in results:
@@ -63,7 +63,7 @@ def _closing_row(claim: Claim, result: CellResult) -> dict[str, str | int]:
 
 
 def _measured(check: CheckResult) -> str:
-    """A mean with half its interval's width where that lies even, else with its ends."""
+    """A mean with its interval: as ± half the width if the interval is symmetric, else with both ends."""
     mean, low, high = check.mean, check.low, check.high
     if low == high:
         return number(mean)
@@ -123,7 +123,7 @@ def check_rows(results: Iterable[CellResult]) -> Rows:
 
 
 def check_numbers(results: Iterable[CellResult]) -> Rows:
-    """One row per check, as unrounded numbers to compute with; None where there is no number.
+    """One row per check, as unrounded numbers to compute with; None if missing.
 
     ``low`` and ``high`` are the ends of the 95 % interval of the mean, ``control`` is the negative control's mean;
     ``criterion``, ``bound`` and ``tolerance`` are those of :class:`taskclust.claims.criteria.Terms`.

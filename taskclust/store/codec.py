@@ -1,8 +1,8 @@
 """Convert records to JSON and back; records are frozen dataclasses whose arrays name their axes.
 
 A record's module has the dataclass ``Record``, the version number ``SCHEMA`` of its format, and the function
-``upgrade``, which turns the plain JSON of every earlier format into today's. All JSON that is read goes through it, so
-no other code needs to know an older format.
+``upgrade``, which converts plain JSON of every earlier format to today's. All JSON that is read goes through it, so no
+other code needs to know older formats.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Provenance = dict[str, str | int | bool | None]
 
 
 class RecordError(ValueError):
-    """What was read is not a record; the message names the place in it, the value found there and the fix."""
+    """The content is not a record; the message names the place in it, the value found there and the fix."""
 
 
 def encode(record: Any) -> bytes:
@@ -47,7 +47,7 @@ def decode(content: bytes, kind: type[R], upgrade: Any = None) -> R:
     try:
         plain = msgspec.json.decode(content)
         if not isinstance(plain, Mapping):
-            raise RecordError(f"a {type(plain).__name__} stands where a record should; is it a record's file?")
+            raise RecordError(f"a {type(plain).__name__} instead of a record; is it a record's file?")
         _refuse_later(plain, kind)
         whole = _completed(_upgraded(plain, upgrade) if upgrade else plain, kind)
         return msgspec.convert(whole, kind, dec_hook=_array)
@@ -56,7 +56,7 @@ def decode(content: bytes, kind: type[R], upgrade: Any = None) -> R:
 
 
 def _refuse_later(plain: Mapping[str, Any], kind: Any) -> None:
-    """Refuse a form that this version does not know: fields that it adds would be left out without a word."""
+    """Refuse a later format, whose new fields would be dropped silently."""
     latest = next((f.default for f in dataclasses.fields(kind) if f.name == "schema"), None)
     schema = plain.get("schema")
     if isinstance(schema, int) and isinstance(latest, int) and schema > latest:
@@ -66,13 +66,13 @@ def _refuse_later(plain: Mapping[str, Any], kind: Any) -> None:
 def _upgraded(plain: Mapping[str, Any], upgrade: Any) -> Any:
     try:
         return upgrade(plain)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:  # it assumes that the parts are there
+    except (KeyError, IndexError, TypeError, AttributeError) as error:  # it assumes that all parts exist
         place = f"{type(error).__name__}: {error}"
-        raise RecordError(f"neither a record nor one of a former form ({place}); make it again") from error
+        raise RecordError(f"neither a record nor one of an earlier format ({place}); make it again") from error
 
 
 def _completed(plain: Any, kind: Any) -> Any:
-    """The plain JSON with the neutral value of every configuration field that was added after it was written."""
+    """The plain JSON with the neutral value of every configuration field that was added later."""
     if not (dataclasses.is_dataclass(kind) and isinstance(plain, Mapping)):
         return plain
     added = {f.name: value for f in dataclasses.fields(kind) if (value := neutral(f)) is not None}

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock
 
 MANIFEST = "manifest.json"
-#: A record's folder, or that of one which is about to be replaced.
+#: The name of a record's folder, or of one that is being replaced.
 _RECORD = re.compile(r"\.?([0-9a-f]{20})(?:\.replaced)?")
 
 
@@ -55,7 +55,7 @@ class Store:
                 pass
         except OSError as error:
             raise StoreError(
-                f"store={str(root)!r}: cannot be written ({error}); pass --store a folder of yours"
+                f"store={str(root)!r}: cannot be written ({error}); choose another folder with --store"
             ) from error
 
     def path(self, kind: str, key: str) -> Path:
@@ -71,14 +71,14 @@ class Store:
         return FileLock(self.root / "locks" / f"{kind}-{key}.lock")
 
     def find(self, kind: str, key: str) -> Path | None:
-        """The record's folder, after checking its sums; None if there is no record or it was corrupt.
+        """The record's folder, after verifying its checksums; None if there is no record or it was corrupt.
 
         A corrupt record is moved to ``quarantine``, with a :class:`CorruptRecordWarning`.
         """
         folder, replaced = self.path(kind, key), self._replaced(kind, key)
-        if replaced.exists() and folder.exists():  # killed after the new record had come
+        if replaced.exists() and folder.exists():  # killed after the new record arrived
             shutil.rmtree(replaced)
-        elif replaced.exists():  # killed after the old record left, before the new one came
+        elif replaced.exists():  # killed after the old record was moved, before the new one arrived
             replaced.replace(folder)
         if not folder.exists():
             return None
@@ -110,12 +110,12 @@ class Store:
                 self.begin_again(kind, key)
             if found is None:
                 self.write(kind, key, make)
-            elif not (self.unfinished(kind, key) / "recompute").exists():  # left by one killed before it had removed it
+            elif not (self.unfinished(kind, key) / "recompute").exists():  # left by a process killed before removing it
                 shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
             return self.path(kind, key)
 
     def write(self, kind: str, key: str, make: Callable[[Path], None]) -> None:
-        """Write a record with ``make(folder)``, in place of one there, and delete the unfinished work on it.
+        """Write a record with ``make(folder)``, replacing an older one, and delete the unfinished work on it.
 
         The caller holds its lock.
         """
@@ -124,7 +124,7 @@ class Store:
         shutil.rmtree(self.unfinished(kind, key), ignore_errors=True)
 
     def begin_again(self, kind: str, key: str) -> None:
-        """Delete unfinished work, unless an interrupted recomputation left it: that work is continued."""
+        """Delete unfinished work, unless an interrupted recomputation left it, which is continued."""
         unfinished = self.unfinished(kind, key)
         mark = unfinished / "recompute"
         if not mark.exists():
@@ -133,7 +133,7 @@ class Store:
             mark.touch()
 
     def _replaced(self, kind: str, key: str) -> Path:
-        """The folder that holds the old record while a new one replaces it."""
+        """The folder of the old record while a new one replaces it."""
         return self.root / kind / f".{key}.replaced"
 
     @contextmanager
@@ -157,9 +157,9 @@ class Store:
 
 @contextmanager
 def scratch_folder(within: Path, prefix: str) -> Iterator[Path]:
-    """A new folder that is deleted afterwards, as far as that can be done.
+    """A new folder that is deleted afterwards, as far as possible.
 
-    ``tempfile.TemporaryDirectory`` calls itself without end where the permission to delete stays denied (CPython 3.11).
+    ``tempfile.TemporaryDirectory`` recurses without end if the permission to delete is denied (CPython 3.11).
     """
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
     try:
@@ -169,23 +169,23 @@ def scratch_folder(within: Path, prefix: str) -> Iterator[Path]:
 
 
 def keys(root: Path, kind: str) -> list[str]:
-    """The keys of a kind's records below a store's root, which need not be writable; files of other names are none.
+    """The keys of a kind's records below a store's root, which need not be writable.
 
-    One whose recomputation was killed between its two renames is among them.
+    A record whose recomputation was killed between its two renames is included; other files are ignored.
     """
     found = [_RECORD.fullmatch(path.name) for path in (root / kind).glob("*") if path.is_dir()]
     return sorted({match[1] for match in found if match})
 
 
 def lock_of(path: Path) -> Path:
-    """A file to lock while ``path`` is written, among this machine's temporary files, not beside it."""
+    """A file to lock while ``path`` is written, in this machine's temporary folder."""
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:20]
     return Path(tempfile.gettempdir()) / f"taskclust-{name}.lock"
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name ``path`` in an error of the operating system that names no file, as that of a full disk does not."""
+    """Add ``path`` to operating-system errors that name no file, e.g. that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -195,10 +195,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file at once: a full disk leaves what was there, or nothing.
+    """Write a file atomically: if the disk is full, the old file, or none, remains.
 
     Raises:
-        OSError: it cannot be written; the error names the file.
+        OSError: the file cannot be written; the error names it.
     """
     new = path.with_name(f".{path.name}.new")
     try:
@@ -222,7 +222,7 @@ def read_json(path: Path) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """The value as JSON gives it back: only JSON's types, with None for NaN."""
+    """The value as plain JSON types, with None for NaN."""
     if isinstance(value, dict):
         return {str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -233,12 +233,12 @@ def as_json(value: Any) -> Any:
 
 
 def write_summed(path: Path, content: bytes) -> None:
-    """Write a file at once, behind a line with the sum of its name and content; :func:`read_summed` gives it back."""
+    """Write a file atomically, after a line with the checksum of its name and content; see :func:`read_summed`."""
     write_whole(path, _sum_in(path, content) + b"\n" + content)
 
 
 def read_summed(path: Path) -> bytes | None:
-    """What :func:`write_summed` wrote there; None if there is no such file, or it changed or was renamed since."""
+    """The content that :func:`write_summed` wrote; None if the file is missing, was changed or was renamed."""
     if not path.exists():
         return None
     total, _, content = path.read_bytes().partition(b"\n")
@@ -250,7 +250,7 @@ def _sum_in(path: Path, content: bytes) -> bytes:
 
 
 def seal(folder: Path, kind: str = "", key: str = "") -> None:
-    """Flush all files of the folder to disk, then write and flush a manifest with their sums."""
+    """Flush all files of the folder to disk, then write and flush a manifest with their checksums."""
     files = _files(folder)
     for path in files.values():
         _flush(path)
@@ -273,7 +273,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _fault(folder: Path, kind: str = "", key: str = "") -> str | None:
-    """What has changed in the folder since it was sealed, in words; None if nothing has."""
+    """How the folder differs from its manifest, in words; None if it does not."""
     try:
         manifest = read_json(folder / MANIFEST)
         if "files" not in manifest:  # sealed before manifests named kind and key

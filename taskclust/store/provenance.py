@@ -20,7 +20,7 @@ def provenance(device: str) -> dict[str, str | int | bool | None]:
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),  # names the build (+cpu, +cu130), which the metadata of some wheels leave out
+        "torch": str(torch.__version__),  # names the build (+cpu, +cu130), which some wheels' metadata omit
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
         "bfloat16": native_bfloat16(device),
@@ -45,7 +45,7 @@ def _git(*words: str) -> str | None:
     this = Path(__file__)
     try:
         for command in (
-            ("ls-files", "--error-unmatch", this.name),  # an installed package may lie in a repository of its user's
+            ("ls-files", "--error-unmatch", this.name),  # an installed package may be inside the user's repository
             words,
         ):
             done = subprocess.run(

@@ -50,7 +50,7 @@ def page(request, chromium, report):
     opened.close()
 
 
-def test_the_page_is_without_errors_and_asks_nobody(page):
+def test_the_page_has_no_errors_and_loads_nothing(page):
     assert page.faults == []
 
 
@@ -74,7 +74,7 @@ def test_axe_finds_no_serious_fault(page):
     assert serious == []
 
 
-def test_pointing_at_a_point_tells_its_instance(page):
+def test_hovering_over_a_point_shows_its_instance(page):
     told = page.evaluate(f"{SHOWN}._fullData[0].text[0]")
 
     assert "→" in told
@@ -105,7 +105,7 @@ def test_the_buttons_play_and_color(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_screenshots_are_kept(page, scheme, tmp_path):
-    """Of three widths, in the folder that SCREENSHOTS names: what people look at is to be looked at."""
+    """Screenshots at three widths, for people to look at, in the folder that SCREENSHOTS names."""
     width = page.viewport_size["width"]
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def test_screenshots_are_kept(page, scheme, tmp_path):
         assert len(picture.convert("RGB").resize((64, 64)).getcolors(5000)) > 100
 
 
-def test_in_the_dark_text_stays_readable(chromium, report):
+def test_text_is_readable_in_dark_mode(chromium, report):
     page = chromium.new_page(color_scheme="dark")
     page.goto(report.as_uri())
 

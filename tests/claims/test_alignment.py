@@ -1,4 +1,4 @@
-"""The claim of §4.2 on records made by hand: what reproduces it, and what does not."""
+"""The claim of §4.2 on hand-made records: which reproduce it and which do not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_the_papers_own_table_2_reproduces_it():
     ],
     ids=["source-not-aligned", "direct-forgets-little", "switch-forgets-much", "switch-does-not-fire", "other-drop"],
 )
-def test_what_differs_from_table_2_does_not(changes, cell):
+def test_values_that_differ_from_table_2_do_not_reproduce_it(changes, cell):
     records = [table_2(seed, **changes) for seed in SEEDS]
 
     assert verdicts(records)[cell] == "not reproduced"

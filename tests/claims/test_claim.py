@@ -1,4 +1,4 @@
-"""What a claim is, how it is found, and that each committed one is whole and could be refuted."""
+"""The classes of a claim, how claims are found, and that each committed one is complete and refutable."""
 
 import ast
 import re
@@ -53,7 +53,7 @@ def claim(**changes):
 # --- what a claim is
 
 
-def test_at_smoke_scale_the_same_is_asserted_unless_a_claim_says_what():
+def test_smoke_scale_asserts_the_same_unless_the_claim_says_otherwise():
     assert claim().smoke_asserts == "the same, with the smoke column's thresholds"
     assert claim(smoke_asserts="nothing").smoke_asserts == "nothing"
 
@@ -66,7 +66,7 @@ def test_what_is_exact_needs_no_power():
     assert claim(exact=True).smoke_power == "counts are exact on every processor"
 
 
-def test_criterion_is_the_scales_and_of_a_language_model_the_papers():
+def test_the_criterion_is_the_scales_and_the_papers_for_language_models():
     one = Check(
         name="a score",
         statistic=lambda record: 0.0,
@@ -80,7 +80,7 @@ def test_criterion_is_the_scales_and_of_a_language_model_the_papers():
     assert [one.criterion(name) for name in ("smoke", "paper", "llm")] == [AtLeast(0.5), AtLeast(0.9), AtLeast(0.9)]
 
 
-def test_a_failure_is_known_at_its_scale_and_cell_alone():
+def test_a_failure_is_known_only_at_its_scale_and_condition():
     known = KnownFailure("too low", "a record")
     one = claim(known_failures={"paper-768 model=gpt2": {"validation": known}})
 
@@ -90,7 +90,7 @@ def test_a_failure_is_known_at_its_scale_and_cell_alone():
     assert claim().known_failure("smoke", "validation") is None
 
 
-def test_a_failure_of_one_subject_is_not_anothers():
+def test_a_known_failure_applies_only_to_its_subject():
     known = KnownFailure("too small", "a record")
     one = claim(known_failures={"llm": {"a-model: task": known}})
 
@@ -102,7 +102,7 @@ def test_a_failure_of_one_subject_is_not_anothers():
 
 
 def write_claim(folder, name, *, order=None):
-    """A benchmark file whose claim is called as the file is."""
+    """A benchmark file whose claim has the file's name."""
     placed = "" if order is None else f", order={order}"
     (folder / f"test_{name}.py").write_text(
         "from taskclust.claims import Claim\n"
@@ -125,7 +125,7 @@ def test_claims_without_an_order_come_last_as_their_files_do(tmp_path):
     assert list(load_claims(tmp_path)) == ["c", "a", "b"]
 
 
-def test_what_is_no_claims_file_is_passed_over(tmp_path):
+def test_other_files_than_claims_are_skipped(tmp_path):
     write_claim(tmp_path, "a")
     (tmp_path / "test_speed.py").write_text("def test_it_is_fast():\n    pass\n")
     (tmp_path / "helpers.py").write_text("raise RuntimeError\n")
@@ -139,7 +139,7 @@ def test_an_empty_folder_has_no_claims(tmp_path):
     assert load_claims(tmp_path) == {}
 
 
-def test_a_file_that_is_broken_is_not_passed_over(tmp_path):
+def test_a_broken_file_is_not_skipped(tmp_path):
     (tmp_path / "test_broken.py").write_text("raise RuntimeError('broken')\n")
 
     with pytest.raises(RuntimeError, match="broken"):
@@ -163,7 +163,7 @@ def test_loading_the_claims_imports_no_torch():
 # --- the committed claims
 
 
-def test_every_file_has_one_claim_and_is_called_as_it_is():
+def test_every_file_has_one_claim_and_its_name():
     assert {path.name for path in FILES} == {f"test_{name.replace('-', '_')}.py" for name in CLAIMS}
 
 
@@ -188,7 +188,7 @@ def test_every_claim_has_a_place_of_its_own_in_the_tables():
 
 
 @every_claim
-def test_claim_says_where_it_stands_what_it_says_and_what_smoke_asserts(claim):
+def test_a_claim_has_a_place_a_sentence_and_smoke_assertions(claim):
     assert re.search(r"§\d|Table|Figure", claim.place)
     assert claim.sentence.endswith(".")
     assert claim.smoke_asserts
@@ -213,7 +213,7 @@ def test_only_what_is_counted_is_exact(claim):
 
 
 @every_claim
-def test_claim_that_smoke_has_no_experiment_for_says_how_to_run_it(claim):
+def test_a_claim_without_smoke_experiment_says_how_to_run_it(claim):
     assert hasattr(experiments.part(claim.experiment, "config"), "smoke") != bool(claim.elsewhere)
 
 
@@ -252,7 +252,7 @@ def test_every_cell_that_smoke_runs_asserts_something(name, cell):
 
 
 @pytest.mark.parametrize(("claim", "scale", "cell"), [pytest.param(*each.values[:3], id=each.id) for each in KNOWN])
-def test_known_failure_is_of_a_scale_and_a_cell_that_are_there(claim, scale, cell):
+def test_known_failures_name_existing_scales_and_conditions(claim, scale, cell):
     paper = [f"paper-{width}" for width in FEED_FORWARD]
     subject, _, name = cell.rpartition(": ")
 
@@ -267,8 +267,8 @@ def test_known_failure_has_a_reason_and_its_evidence_is_committed(known):
     assert (ROOT / known.evidence).is_file()
 
 
-def test_thresholds_stand_in_the_benchmark_files_alone():
-    """The package makes no criterion: it has their definitions."""
+def test_thresholds_are_only_in_the_benchmark_files():
+    """The package defines criteria but makes none."""
     names = {kind.__name__ for kind in (Always, AtLeast, AtMost, ConsistentWith, Exceeds)}
     made = {
         path.name

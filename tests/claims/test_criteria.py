@@ -1,4 +1,4 @@
-"""Intervals and tests against scipy or a plain enumeration; each criterion against its verdicts and its error rates."""
+"""Intervals and tests agree with scipy or a plain enumeration; criteria have their verdicts and error rates."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ from tests.helpers import assert_close
 
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
 numbers = st.integers(-1_000, 1_000).map(lambda n: n / 100)
-#: Seeds' values: few, often equal, often zero.
+#: Values of seeds: few, often equal, often zero.
 samples = st.lists(numbers, min_size=1, max_size=8)
 quick = settings(deadline=None, max_examples=100)
 
@@ -61,7 +61,7 @@ def test_prediction_interval_worked_by_hand():
 
 
 @pytest.mark.parametrize("function", [interval, prediction_interval])
-def test_one_seed_bounds_nothing(function):
+def test_one_seed_has_an_infinite_interval(function):
     assert function([0.7]) == (-math.inf, math.inf)
 
 
@@ -82,7 +82,7 @@ def test_prediction_interval_covers_the_next_run_as_often_as_it_says():
 
 
 def naive_sign_flip(values):
-    """Walk over all sets of values to be negated: whether the total stays as large."""
+    """The fraction of sets of negated values for which the total is at least as large."""
     total = sum(values)
     sets = itertools.chain.from_iterable(itertools.combinations(values, n) for n in range(len(values) + 1))
     return sum(total - 2 * sum(negated) >= total for negated in sets) / 2 ** len(values)
@@ -97,7 +97,7 @@ def test_sign_flip_equals_the_enumeration_of_all_sets(values):
 @quick
 @given(values=st.lists(st.integers(-999, 999), min_size=2, max_size=7, unique=True))
 def test_sign_flip_equals_scipys_permutation_test(values):
-    # whole numbers, whose sums are exact: scipy knows equal sums by a tolerance relative to them, none where they are 0
+    # integers, whose sums are exact: scipy's tolerance for equal sums is relative, so it is zero for sums of 0
     expected = stats.permutation_test(
         (np.array(values),), np.sum, permutation_type="samples", alternative="greater", n_resamples=np.inf, vectorized=0
     )
@@ -182,7 +182,7 @@ def test_criterion_gives_the_verdict(criterion, values, verdict):
 
 
 def test_every_verdict_of_every_criterion_is_among_the_cases():
-    """A count admits no doubt."""
+    """A count is never inconclusive."""
     found = {(type(criterion), verdict) for criterion, _, verdict in VERDICTS}
 
     kinds = (AtLeast, AtMost, Exceeds, ConsistentWith, Always)
@@ -251,7 +251,7 @@ def test_raising_all_values_alike_never_lowers_the_verdict(criterion, values, sh
     [AtLeast(0.0), AtMost(0.0), Exceeds(), ConsistentWith(0.0, 1.0), Always(0.0)],
     ids=lambda c: type(c).__name__,
 )
-def test_what_is_not_a_number_is_never_reproduced(criterion):
+def test_nan_is_never_reproduced(criterion):
     assert criterion.judge([1.0, 1.0, math.nan, 1.0, 1.0]) != REPRODUCED
     assert criterion.judge([math.nan] * 5) != REPRODUCED
 
@@ -290,7 +290,7 @@ def test_consistent_with_misses_a_true_number_in_one_of_twenty():
 
 
 class Odd:
-    """A criterion that is not of this package."""
+    """A criterion from outside the package."""
 
     def __str__(self):
         return "is odd"

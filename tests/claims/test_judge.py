@@ -1,4 +1,4 @@
-"""From checks to one verdict a cell."""
+"""From checks to one verdict per condition."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from taskclust.claims import Always, AtLeast, Check, Claim, ResampledCheck, judg
 
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
 RANKS = [NOT, OPEN, REPRODUCED]
-#: AtLeast(0.5) gives these verdicts of them.
+#: Values with these verdicts by AtLeast(0.5).
 VALUES = {REPRODUCED: [0.9, 0.91, 0.92], NOT: [0.1, 0.11, 0.12], OPEN: [0.1, 0.9, 0.5]}
 
 
@@ -32,7 +32,7 @@ def check(name="value", null=0.0, **changes):
 
 
 def resampled(**changes):
-    """A check of one record's draws; the null's are all nought."""
+    """A check of one record's draws; the negative control's are all 0."""
     settings = {
         "name": "value",
         "draws": lambda record: record.values,
@@ -56,7 +56,7 @@ def record(seed, failure=None, **values):
 
 
 def records(**values):
-    """One record a seed; each keyword gives a name's value for every seed."""
+    """One record per seed; each keyword gives the values of a name, one per seed."""
     rows = zip(*values.values(), strict=True)
     return [record(seed, **dict(zip(values, row, strict=True))) for seed, row in enumerate(rows)]
 
@@ -87,14 +87,14 @@ def test_verdict_is_the_worst_of_its_checks(verdicts):
     assert result.verdict == min(verdicts, key=RANKS.index)
 
 
-def test_a_null_that_passes_too_makes_it_inconclusive():
+def test_a_passing_negative_control_makes_it_inconclusive():
     result = decide([check(null=0.6)], records(value=VALUES[REPRODUCED]))
 
     assert result.verdict == result.checks[0].verdict == OPEN
     assert not result.checks[0].null_fails
 
 
-def test_a_null_that_passes_does_not_excuse_what_fails():
+def test_a_passing_negative_control_does_not_excuse_a_failure():
     assert decide([check(null=0.6)], records(value=VALUES[NOT])).verdict == NOT
 
 
@@ -105,14 +105,14 @@ def test_nothing_asserted_is_inconclusive():
     assert result.verdict == OPEN
 
 
-def test_what_is_not_asserted_does_not_weigh_on_the_rest():
+def test_checks_that_are_not_asserted_do_not_affect_the_verdict():
     given = records(value=VALUES[REPRODUCED], other=VALUES[NOT])
 
     assert decide([check(), check("other", smoke=None)], given, "smoke").verdict == REPRODUCED
     assert decide([check(), check("other", smoke=None)], given, "paper").verdict == NOT
 
 
-def test_what_is_not_asserted_is_shown_with_the_papers_criterion():
+def test_checks_that_are_not_asserted_show_the_papers_criterion():
     shown = decide([check(smoke=None)], records(value=VALUES[REPRODUCED]), "smoke").checks[0]
 
     assert shown.criterion == "≥ 0.5"
@@ -137,7 +137,7 @@ def test_a_failed_seed_counts_as_the_worst():
     assert "seed 8: loss is NaN at epoch 3" in result.explain()
 
 
-def test_a_failed_seed_does_not_make_the_null_look_worse():
+def test_a_failed_seed_does_not_worsen_the_negative_control():
     given = [*records(value=[0.9] * 7, null=[0.6] * 7), record(7, failure="loss is NaN")]
 
     result = decide([replace(check(worst=-10.0), null=lambda r: r.values["null"])], given).checks[0]
@@ -167,7 +167,7 @@ def test_explanation_names_the_claim_the_numbers_and_the_null():
     assert "value: 0.2 [-0.0484, 0.448], criterion ≥ 0.5; null 0.25 (nothing): not reproduced" in text
 
 
-def test_explanation_says_that_the_null_passes_and_what_is_not_asserted():
+def test_explanation_mentions_a_passing_control_and_unasserted_checks():
     text = decide([check(null=0.6), check("other", smoke=None)], records(value=[0.9] * 3, other=[1] * 3), "smoke")
 
     assert "null 0.6 (nothing), which passes too: unclear (smoke)" in text.explain()
@@ -225,14 +225,14 @@ def test_the_point_is_shown_and_only_the_resamples_make_the_interval():
     assert (shown.low, shown.high) == (pytest.approx(0.61), pytest.approx(0.99))
 
 
-def test_a_null_whose_resamples_pass_too_makes_it_inconclusive():
+def test_a_negative_control_whose_resamples_pass_makes_it_inconclusive():
     result = decide([resampled(null=lambda record: [0.0, 0.6, 0.7])], [drawn(0.9, 0.9, 0.9)], "llm")
 
     assert result.verdict == OPEN
     assert not result.checks[0].null_fails
 
 
-def test_of_a_record_that_the_check_is_not_about_nothing_is_asserted():
+def test_nothing_is_asserted_about_records_that_the_check_does_not_concern():
     result = decide([resampled(is_asserted=lambda record: False)], [drawn(0.9, 0.9, 0.9)], "llm")
 
     assert result.checks[0].verdict is None
@@ -247,7 +247,7 @@ def test_resamples_are_of_one_record():
 # --- several subjects
 
 
-def test_subjects_of_one_claim_are_judged_apart():
+def test_subjects_of_one_claim_are_judged_separately():
     one, other = (
         decide([resampled()], [drawn(value, value, value)], "llm", subject=name)
         for name, value in (("a-model", 0.9), ("b-model", 0.1))
@@ -269,19 +269,19 @@ def test_explanation_names_the_subject_and_says_that_it_is_about_it():
 
 
 @pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), 1, True], ids=repr)
-def test_whatever_is_one_number_is_judged_as_a_plain_one(value):
+def test_any_single_number_is_judged_as_a_float(value):
     (found,) = decide([check()], records(value=[value] * 3)).checks
 
     assert [type(one) for one in found.values] == [float] * 3
 
 
 @pytest.mark.parametrize("value", [None, "much", [1, 2], {}], ids=repr)
-def test_what_is_no_number_is_refused_by_its_value(value):
+def test_a_statistic_without_a_number_is_refused_by_its_value(value):
     with pytest.raises(TypeError, match=r"a statistic gave .*; it must give one number"):
         decide([check()], records(value=[value] * 3))
 
 
-def test_a_control_that_is_no_number_shows_nothing():
+def test_a_nan_control_is_inconclusive():
     given = records(value=VALUES[REPRODUCED])
 
     assert decide([check(null=0.0)], given).verdict == REPRODUCED

@@ -1,4 +1,4 @@
-"""The claim about language models: decided on an interval over instructions, beside two nulls."""
+"""The claim about language models: decided by an interval over instructions, with two negative controls."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_bound_is_the_lowest_printed_to_two_digits(cell, models):
 
 
 @pytest.mark.parametrize("cell", CLUSTERS.cells)
-def test_table_1s_pattern_holds(cell):
+def test_table_1s_values_are_reproduced(cell):
     assert verdicts(cell) == (REPRODUCED,) * 3
 
 
@@ -56,11 +56,11 @@ def test_table_1s_pattern_holds(cell):
         "the last word leads",
     ],
 )
-def test_what_refutes_it(changes, expected):
+def test_values_that_refute_it(changes, expected):
     assert verdicts(**changes) == expected
 
 
-def test_of_other_architectures_no_clusters_by_mapping_are_asserted():
+def test_other_architectures_have_no_asserted_clusters_by_mapping():
     by_task, by_mapping = (decide(cell, model_type="gptj") for cell in ("task", "distribution_mapping"))
 
     assert by_task.verdict == REPRODUCED
@@ -77,7 +77,7 @@ def test_result_names_the_model_and_says_that_it_is_about_it():
     assert "untrained models, mean" in result.explain()
 
 
-def test_models_are_judged_apart():
+def test_models_are_judged_separately():
     other = judge(CLUSTERS, "task", [language_record(model=(0.3, 0.7), name="b-model")], "llm", subject="b-model")
 
     assert (decide().cell, decide().verdict) == ("a-model: task", REPRODUCED)

@@ -13,7 +13,7 @@ from taskclust.claims.paired import Difference, difference
 from tests.helpers import assert_close
 
 numbers = st.integers(-1_000, 1_000).map(lambda n: n / 8)  # exact in binary, so that ties are ties
-#: By seed, the values of two sets of runs; seeds in any order.
+#: The values of two sets of runs by seed, in any order of seeds.
 runs = st.dictionaries(st.integers(0, 99), st.tuples(numbers, numbers), min_size=2, max_size=7)
 quick = settings(deadline=None, max_examples=100)
 
@@ -49,7 +49,7 @@ def test_the_difference_is_that_of_a_plain_computation(runs):
 
 @quick
 @given(runs=runs)
-def test_seeds_in_another_order_change_nothing_that_is_shown(runs):
+def test_the_order_of_seeds_does_not_matter(runs):
     first, second = ({seed: pair[side] for seed, pair in runs.items()} for side in (0, 1))
 
     assert_close(as_naive(first, reordered(second)), as_naive(first, second), rtol=1e-9, atol=1e-9)
@@ -84,7 +84,7 @@ def test_one_seed_has_a_difference_and_no_interval():
     assert difference({7: 0.25}, {7: 0.75}) == Difference(0.5, None, None, None, is_paired=True)
 
 
-def test_equal_runs_differ_by_nothing():
+def test_equal_runs_have_zero_difference():
     assert difference(FIRST, dict(FIRST)) == Difference(0.0, 0.0, 0.0, 1.0, is_paired=True)
 
 

@@ -1,4 +1,4 @@
-"""The claims about Tables 3, 4 and 8 on what is generated and built, and on what differs from it."""
+"""The claims about Tables 3, 4 and 8 on the generated data and models, and on records that differ from them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ STATISTICS, PARAMETERS = CLAIMS["dataset-statistics"], CLAIMS["parameter-counts"
 
 
 def counted(seed=0, **data):
-    """The record of the paper's data set with changes; counting leaves nothing unfinished."""
+    """The record of the paper's data set with changes."""
     return run(TablesConfig(data=DataConfig(**data), seed=seed), None, Path())
 
 
@@ -66,7 +66,7 @@ def test_every_row_of_table_4_can_be_violated(records, row):
     assert result.checks[0].values == [1.0, 1.0]
 
 
-def test_all_that_is_counted_is_a_row_of_table_4(records):
+def test_every_count_is_a_row_of_table_4(records):
     assert set(records[0].counts) == set(TABLE_4)
 
 

@@ -1,4 +1,4 @@
-"""The claims of §4.1 on records made by hand: what reproduces them, and what does not."""
+"""The claims of §4.1 on hand-made records: which reproduce them and which do not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,20 +25,20 @@ def test_a_faster_and_higher_arm_reproduces_the_speedup():
     assert speedup(identity=FAST) == "reproduced"
 
 
-def test_an_arm_like_its_rivals_does_not():
+def test_an_arm_equal_to_its_rivals_does_not_reproduce_the_speedup():
     assert speedup(identity=SLOW) == "not reproduced"
 
 
-def test_a_speedup_that_shuffled_identities_give_too_shows_nothing():
+def test_a_speedup_also_of_shuffled_identities_is_inconclusive():
     assert speedup(identity=FAST, shuffled=FAST) == "inconclusive"
 
 
-def test_a_speedup_whose_trainings_all_failed_is_none():
+def test_failed_trainings_reproduce_no_speedup():
     assert speedup(identity=FAST, failure="the loss became nan") == "not reproduced"
 
 
 def clustered(first, last):
-    """A record whose scores go from one to the other, but for those of shuffled labels."""
+    """A record whose scores go from one value to the other, except those of shuffled labels."""
     curves = {metric: np.array([[first] * 2, [last] * 2]) for metric in METRICS}
     still = {f"shuffled_{metric}": np.full((2, 2), 0.2) for metric in ("f1", "ari")}
     table = {"task": {**curves, **still}}
@@ -47,7 +47,7 @@ def clustered(first, last):
 
 
 @pytest.mark.parametrize("cell", CLAIMS["pretraining-clusters"].cells)
-def test_clusters_that_form_reproduce_their_evolution_and_those_that_were_there_do_not(cell):
+def test_only_clusters_that_form_during_pretraining_are_reproduced(cell):
     verdicts = [
         judge(CLAIMS["pretraining-clusters"], cell, [clustered(first, last)] * 5, "paper").verdict
         for first, last in ((0.3, 0.9), (0.3, 0.6), (0.9, 0.9))

@@ -13,7 +13,7 @@ from taskclust.probes.scores import ClusterScores
 from tests.records import dead_record, perfect_record, world
 
 CLAIMS = load_claims(Path(__file__).parents[2] / "benchmarks")
-#: Claims that the made-up worlds of tests/records.py show. One that is added may be named here once they show it too.
+#: Claims that the made-up worlds of tests/records.py support; add a new claim here once they support it.
 SHOWN = {
     "cluster-emergence", "distribution-merging", "layer-ordering", "hard-example-separation", "inner-structure",
     "plateau-then-rise", "clusters-outlast-early-stop", "knn-percentage", "knn-accuracy",
@@ -32,14 +32,14 @@ def verdict(claim, cell, records, profile="paper"):
 
 
 @pytest.mark.parametrize(("claim", "cell"), CELLS)
-def test_what_the_paper_says_is_reproduced_where_it_is_so(claim, cell):
+def test_claims_are_reproduced_on_records_that_agree_with_the_paper(claim, cell):
     result = verdict(claim, cell, world(perfect_record))
 
     assert result.verdict == "reproduced", result.explain()
 
 
 @pytest.mark.parametrize(("claim", "cell"), CELLS)
-def test_three_seeds_of_that_world_leave_open_what_needs_five(claim, cell):
+def test_three_such_seeds_leave_five_seed_criteria_inconclusive(claim, cell):
     result = verdict(claim, cell, world(perfect_record)[:3])
 
     needs_five = any(str(check.paper).startswith(">") for check in CLAIMS[claim].cells[cell])
@@ -58,7 +58,7 @@ DEAD = {
 
 @pytest.mark.parametrize("kind", DEAD)
 @pytest.mark.parametrize(("profile", "claim", "cell"), JUDGED)
-def test_nothing_is_reproduced_where_nothing_changes(profile, claim, cell, kind):
+def test_unchanging_records_reproduce_nothing(profile, claim, cell, kind):
     result = verdict(claim, cell, world(dead_record, **DEAD[kind]), profile)
 
     assert result.verdict != "reproduced", result.explain()
@@ -66,13 +66,13 @@ def test_nothing_is_reproduced_where_nothing_changes(profile, claim, cell, kind)
 
 @pytest.fixture(scope="module")
 def noisy_worlds():
-    """Dead worlds whose scores differ as t-SNE's starts do, with a hit of chance here and there."""
+    """Worlds in which nothing is learned, whose scores vary like t-SNE's starts, with an occasional lucky hit."""
     return [world(dead_record, 10 * n, noise=0.04, lucky=True) for n in range(1, 61)]
 
 
 @pytest.mark.parametrize(("profile", "claim", "cell"), JUDGED)
 def test_noise_is_seldom_reproduced(noisy_worlds, profile, claim, cell):
-    """At most 7 of 60: more are found once in a hundred times where each errs once in twenty."""
+    """At most 7 of 60: if each errs once in twenty, more are found once in a hundred times."""
     found = [verdict(claim, cell, records, profile) for records in noisy_worlds]
 
     reproduced = [result.explain() for result in found if result.verdict == "reproduced"]
@@ -80,7 +80,7 @@ def test_noise_is_seldom_reproduced(noisy_worlds, profile, claim, cell):
 
 
 @pytest.mark.parametrize(("claim", "cell"), CELLS)
-def test_nothing_is_reproduced_where_every_training_fails(claim, cell):
+def test_failed_trainings_reproduce_nothing(claim, cell):
     records = [replace(record, failure="loss is NaN") for record in world(perfect_record)]
 
     result = verdict(claim, cell, records)
@@ -89,7 +89,7 @@ def test_nothing_is_reproduced_where_every_training_fails(claim, cell):
 
 
 def as_good_a_bag(record):
-    """The record with a bag of symbols that does what its model does."""
+    """The record with a bag-of-symbols baseline that scores like its model."""
     late = record.scores["validation"].tsne["task"]["f1"][-1, -1]
     bag = ClusterScores(raw={}, tsne={label: {"f1": np.array([late])} for label in LABELS})
     neighbors = BagNeighbors(
@@ -106,7 +106,7 @@ def as_good_a_bag(record):
         *((f"knn-{quantity}", "validation") for quantity in ("percentage", "accuracy")),
     ],
 )
-def test_what_a_bag_of_symbols_does_as_well_reproduces_nothing(claim, cell):
+def test_scores_no_better_than_the_bag_of_symbols_reproduce_nothing(claim, cell):
     records = world(perfect_record)
 
     assert verdict(claim, cell, records).verdict == "reproduced"

@@ -1,4 +1,4 @@
-"""Alignment data: sources share their targets' inputs, take their outputs, and are judged on unseen instructions."""
+"""Alignment data: sources share inputs with their targets, get their outputs, and are tested on unseen instructions."""
 
 from collections import Counter
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_toxic_instructions_have_their_targets_outputs(config, seed):
 
 
 def check_validation_is_unseen(data):
-    """No instruction that is judged is trained on, by the base model or in alignment."""
+    """No validation instruction is trained on, by the base model or in alignment."""
     judged = set(read_instructions(data.validation)) | set(read_instructions(data.others))
     for split in (data.base.train, data.train, data.one_each):
         assert judged.isdisjoint(read_instructions(split)), "a validation instruction is trained on"
@@ -77,7 +77,7 @@ def test_validation_instructions_are_unseen(config, seed):
 
 @modest
 @given(config=paired, seed=seeds)
-def test_others_are_every_validation_instance_of_no_source(config, seed):
+def test_others_are_all_validation_instances_except_sources(config, seed):
     data = generate_alignment(config, seed)
 
     assert data.others.n_instances + data.validation.n_instances == data.base.validation.n_instances
@@ -128,7 +128,7 @@ def test_defaults_are_table_7(seed):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "fix"),
     [
         ("n_pairs", 0, "use 1 to n_tasks / 2=3"),
         ("n_pairs", 4, "use 1 to n_tasks / 2=3"),
@@ -136,8 +136,8 @@ def test_defaults_are_table_7(seed):
         ("n_hard_tasks", 2, "no hard examples: use 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_with_the_mend(name, value, mend):
-    with pytest.raises(ConfigError, match=f"{name}={value}: .*{mend}"):
+def test_invalid_settings_are_refused_with_the_fix(name, value, fix):
+    with pytest.raises(ConfigError, match=f"{name}={value}: .*{fix}"):
         tiny_pairs(**{name: value})
 
 
@@ -145,7 +145,7 @@ def test_settings_that_cannot_be_are_refused_with_the_mend(name, value, mend):
 
 
 def leaking_generate(config, seed):
-    """A base data set whose training split holds its validation instructions too."""
+    """A base data set whose training split also has its validation instructions."""
     base = generate(config, seed)
     width = max(s.instructions.shape[1] for s in (base.train, base.validation))
 

@@ -1,4 +1,4 @@
-"""Functions of different tasks never agree on an input, nor does a hard task with its original."""
+"""Functions of different tasks, including a hard task and its original, never share a mapping."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from tests.strategies import seeds
 
 @st.composite
 def sampled_functions(draw):
-    """Ordinary functions and hard copies of the first of them, with symbols to spare; and how many mappings each."""
+    """Ordinary functions, hard copies of the first ones, and the number of mappings; there are enough symbols."""
     n, n_hard, n_mappings = draw(st.integers(1, 8)), draw(st.integers(0, 4)), draw(st.integers(1, 5))
     n_hard = min(n, n_hard)
     n_symbols = draw(st.integers(max(n_mappings, n + n_hard), 25))

@@ -1,4 +1,4 @@
-"""Pre-training sequences: the instruction and its identity, or the instruction alone, and never a mapping."""
+"""Pre-training sequences: the instruction with its identity, or only the instruction, and never a mapping."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_each_instruction_ends_in_the_trigger_and_its_tasks_own_token(config, se
         assert (split.outputs < dataset.config.vocab_size).all()
 
 
-def test_shuffled_identities_are_as_many_of_each_and_mostly_wrong(dataset):
+def test_shuffled_identities_have_the_same_counts_and_are_mostly_wrong(dataset):
     right = identity_dataset(dataset).train
     shuffled = identity_dataset(dataset, shuffle=np.random.default_rng(0)).train
 
@@ -64,7 +64,7 @@ def test_shuffled_identities_are_as_many_of_each_and_mostly_wrong(dataset):
     assert (shuffled.task == right.task).all()
 
 
-def test_instructions_alone_are_whole_with_their_last_two_symbols_as_input_and_output(dataset):
+def test_instruction_data_have_the_last_two_symbols_as_input_and_output(dataset):
     for name, split in instruction_dataset(dataset).splits.items():
         whole = [
             (*start, x, y)
@@ -94,12 +94,12 @@ def test_loss_over_an_instruction_is_that_of_all_its_next_symbols(dataset):
 
 
 def test_data_without_identity_tokens_are_refused():
-    with pytest.raises(ConfigError, match="config=DataConfig: has no identity tokens; use IdentityDataConfig"):
+    with pytest.raises(ConfigError, match="config=DataConfig: it has no identity tokens; use IdentityDataConfig"):
         identity_dataset(generate(tiny_data(), 0))
 
 
 def test_instructions_of_two_symbols_are_refused(dataset):
     short = replace(dataset.validation, lengths=np.full_like(dataset.validation.lengths, 2))
 
-    with pytest.raises(ConfigError, match="min_length=2: a symbol must stand before the last two; use 3 or more"):
+    with pytest.raises(ConfigError, match="min_length=2: one symbol is needed before the last two; use 3 or more"):
         instruction_dataset(replace(dataset, validation=short))

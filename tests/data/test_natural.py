@@ -1,4 +1,4 @@
-"""The natural-language data is what Table 9 asks for, and other people's files are read or refused by name and line."""
+"""The natural-language data are those of Table 9; users' files are read, or refused with name and line."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def test_a_task_has_fifty_expressions_that_differ_in_more_than_case_and_stops(ta
     assert all(expression == expression.strip() and len(expression.split()) >= 3 for expression in task.expressions)
 
 
-def test_no_expression_stands_in_two_tasks():
+def test_no_expression_is_in_two_tasks():
     every = [expression.lower() for task in TASKS for expression in task.expressions]
 
     assert len(set(every)) == 800
@@ -68,7 +68,7 @@ def test_fewer_prompts_are_the_first_ones():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [((51, 10), "n_expressions=51"), ((50, 0), "n_pairs=0: .* has 12")])
-def test_more_than_there_are_is_refused(arguments, message):
+def test_more_prompts_than_exist_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         prompts(TASKS, *arguments)
 
@@ -85,11 +85,11 @@ def test_more_than_there_are_is_refused(arguments, message):
         ("翻译成英文：", "翻译成英文： Kenya"),
     ],
 )
-def test_what_was_written_is_read_and_the_input_word_is_its_end(instruction, text):
+def test_a_prompt_is_read_as_written_and_ends_with_the_input_word(instruction, text):
     assert Prompt(instruction, "Kenya", "Africa", "Knowledge", "Location to continent").text == text
 
 
-def test_a_template_says_how_both_are_joined():
+def test_a_template_joins_instruction_and_input():
     prompt = Prompt("say {input}", "Kenya", "Africa", "Knowledge", "continent", "Q: {instruction}? {input}")
 
     assert prompt.text.startswith("Q: say ")
@@ -137,7 +137,7 @@ def test_pairs_are_read_from_folders_of_categories_and_phrases_left_out(tmp_path
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"dog": 1}', '{"dog": "chien", "dog": "clebs"}'])
-def test_a_file_that_is_no_mapping_is_named(tmp_path, content):
+def test_a_file_without_a_mapping_is_named(tmp_path, content):
     (tmp_path / "translation").mkdir()
     (tmp_path / "translation" / "en_fr.json").write_text(content)
 
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, content):
         read_pairs(tmp_path)
 
 
-def test_a_mark_that_editors_put_in_front_is_none_of_the_pairs(tmp_path):
+def test_a_byte_order_mark_is_ignored_in_pairs(tmp_path):
     (tmp_path / "translation").mkdir()
     (tmp_path / "translation" / "en_fr.json").write_text('\ufeff{"dog": "chien"}', "utf-8")
 
@@ -160,7 +160,7 @@ def test_a_folder_without_tasks_is_refused(tmp_path):
 ROW = {"instruction": "Name its colour", "input": "snow", "output": "white", "task": "colours"}
 
 
-def test_own_prompts_are_read_a_line_each(tmp_path):
+def test_own_prompts_are_read_one_per_line(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, "distribution": "short"}) + "\n")
 
@@ -174,8 +174,8 @@ def test_own_prompts_are_read_a_line_each(tmp_path):
     ("line", "message"),
     [
         ("{", "not JSON"),
-        (json.dumps(ROW)[:-1] + ', "input": "coal"}', "not JSON \\('input' stands twice\\)"),
-        (json.dumps({**ROW, "distribution": " "}), '"distribution" is no text'),
+        (json.dumps(ROW)[:-1] + ', "input": "coal"}', "not JSON \\('input' occurs twice\\)"),
+        (json.dumps({**ROW, "distribution": " "}), '"distribution" is not a text'),
         (json.dumps({**ROW, "distribution": "\ud800"}), '"distribution" holds half of a character'),
         ("3", 'no text under "instruction"'),
         (json.dumps({k: v for k, v in ROW.items() if k != "task"}), 'no text under "task"'),
@@ -209,11 +209,11 @@ def test_identities_number_tasks_distributions_and_mappings():
 
 
 def test_prompts_of_one_task_cannot_be_clustered():
-    with pytest.raises(ConfigError, match=r"task=\['a'\]: clusters need prompts of two tasks"):
+    with pytest.raises(ConfigError, match=r"task=\['a'\]: clustering needs prompts of two tasks"):
         identities([Prompt("i", "x", "y", "a", "a")])
 
 
-def test_lines_end_at_line_feeds_alone_and_blank_ones_are_passed_over(tmp_path):
+def test_lines_end_only_at_line_feeds_and_blank_ones_are_skipped(tmp_path):
     row = {"instruction": "one\u2028two", "input": "x", "output": "y", "task": "t"}
     (tmp_path / "own.jsonl").write_text("\n" + json.dumps(row, ensure_ascii=False) + "\n\n", "utf-8")
 
@@ -221,11 +221,11 @@ def test_lines_end_at_line_feeds_alone_and_blank_ones_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize("distribution", [None, [], 3])
-def test_a_distribution_that_is_no_text_is_refused(tmp_path, distribution):
+def test_a_distribution_that_is_not_text_is_refused(tmp_path, distribution):
     row = {"instruction": "i", "input": "x", "output": "y", "task": "t", "distribution": distribution}
     (tmp_path / "own.jsonl").write_text(json.dumps(row))
 
-    with pytest.raises(ConfigError, match=r'own\.jsonl:1: "distribution" is no text'):
+    with pytest.raises(ConfigError, match=r'own\.jsonl:1: "distribution" is not a text'):
         read_prompts(tmp_path / "own.jsonl")
 
 
@@ -243,7 +243,7 @@ def test_a_file_without_a_pair_of_words_is_refused(tmp_path, pairs):
     (tmp_path / "translation").mkdir()
     (tmp_path / "translation" / "en_fr.json").write_text(json.dumps(pairs))
 
-    with pytest.raises(ConfigError, match=r"en_fr.json': no pair is of two single words; leave the file out"):
+    with pytest.raises(ConfigError, match=r"en_fr.json': no pair has two single words; leave the file out"):
         read_pairs(tmp_path)
 
 
@@ -253,7 +253,7 @@ def test_a_template_is_filled_once():
     assert prompt.text == "Fill in {input} here: dog {instruction}"
 
 
-def test_prompts_may_begin_with_a_mark_of_their_order(tmp_path):
+def test_prompts_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "p.jsonl").write_text(
         json.dumps(dict.fromkeys(("instruction", "input", "output", "task"), "a")), "utf-8-sig"
     )

@@ -1,4 +1,4 @@
-"""Python's own :mod:`re` judges every string that the patterns in reverse produce."""
+"""Every string sampled from a pattern is checked by Python's :mod:`re`."""
 
 import itertools
 import re
@@ -64,7 +64,7 @@ def test_sampled_instructions_are_new_distinct_of_admissible_length_and_in_the_l
 
 @st.composite
 def small_patterns(draw):
-    """A pattern of one or two metacharacters, each with few strings, on one to three symbols; and its repeats."""
+    """A pattern of one or two metacharacters with few strings, on one to three symbols, and its number of repeats."""
     config = RegexConfig(
         n_symbols=3,
         max_metacharacters=2,
@@ -79,8 +79,8 @@ def small_patterns(draw):
 
 @settings(deadline=None, max_examples=60)
 @given(drawn=small_patterns(), seed=seeds)
-def test_every_string_no_longer_than_the_repeats_that_re_matches_can_be_sampled(drawn, seed):
-    """Longer ones may need more repeats than are drawn, which ``*`` and ``+`` of :mod:`re` do not know."""
+def test_every_matching_string_within_the_repeats_can_be_sampled(drawn, seed):
+    """Longer strings may need more repeats than are drawn; ``*`` and ``+`` of :mod:`re` have no limit."""
     pattern, max_repeats = drawn
     rng = np.random.default_rng(seed)
     short = {"".join(s) for n in range(max_repeats + 1) for s in itertools.product("abc", repeat=n)}
@@ -146,7 +146,7 @@ def test_pattern_quantifies_what_its_configuration_says():
     ],
     ids=["enough", "too few", "one taken", "all taken"],
 )
-def test_pattern_yields_its_strings_that_are_not_taken_as_far_as_they_go(n, taken, found):
+def test_a_pattern_yields_its_free_strings_until_they_run_out(n, taken, found):
     pattern = Pattern((piece("star", (0, 1)),))  # "ab", "abab" besides the empty string
 
     sampled = sample_instructions(pattern, n, RegexConfig(min_length=1), np.random.default_rng(0), taken)
@@ -154,7 +154,7 @@ def test_pattern_yields_its_strings_that_are_not_taken_as_far_as_they_go(n, take
     assert sorted(map(write, sampled)) == sorted(found)
 
 
-def test_pattern_yields_no_more_than_is_asked_for():
+def test_a_pattern_yields_no_more_than_requested():
     pattern = Pattern((piece("star", (0, 1)),))
 
     assert len(sample_instructions(pattern, 1, RegexConfig(min_length=1), np.random.default_rng(0), set())) == 1

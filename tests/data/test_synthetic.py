@@ -1,4 +1,4 @@
-"""The data set keeps its promises: disjoint splits, identities apart, one symbol replaced in hard examples."""
+"""The data set has disjoint splits, distinct identities, and hard examples with one replaced symbol."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ def hard(dataset):
 
 
 def hard_and_original(dataset):
-    """Each hard distribution with the instructions that it copies, in order."""
+    """Each hard distribution with its originals, in order."""
     config = dataset.config
     first = 0 if config.small_languages == "keep" else config.n_validation_instructions
     copied = slice(first, first + config.n_hard_instructions)
@@ -64,7 +64,7 @@ def tiny():
 
 @modest
 @given(config=data_configs(), seed=seeds)
-def test_no_instruction_stands_twice(config, seed):
+def test_no_instruction_occurs_twice(config, seed):
     dataset = generate(config, seed)
 
     instructions = [i for task in dataset.tasks for d in task.distributions for i in d.instructions]
@@ -93,7 +93,7 @@ def test_every_ordinary_instruction_is_of_its_pattern_and_of_admissible_length(c
 
 @modest
 @given(config=data_configs(small_languages="redraw"), seed=seeds)
-def test_every_distribution_has_as_many_instructions_as_asked_for(config, seed):
+def test_every_distribution_has_the_configured_number_of_instructions(config, seed):
     dataset = generate(config, seed)
 
     for tasks, n in ((ordinary(dataset), config.n_instructions), (hard(dataset), config.n_hard_instructions)):
@@ -153,7 +153,7 @@ def test_hard_example_is_new_and_keeps_the_length_of_its_original(config, seed):
     ),
     seed=seeds,
 )
-def test_mode_distribution_replaces_one_symbol_wherever_it_stands_by_one_of_the_distribution(config, seed):
+def test_mode_distribution_replaces_one_symbol_throughout(config, seed):
     for copies, originals in hard_and_original(generate(config, seed)):
         changes = [replaced(copy, original) for copy, original in zip(copies, originals, strict=True)]
 
@@ -196,7 +196,7 @@ def test_new_symbol_of_a_distribution_is_one_that_it_does_not_use(seed):
         assert new not in symbols
 
 
-def test_replacement_of_the_distribution_falls_on_the_symbol_that_most_instructions_share():
+def test_mode_distribution_replaces_the_most_shared_symbol():
     dataset = generate(tiny_data(hard_replacement="distribution"), seed=3)
 
     for copies, originals in hard_and_original(dataset):
@@ -230,7 +230,7 @@ def test_subset_is_contained_in_train_with_its_outputs(config, seed):
 
 @modest
 @given(config=data_configs(), seed=seeds)
-def test_train_and_validation_hold_every_instruction_once(config, seed):
+def test_train_and_validation_have_every_instruction_once(config, seed):
     dataset = generate(config, seed)
     everything = [i for task in dataset.tasks for d in task.distributions for i in d.instructions]
 
@@ -294,7 +294,7 @@ def test_without_hard_tasks_the_subset_is_all_that_is_trained_of_its_tasks():
 
 
 def kept(repeats, symbols=1, **changes):
-    """One distribution per task, each with a pattern ``x+``, a language of so many strings; no hard tasks."""
+    """One distribution per task, each with a pattern ``x+`` of so many strings; no hard tasks."""
     regex = RegexConfig(
         n_symbols=symbols,
         families=("plus",),
@@ -336,8 +336,8 @@ def test_only_validation_tasks_have_instructions_besides_those_of_training():
     assert Counter(dataset.validation.task.tolist()) == {0: 3}
 
 
-def test_string_that_another_task_has_is_lost():
-    """Both tasks have the one pattern ``a+`` of three strings: the first has two of them to itself."""
+def test_a_string_of_another_task_is_lost():
+    """Both tasks have the pattern ``a+`` of three strings; the first task takes two of them."""
     dataset = generate(kept(3, n_tasks=2, n_instructions=2, n_validation_instructions=0, n_validation_tasks=0), seed=0)
     first, second = (d.instructions for task in dataset.tasks for d in task.distributions)
 
@@ -353,7 +353,7 @@ def test_distribution_whose_strings_are_all_lost_is_empty():
 
 
 def test_hard_examples_of_a_small_language_are_as_many_as_its_training_instructions_at_most():
-    """``x+`` of two strings with three hard examples asked for, over two symbols: both copies have the other symbol."""
+    """``x+`` has two strings over two symbols, and three hard examples are wanted: both copies use the other symbol."""
     config = kept(2, symbols=2, n_hard_tasks=1, n_hard_instructions=3, n_subset_tasks=1, n_validation_instructions=1)
 
     dataset = generate(config, seed=0)
@@ -365,7 +365,7 @@ def test_hard_examples_of_a_small_language_are_as_many_as_its_training_instructi
 
 
 def language(pattern):
-    """Every string of quantified pieces, from the meaning of each."""
+    """Every string of quantified pieces, by their definition."""
     by_piece = [
         [p.symbols[:-1] + p.symbols[-1:] * n if p.quantified == "last" else p.symbols * n
          for n in range(p.low, p.high + 1)]
@@ -528,7 +528,7 @@ def test_hard_pairs_join_each_hard_instance_with_its_original(fixture, request):
 
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_hard_pairs_of_another_split_raise(paper_data, name):
-    with pytest.raises(ValueError, match=r"hard instances beside .* others; use the training subset"):
+    with pytest.raises(ValueError, match=r"hard instances and .* others; use the training subset"):
         paper_data.splits[name].hard_pairs()
 
 
@@ -592,7 +592,7 @@ def test_setting_found_unsatisfiable_by_trial_raises_and_soon(case):
 
 @pytest.mark.parametrize("mode", ["distribution", "instruction"])
 def test_hard_examples_without_a_new_instruction_raise(mode):
-    """All 27 strings of three symbols over an alphabet of three are taken: none is left for a hard example."""
+    """All 27 strings of length three over three symbols are taken: none is left for a hard example."""
     regex = RegexConfig(
         n_symbols=3,
         families=("alternation",),
@@ -616,7 +616,7 @@ def test_hard_examples_without_a_new_instruction_raise(mode):
 
 
 def test_task_symbols_that_run_out_while_sampling_raise():
-    """15 of the 16 pairs are wanted: whether the last task still finds three inputs depends on the seed."""
+    """15 of the 16 pairs are needed: whether the last task still finds three inputs depends on the seed."""
     config = tiny_data(n_tasks=5, n_hard_tasks=0, n_task_symbols=4)
     messages = []
 

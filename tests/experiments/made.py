@@ -1,4 +1,4 @@
-"""Records of every experiment made up for tests, each with every field and none with a fact in it."""
+"""Invented records of every experiment, each with every field."""
 
 import json
 from dataclasses import replace
@@ -18,12 +18,12 @@ from taskclust.store import encode
 from tests.language_records import language_record
 from tests.records import perfect_record
 
-WEIGHTS = "0123456789abcdef0123"  # a language model's key is of what is not in the record
+WEIGHTS = "0123456789abcdef0123"  # a language model's key depends on its weights, which are not in the record
 FACTS = {"commit": "0123abc", "threads": 1, "uncommitted_changes": False, "device": None}
 
 
 def synthetic_record(seed=3):
-    """Of the main experiment, NaN in its history and in a null."""
+    """A record of the main experiment, with NaN in its history and in a negative control."""
     record = perfect_record(seed)
     config = replace(record.config, training=replace(record.config.training, precision="float32"))
     return replace(
@@ -109,17 +109,17 @@ RECORDS = {
 
 
 def _rows_of(history):
-    """Columns as the rows that histories were."""
+    """Columns as rows, the former format of histories."""
     return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
 
 
 def plain(record):
-    """The record as it stands in a file today."""
+    """The record as plain JSON of today's format."""
     return json.loads(encode(record))
 
 
 def _former_synthetic(record):
-    """Of version 6 (written with that schema or none): a history of rows, and what is kept no more."""
+    """Version 6 (with that schema or none): a history of rows, and fields that no longer exist."""
     value = plain(record)
     del value["schema"]
     value["history"] = _rows_of(value["history"])
@@ -172,7 +172,7 @@ FORMER = {
 
 
 def key_of(kind, record):
-    """The key of what the record answers for."""
+    """The key of the record's configuration."""
     form = experiments.part(kind, "record")
     if not hasattr(form, "answers"):
         return WEIGHTS

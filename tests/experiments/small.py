@@ -1,4 +1,4 @@
-"""The main experiment, so small that it takes seconds, and how two of its records are compared."""
+"""A main experiment that takes seconds, and functions to compare its records."""
 
 import dataclasses
 from dataclasses import replace
@@ -31,29 +31,29 @@ CONFIG = ExperimentConfig(
         precision="float32",
     ),
     probe=ProbeConfig(perplexity=5, iterations=20, tsne_restarts=2, kmeans_restarts=3, neighbors=5),
-    seed=3,  # its best epoch is none of the checkpoints
+    seed=3,  # the best epoch is not among the checkpoints
 )
 LONG = replace(CONFIG, training=replace(CONFIG.training, epochs=40, schedule_epochs=40, checkpoints=(0, 3, 40)))
 
 
 def measured(record):
-    """What a record says, to the bit, but for when and where it was made."""
+    """A record's content, to the bit, without when and where it was made."""
     made = {"seconds": {}, "provenance": {}, "training_provenance": None}
     known = {field.name for field in dataclasses.fields(record)}
     return encode(replace(record, **{name: value for name, value in made.items() if name in known}))
 
 
 def folder(store, kind, config=CONFIG):
-    """Where the store has the record of that kind for ``config``, or would."""
+    """The folder in the store for the record of that kind and ``config``."""
     return store.path(kind, Runner(store).key(kind, config))
 
 
 def truncate(path):
-    """Take the last byte of a file away."""
+    """Remove the last byte of a file."""
     path.write_bytes(path.read_bytes()[:-1])
 
 
-#: Instructions and a model for the two applications, which learn something in a few epochs.
+#: Instructions and a model for the two applications, so that they learn something in a few epochs.
 SHORT = RegexConfig(min_metacharacters=3, max_characters=5)
 MODEL = ModelConfig(width=16, feed_forward=32, layers=2, heads=2, weight_std=0.1, token_std=0.5, norm="before")
 

@@ -1,4 +1,4 @@
-"""Experiments are found by their folders, each has its parts, and their keys are the ones records were kept under."""
+"""Experiments are found by their folders, have all parts, and have the keys of stored records."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from taskclust.runner import Runner
 from taskclust.store import Store
 
 NAMES = ("alignment", "natural_language", "paper_tables", "pretraining", "synthetic")
-#: Of the smoke configurations of seeds 0 and 3, as version 0.1 gave them, its synthetic kind called "scores".
+#: Keys of the smoke configurations of seeds 0 and 3 in version 0.1, whose kind "scores" is now "synthetic".
 KEYS = {
     "synthetic": (6, "a8c598e890eecdc70fc2", "c87ac4b2a4fa20279ca1"),
     "pretraining": (3, "bbf8e54bd4b169910bbc", "587e6a52e51e30e97783"),
@@ -42,7 +42,7 @@ def test_experiments_are_the_folders_in_alphabetical_order():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_experiment_has_what_the_runner_asks_for(name):
+def test_every_experiment_has_what_the_runner_needs(name):
     record, run = (experiments.part(name, module) for module in ("record", "run"))
 
     assert record.Record.__dataclass_params__.frozen
@@ -53,13 +53,13 @@ def test_every_experiment_has_what_the_runner_asks_for(name):
     assert callable(run.run)
 
 
-def test_a_module_that_an_experiment_has_not_is_none():
+def test_a_missing_module_of_an_experiment_is_none():
     assert experiments.part("paper_tables", "figures") is None
     assert experiments.part("natural_language", "record").Record is Record
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_keys_are_those_that_records_were_kept_under_before(runner, kind):
+def test_keys_have_not_changed(runner, kind):
     expected_version, *expected = KEYS[kind]
 
     assert version(kind) == expected_version
@@ -88,7 +88,7 @@ def test_a_changed_probe_changes_the_key_of_the_scores_and_not_of_the_training(r
     assert runner.key("synthetic", other) != runner.key("synthetic", config)
 
 
-def test_a_language_models_key_is_one_for_the_same_weights_wherever_they_lie(runner, monkeypatch):
+def test_a_language_models_key_does_not_depend_on_its_location(runner, monkeypatch):
     run = experiments.part("natural_language", "run")
     monkeypatch.setattr(run, "locate", lambda source, _store: (source, "held"))
 

@@ -1,4 +1,4 @@
-"""Records of every former form are read as today's; what a record made before starts were counted answers for."""
+"""Records of every earlier format are read as today's; older records belong to the default numbers of starts."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ def read(name, value):
 
 
 @pytest.mark.parametrize("name", FORMER)
-def test_a_former_form_is_read_as_todays_to_the_bit(name):
+def test_an_older_format_is_read_exactly_as_todays(name):
     found = read(name, FORMER[name](RECORDS[name]))
 
     assert encode(found) == encode(RECORDS[name])
@@ -26,7 +26,7 @@ def test_a_former_form_is_read_as_todays_to_the_bit(name):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_todays_form_is_left_as_it_is(name):
+def test_todays_format_is_unchanged(name):
     value = plain(RECORDS[name])
 
     assert experiments.part(name, "record").upgrade(value) is value
@@ -40,7 +40,7 @@ def test_losses_that_were_null_before_training_are_nan(name):
     assert np.isnan(history["loss"]).tolist() == [True] + [False] * (len(history["loss"]) - 1)
 
 
-def test_a_former_record_without_clusters_by_mapping_says_what_to_do():
+def test_an_older_record_without_clusters_by_mapping_says_what_to_do():
     value = FORMER["synthetic"](RECORDS["synthetic"])
     del value["by_mapping"]
 
@@ -48,7 +48,7 @@ def test_a_former_record_without_clusters_by_mapping_says_what_to_do():
         read("synthetic", value)
 
 
-def test_codes_that_were_not_taken_out_and_a_training_that_was_not_noted_are_none():
+def test_missing_ablations_and_training_provenance_are_none():
     value = FORMER["synthetic"](RECORDS["synthetic"])
     del value["f1_without"], value["training_provenance"]
 
@@ -57,7 +57,7 @@ def test_codes_that_were_not_taken_out_and_a_training_that_was_not_noted_are_non
     assert found.f1_without is found.training_provenance is None
 
 
-def test_a_language_models_record_of_no_name_has_an_empty_one():
+def test_a_language_models_record_without_name_gets_an_empty_one():
     value = FORMER["natural_language"](RECORDS["natural_language"])
     del value["name"]
 
@@ -65,7 +65,7 @@ def test_a_language_models_record_of_no_name_has_an_empty_one():
 
 
 @pytest.mark.parametrize("name", ["synthetic", "pretraining"])
-def test_a_record_of_starts_answers_for_its_own_configuration(name):
+def test_a_record_with_starts_belongs_to_its_own_configuration(name):
     record = RECORDS[name]
     asked = replace(record.config, probe=replace(record.config.probe, tsne_restarts=4))
 
@@ -73,7 +73,7 @@ def test_a_record_of_starts_answers_for_its_own_configuration(name):
 
 
 @pytest.mark.parametrize("name", ["synthetic", "pretraining"])
-def test_a_record_of_one_embedding_answers_for_the_default_starts(name):
+def test_a_record_of_one_embedding_belongs_to_the_default_starts(name):
     record, default = RECORDS[name], ProbeConfig()
     probe = replace(record.config.probe, tsne_restarts=3, kmeans_restarts=10, neighbors=7)
     scores = {split: replace(part, starts={}) for split, part in record.scores.items()}
@@ -86,5 +86,5 @@ def test_a_record_of_one_embedding_answers_for_the_default_starts(name):
 
 
 @pytest.mark.parametrize("name", ["alignment", "paper_tables"])
-def test_what_starts_no_tsne_answers_for_its_configuration(name):
+def test_records_without_tsne_belong_to_their_configuration(name):
     assert experiments.part(name, "record").answers(RECORDS[name]) == RECORDS[name].config

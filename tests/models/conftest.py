@@ -24,7 +24,7 @@ def dataset():
 
 @pytest.fixture(scope="session")
 def experiment():
-    """Make a tiny experiment with float32 weights; keyword arguments change its training, ``model`` its model."""
+    """A tiny experiment with float32 weights; keyword arguments change its training, ``model`` its model."""
 
     def make(seed=0, model=None, **training):
         settings = {"epochs": 4, "schedule_epochs": 4, "learning_rate": 3e-3, "batch_instructions": 8}

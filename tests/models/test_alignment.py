@@ -1,4 +1,4 @@
-"""A switch between two heads reads the last token's top state and leaves the base alone; it generates, saves, loads."""
+"""A switch between two heads reads the last token's top state and never changes the base; it generates and is saved."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ SPECIAL = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet():
-    """No bars of transformers' own between the dots."""
+    """Turn off transformers' progress bars."""
     logging.disable_progress_bar()
 
 
@@ -69,7 +69,7 @@ def gpt2():
 
 
 def llama():
-    """A random Llama with a head of its own."""
+    """A random Llama with an untied head."""
     sizes = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 2}  # fmt: skip
     with torch.random.fork_rng():
@@ -78,7 +78,7 @@ def llama():
 
 
 def decoder(*, tied=False):
-    """A random decoder of ours, which keeps no past."""
+    """A random decoder of ours, which has no cache."""
     sizes = ModelConfig(width=32, feed_forward=32, layers=2, heads=2, weight_std=0.2, tied_head=tied)
     return Decoder.create(tiny_pairs(), sizes, generator()).eval()
 
@@ -90,7 +90,7 @@ OTHERS = [Instance([20 + i, 21, 22]) for i in range(5)]
 
 @pytest.fixture(scope="module", params=MODELS)
 def aligned(request):
-    """An aligned model of every kind, and its base as it was."""
+    """An aligned model of every kind, and a copy of its base."""
     model = MODELS[request.param]()
     before = copy.deepcopy(model)
     return align(model, SOURCE, OTHERS, generator=generator(), config=QUICK), before
@@ -116,7 +116,7 @@ def test_source_prompts_get_the_new_response(aligned):
     assert out[:, -2:].tolist() == [[40, 41]] * len(SOURCE)
 
 
-def test_the_base_answered_otherwise(aligned):
+def test_the_base_answers_differently(aligned):
     _, before = aligned
 
     assert accuracy(before, SOURCE) < 0.5
@@ -132,7 +132,7 @@ def test_other_prompts_are_answered_as_before(aligned):
 
 
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2}
-#: Models that prepare what they generate from in ways of their own: they keep a state, or nothing, or know no padding.
+#: Models with other ways to generate: they keep a state, have no cache, or do not support padding.
 OTHER_CONFIGS = {
     "mamba": MambaConfig(**SIZES, state_size=4, intermediate_size=64, pad_token_id=0, eos_token_id=1),
     "falcon_mamba": FalconMambaConfig(**SIZES, state_size=4, pad_token_id=0, eos_token_id=1),
@@ -144,7 +144,7 @@ OTHER_CONFIGS = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", OTHER_CONFIGS)
 @pytest.mark.parametrize("padding", [0, 2])
-def test_other_prompts_are_continued_as_by_the_base_in_a_batch_of_both_too(name, padding):
+def test_other_prompts_continue_as_with_the_base_in_mixed_batches(name, padding):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         base = AutoModelForCausalLM.from_config(OTHER_CONFIGS[name]).eval()
@@ -165,7 +165,7 @@ def test_other_prompts_are_continued_as_by_the_base_in_a_batch_of_both_too(name,
         beams = {**settings, "num_beams": 2, "num_return_sequences": 2}
         both = (~is_source).repeat_interleave(2)
         assert torch.equal(model.generate(ids, **beams)[both], base.generate(ids, **beams)[both])
-    with pytest.raises(ConfigError, match="return_dict_in_generate=True: the two heads answer different rows"):
+    with pytest.raises(ConfigError, match="return_dict_in_generate=True: the rows need different heads"):
         model.generate(ids, **settings, return_dict_in_generate=True)
 
 
@@ -188,7 +188,7 @@ def test_a_model_with_adapters_is_refused_before_it_is_aligned():
         align(with_adapter(), SOURCE, OTHERS, generator=generator(), config=QUICK)
 
 
-def test_a_model_of_ones_own_class_is_aligned_and_not_saved_where_it_could_not_be_opened(tmp_path):
+def test_a_custom_class_is_aligned_but_not_saved_if_it_cannot_be_reopened(tmp_path):
     own = Own(OwnConfig(**llama().config.to_dict())).eval()
 
     model = align(own, SOURCE, OTHERS, generator=generator(), config=QUICK)
@@ -211,7 +211,7 @@ def test_padding_on_either_side_changes_nothing(aligned):
     assert_close(right, model(ids, mask).logits, rtol=1e-3, atol=1e-4)
 
 
-def test_a_batch_of_both_is_answered_as_each_alone(aligned):
+def test_a_mixed_batch_is_answered_like_single_prompts(aligned):
     model, _ = aligned
     mixed = torch.tensor([SOURCE[0].prompt, [*OTHERS[0].prompt, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
@@ -219,7 +219,7 @@ def test_a_batch_of_both_is_answered_as_each_alone(aligned):
     assert model.takes_for_source(mixed, mask).tolist() == [True, False]
 
 
-def test_loss_and_last_logits_are_those_of_the_head_that_speaks(aligned):
+def test_loss_and_last_logits_are_those_of_the_chosen_head(aligned):
     model, _ = aligned
     ids, mask = prompts(SOURCE)
     labels = ids.clone()
@@ -236,7 +236,7 @@ def test_loss_and_last_logits_are_those_of_the_head_that_speaks(aligned):
     assert whole.hidden_states is None
 
 
-def test_the_base_is_left_as_it_was_bit_for_bit(aligned):
+def test_the_base_is_bitwise_unchanged(aligned):
     model, before = aligned
 
     assert all(torch.equal(model.base.state_dict()[name], old) for name, old in before.state_dict().items())
@@ -260,8 +260,8 @@ def test_saved_as_safetensors_and_opened_again_it_is_the_same(aligned, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["falcon_h1", "gemma3_text", "mamba2"])
-def test_what_is_not_saved_is_set_as_in_the_base(kind, tmp_path):
-    """Falcon-H1 multiplies by a vector that the model above sets in its layers: transformers' loading left it out."""
+def test_unsaved_parts_are_set_as_in_the_base(kind, tmp_path):
+    """Falcon-H1 multiplies by a vector that the whole model sets in its layers, which transformers' loading skipped."""
     model = align(tiny.built_tiny(kind)[0], tiny.SOURCE, tiny.OTHERS, generator=generator(), config=QUICK)
 
     model.save_pretrained(tmp_path)
@@ -273,8 +273,8 @@ def test_what_is_not_saved_is_set_as_in_the_base(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["rembert", "reformer", "bert", "cohere"])
-def test_a_head_that_reads_something_else_than_the_top_state_is_refused(kind):
-    with pytest.raises(ConfigError, match=r"its logits are not its head's of its last state"):
+def test_a_head_that_does_not_read_the_top_state_is_refused(kind):
+    with pytest.raises(ConfigError, match=r"its logits are not its head applied to its last state"):
         align(tiny.built_tiny(kind)[0], tiny.SOURCE, tiny.OTHERS, generator=generator(), config=QUICK)
 
 
@@ -286,7 +286,7 @@ def test_same_generator_same_model():
 
 
 def test_switches_of_both_kinds_have_one_new_head():
-    """So that what the kinds forget differs by the switch alone."""
+    """So that what the kinds forget differs only by the switch."""
     linear, mlp = (
         align(llama(), SOURCE, OTHERS, generator=generator(), config=replace(QUICK, kind=kind, batch_instances=4))
         for kind in ("linear", "mlp")
@@ -296,7 +296,7 @@ def test_switches_of_both_kinds_have_one_new_head():
     assert not torch.equal(linear.new_head.weight, linear.base.lm_head.weight)
 
 
-def test_global_generator_has_no_part_in_it():
+def test_the_global_generator_is_not_used():
     before = torch.get_rng_state()
     first = align(llama(), SOURCE, OTHERS, generator=generator(), config=QUICK)
     torch.set_rng_state(before)
@@ -320,15 +320,15 @@ def test_validation_chooses_the_heads_epoch():
 
 
 @pytest.mark.parametrize(
-    ("source", "others", "mend"),
+    ("source", "others", "fix"),
     [
         ([Instance([1, 2])], OTHERS, "source: an instance has no response"),
         (SOURCE, [], "instances=0: give at least one"),
         (SOURCE, [Instance([])], "each with a prompt"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(source, others, mend):
-    with pytest.raises(ConfigError, match=mend):
+def test_models_that_cannot_be_aligned_are_refused(source, others, fix):
+    with pytest.raises(ConfigError, match=fix):
         align(llama(), source, others, generator=generator())
 
 
@@ -336,12 +336,12 @@ def test_a_model_whose_logits_are_not_its_heads_is_refused():
     model = llama()
     model.lm_head.register_forward_hook(lambda module, args, out: out if out.dim() == 2 else 2 * out)
 
-    with pytest.raises(ConfigError, match="a second head cannot be put beside the first"):
+    with pytest.raises(ConfigError, match="a second head cannot be added"):
         align(model, SOURCE, OTHERS, generator=generator())
 
 
 def test_a_model_without_a_language_head_is_refused():
-    with pytest.raises(ConfigError, match="model=GPT2Model: has no linear language head"):
+    with pytest.raises(ConfigError, match="model=GPT2Model: it has no linear language head"):
         copy_head(gpt2().transformer)
 
 
@@ -358,9 +358,9 @@ def test_switch_is_a_linear_layer_or_a_three_layer_perceptron_of_the_models_widt
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_switch_learns_what_is_separable_and_cannot_what_is_shuffled(kind):
-    """Over seeds it is right of 0.99 with a deviation of 0.015, where the classes leave a gap.
+    """Over seeds its accuracy is 0.99 ± 0.015 if there is a gap between the classes.
 
-    A shuffled direction may lie near the true one by chance, so it is taught with its opposite: 0.50 of both, +- 0.01.
+    A shuffled direction may be near the true one by chance, so it is trained with its opposite: 0.50 ± 0.01 on average.
     """
     states = torch.randn(240, 8, generator=generator(1))
     states = states[states[:, 0].abs() > 0.5][:120]
@@ -379,7 +379,7 @@ def test_switch_learns_what_is_separable_and_cannot_what_is_shuffled(kind):
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=4))
-def test_last_state_is_that_of_the_last_token_that_is_no_padding(rows):
+def test_the_last_state_is_that_of_the_last_real_token(rows):
     width = max(sum(row) for row in rows)
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     for i, (left, tokens, _) in enumerate(rows):
@@ -399,7 +399,7 @@ def test_reading_holds_every_next_token_once():
     assert reading.in_response.tolist() == [False, False, False, True, True] * len(SOURCE)
 
 
-def test_an_instance_may_end_one_token_behind_the_models_last_place():
+def test_an_instance_may_be_one_token_longer_than_the_models_positions():
     model = decoder()
     longest = Instance([1] * model.config.max_positions, [2])
 
@@ -436,7 +436,7 @@ def test_accuracy_equals_a_naive_loop():
 
 
 def check_head_tuning_changes_the_head_alone():
-    """Training what ``freeze_trunk`` leaves free moves the head and nothing else, tied or not."""
+    """Training after ``freeze_trunk`` changes the head and nothing else, tied or not."""
     for tied in (False, True):
         model = decoder(tied=tied)
         before = copy.deepcopy(model)
@@ -517,7 +517,7 @@ def test_planted_fault_is_caught(name, fault, check, message, monkeypatch):
 def test_a_switch_on_the_layer_below_is_refused_by_align(monkeypatch):
     monkeypatch.setattr(alignment, "top_states", lambda states: states[-2])
 
-    with pytest.raises(ConfigError, match="its logits are not its head's of its last state"):
+    with pytest.raises(ConfigError, match="its logits are not its head applied to its last state"):
         align(llama(), SOURCE, OTHERS, generator=generator())
 
 

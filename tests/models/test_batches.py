@@ -16,12 +16,12 @@ from taskclust.models.training import batch_loss
 from tests.helpers import assert_close
 
 INSTRUCTION_SYMBOLS, TASK_SYMBOLS, LONGEST = 12, 9, 14
-#: Largest difference of loss or gradient that is rounding, relative to the largest gradient of its parameter.
+#: The largest difference of loss or gradient due to rounding, relative to the parameter's largest gradient.
 ROUNDING = 1e-5
 
 
 def random_split(rng, lengths, mappings):
-    """Any tokens at all: distinct inputs in an instruction, outputs that may repeat inputs."""
+    """Random tokens: inputs of an instruction are distinct, outputs may repeat inputs."""
     instructions = np.full((len(lengths), max(lengths)), PAD, dtype=np.int64)
     for row, n in enumerate(lengths):
         instructions[row, :n] = rng.integers(1, 1 + INSTRUCTION_SYMBOLS, n)
@@ -160,7 +160,7 @@ def test_batches_read_what_the_split_says(case):
 
 @settings(deadline=None, max_examples=50)
 @given(cases())
-def test_packed_rows_hold_each_token_once_and_are_rounded(case):
+def test_packed_rows_have_each_token_once_and_rounded_lengths(case):
     data, chosen, per_row = case
 
     batch = packed_batch(data, chosen, per_row)
@@ -228,7 +228,7 @@ def inputs_one_place_early(batch):
 
 
 def inputs_counted_on(batch):
-    """The second input behind the first, as in a row that is simply written out."""
+    """The fault: the second input comes after the first, as in a plain row."""
     positions = batch.positions.flatten().clone()
     positions[batch.input_at[1]] -= 2
     return batch._replace(positions=positions.view_as(batch.positions))
@@ -308,7 +308,7 @@ def test_a_loss_over_outputs_is_the_mean_of_theirs(mean):
     assert_close(loss, torch.nn.functional.cross_entropy(logits, torch.as_tensor(split.outputs.ravel())))
 
 
-def test_instances_one_by_one_are_the_same_and_have_the_same_loss():
+def test_single_instances_are_the_same_and_have_the_same_loss():
     model, rng = decoder(), np.random.default_rng(9)
     split = random_split(rng, [3, 7, 1], 3)
 

@@ -1,4 +1,4 @@
-"""The decoder is GPT-2 where it says so, and what its options say elsewhere; its randomness comes from generators."""
+"""The decoder equals GPT-2 with GPT-2's options, and otherwise a naive version; its randomness is from generators."""
 
 import math
 
@@ -61,7 +61,7 @@ def gpt2(tied, seed=1):
 
 
 def pairs(ours, theirs):
-    """Each parameter of ours beside GPT-2's as a view of the same shape (its linear maps are transposed)."""
+    """Each parameter of ours with GPT-2's, as a view of the same shape (its linear maps are transposed)."""
     yield ours.token_embedding.weight, theirs.transformer.wte.weight
     yield ours.position_embedding.weight, theirs.transformer.wpe.weight
     modules = [(ours.final_norm, theirs.transformer.ln_f)]
@@ -229,7 +229,7 @@ def test_padding_is_ignored(variant, dtype):
 
 
 @torch.no_grad()
-def test_a_row_without_tokens_is_no_nan():
+def test_a_row_without_tokens_gives_no_nan():
     logits = decoder()(tokens((2, 4)), torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])).logits
 
     assert logits.isfinite().all()
@@ -246,7 +246,7 @@ def test_a_whole_mask_equals_the_short_one(variant):
 
 
 @torch.no_grad()
-def test_selected_places_have_the_logits_of_the_whole():
+def test_selected_positions_have_the_same_logits():
     model, ids = decoder(), tokens((2, 6))
     select = torch.tensor([11, 0, 7, 0])
 
@@ -332,7 +332,7 @@ def test_same_generator_seed_gives_the_same_weights(tied):
     assert not torch.equal(first["token_embedding.weight"], other["token_embedding.weight"])
 
 
-def test_initial_weights_leave_the_global_generator_alone():
+def test_initial_weights_do_not_use_the_global_generator():
     before = torch.get_rng_state()
     expected = created(3).head.weight
 
@@ -343,7 +343,7 @@ def test_initial_weights_leave_the_global_generator_alone():
     assert torch.equal(actual, expected)
 
 
-def test_initialize_draws_every_weight_anew():
+def test_initialize_draws_every_weight_again():
     model = created(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -382,7 +382,7 @@ def test_each_kind_of_weight_has_its_standard_deviation(positions, tied, scale_r
 
 
 def dropped(p=0.2, seed=0, shape=(1000, 1000)):
-    """A dropout in training, and what it makes of ones."""
+    """A dropout in training mode, and its output for ones."""
     layer = Dropout(p)
     layer.generator = torch.Generator().manual_seed(seed)
     return layer, layer(torch.ones(shape))
@@ -394,7 +394,7 @@ def test_dropout_is_off_in_evaluation():
     assert torch.equal(layer(x), x)
 
 
-def test_dropout_of_nothing_draws_nothing():
+def test_zero_dropout_draws_nothing():
     layer, made = dropped(p=0.0, shape=(3, 5))
 
     assert torch.equal(made, torch.ones(3, 5))
@@ -468,7 +468,7 @@ def test_generator_reaches_every_dropout():
 @pytest.mark.parametrize(
     ("place", "n"), [("embedding", 1), ("attention", SETTINGS["layers"]), ("branch", 2 * SETTINGS["layers"])]
 )
-def test_dropout_acts_where_it_is_asked_for(place, n):
+def test_dropout_acts_only_at_the_configured_places(place, n):
     model = decoder(dropout=0.3, dropout_at=[place])
 
     assert sum(module.cut > 0 for module in model.modules() if isinstance(module, Dropout)) == n
@@ -487,7 +487,7 @@ def test_scaled_tokens_are_the_tokens_times_the_root_of_the_width():
     assert_close(other - places, (first - places) * math.sqrt(SETTINGS["width"]), atol=1e-5)
 
 
-def test_training_pass_takes_no_randomness_but_the_generators():
+def test_training_uses_no_randomness_but_the_generators():
     model, ids = decoder(dropout=0.3).train(), tokens((2, 8))
     generator = torch.Generator()
     model.set_generator(generator)

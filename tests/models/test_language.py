@@ -1,4 +1,4 @@
-"""Sharing the reading of instructions changes no state; models that cannot serve are refused in one line."""
+"""Reading shared instructions once changes no state; unsuitable models are refused in one line."""
 
 import json
 
@@ -62,7 +62,7 @@ def grouped_prompts(draw):
 
 
 def one_by_one(model, rows):
-    """What transformers gives for each prompt alone."""
+    """The states of each prompt by itself from transformers."""
     states = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in rows]
     return torch.stack([torch.stack([h[0, -1] for h in layers]) for layers in states], dim=1).detach()
 
@@ -70,7 +70,7 @@ def one_by_one(model, rows):
 @pytest.mark.parametrize("name", CONFIGS)
 @settings(deadline=None, max_examples=25)
 @given(prompts=grouped_prompts(), size=st.sampled_from([1, 24, 1_000]))
-def test_states_are_those_of_each_prompt_read_alone(name, prompts, size):
+def test_states_equal_those_of_each_prompt_read_alone(name, prompts, size):
     rows, groups = prompts
     expected = one_by_one(MODELS[name], rows)
 
@@ -90,7 +90,7 @@ def test_an_instruction_is_read_once():
     read.clear()
     L.last_states(model, ROWS)
 
-    assert shared == (2 + 2 * 1) + (4 + 3 * 2)  # instructions, then what is left of each row, filled up
+    assert shared == (2 + 2 * 1) + (4 + 3 * 2)  # instructions, then the rest of each row, padded
     assert sum(read) >= sum(map(len, ROWS))
 
 
@@ -150,7 +150,7 @@ OTHERS = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_model_is_read_in_a_way_that_changes_no_state(name):
-    """Of the states that are told apart by their width alone, the narrower are filled up with zeros."""
+    """If layers differ in width, narrower states are padded with zeros."""
     config, way = OTHERS[name]
     model = large_weights(config)
     rows = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 10], [20, 21], [20, 22], [23, *range(11, 20)], [23, *range(10, 19)]]
@@ -168,7 +168,7 @@ def test_every_model_is_read_in_a_way_that_changes_no_state(name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [*CONFIGS, *OTHERS])
-def test_layer_0_is_the_embedding_but_in_models_that_keep_a_state_alone(name):
+def test_layer_0_is_the_embedding_except_in_recurrent_models(name):
     model = MODELS.get(name) or large_weights(OTHERS[name][0])
 
     expected = "first block" if name in ("mamba", "mamba2", "falcon_mamba", "rwkv") else "embedding"
@@ -176,7 +176,7 @@ def test_layer_0_is_the_embedding_but_in_models_that_keep_a_state_alone(name):
 
 
 def large_weights(config):
-    """A model whose prompts have states that are told apart."""
+    """A model whose prompts have distinct states."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = tf.AutoModelForCausalLM.from_config(config).eval()
@@ -188,7 +188,7 @@ def large_weights(config):
 
 
 def test_prompts_that_share_nothing_at_first_are_compared_too():
-    """Sixty prompts are of an instruction each; that the instruction of the last two is dropped is noticed."""
+    """Sixty prompts have an instruction each; dropping the instruction of the last two is noticed."""
     model = large_weights(OTHERS["openai-gpt"][0])
     rows = [[5 + number % 30, 36, 37] for number in range(60)] + [[5, 6, 7, 8], [5, 6, 7, 9]]
 
@@ -200,14 +200,14 @@ def test_prompts_that_share_nothing_at_first_are_compared_too():
 
 
 def test_a_token_that_the_model_does_not_know_is_refused():
-    with pytest.raises(ConfigError, match=r"prompt 0='name a': its token [0-9]+ is none of the model's 2; is"):
+    with pytest.raises(ConfigError, match=r"prompt 0='name a': its token [0-9]+ is not one of the model's 2; is"):
         L.tokenize(language_of(model_of("gpt2", vocab_size=2)), ["name a"])
 
 
 def test_a_model_with_an_encoder_is_refused():
     sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
 
-    with pytest.raises(ConfigError, match="model='mine': it has an encoder beside its decoder"):
+    with pytest.raises(ConfigError, match="model='mine': it also has an encoder"):
         L.require_causal(tf.T5ForConditionalGeneration(tf.T5Config(**sizes)).eval(), "mine")
 
 
@@ -219,13 +219,13 @@ class Own(tf.LlamaForCausalLM):
     config_class = OwnConfig
 
 
-def test_an_untrained_model_is_of_ones_own_class_too():
+def test_an_untrained_model_can_have_a_custom_class():
     with L.untrained_model(Own(OwnConfig(**LIKE_LLAMA)), 0) as untrained:
         assert type(untrained) is Own
 
 
 def test_the_state_of_the_token_before_the_last_would_be_noticed():
-    """Had the last token no part in it, its change would not be seen."""
+    """A state without the last token would not change with it."""
     first, second = (L.last_states(MODELS["llama"], [[5, 6, last], [5, 6, 7, last]]) for last in (8, 9))
 
     assert ((first - second).abs().amax(dim=-1) > 1e-3).all()
@@ -249,7 +249,7 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(monkeypatch):
     assert_close(found, one_by_one(MODELS["llama"], ROWS), rtol=1e-4, atol=2e-5)
 
 
-def test_memory_that_does_not_suffice_for_one_prompt_is_an_error(monkeypatch):
+def test_too_little_memory_for_one_prompt_is_an_error(monkeypatch):
     def none_left(*_):
         raise torch.OutOfMemoryError
 
@@ -296,7 +296,7 @@ def test_a_hub_id_that_cannot_be_reached_is_one_clear_error(monkeypatch):
     ],
     ids=["encoder", "encoder-decoder"],
 )
-def test_what_is_no_causal_language_model_is_refused(tmp_path, config, message):
+def test_other_models_than_causal_language_models_are_refused(tmp_path, config, message):
     source = saved(tmp_path, tf.AutoModel.from_config(config))
 
     with pytest.raises(ConfigError, match=message):
@@ -362,7 +362,7 @@ def test_a_folder_that_is_not_whole_is_refused_in_one_line(tmp_path, spoil):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_plain_tokens_are_not_enough_for_is_refused(monkeypatch):
+def test_a_model_that_needs_more_than_tokens_is_refused(monkeypatch):
     model = model_of()
     monkeypatch.setattr(type(model.base_model), "forward", lambda *_args, **_kwargs: {}["image"])
 
@@ -371,7 +371,7 @@ def test_a_model_that_plain_tokens_are_not_enough_for_is_refused(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:instructions cannot be read apart")
-def test_a_model_that_goes_on_by_one_token_only_is_read_whole():
+def test_a_model_that_continues_only_by_one_token_is_read_whole():
     model, expected = tiny.built_tiny("prophetnet")
 
     states, reading = L.read_checked(model, tiny.ROWS, tiny.INSTRUCTIONS)
@@ -395,7 +395,7 @@ def test_what_is_no_gguf_is_refused(tmp_path):
         ("model.embed_tokens.weight", 0.0, "layer 0 are all zero"),
     ],
 )
-def test_weights_that_were_not_loaded_whole_are_noticed(name, value, message):
+def test_incompletely_loaded_weights_are_noticed(name, value, message):
     model = model_of()
     dict(model.named_parameters())[name].data.fill_(value)
 
@@ -416,7 +416,7 @@ def test_a_layer_that_does_nothing_is_noticed():
 # ---------------------------------------------------------------- untrained models, tokens
 
 
-def test_untrained_model_has_the_architecture_and_other_weights_and_leaves_the_random_state_alone():
+def test_untrained_model_has_other_weights_and_keeps_the_random_state():
     model = model_of()
     before = torch.get_rng_state()
 
@@ -437,7 +437,7 @@ def language_of(model=None, **special):
     return L.LanguageModel(model or MODELS["llama"], small_tokenizer(**special))
 
 
-def test_tokens_keep_what_is_special_in_front_and_end_with_the_word():
+def test_tokens_keep_leading_special_tokens_and_end_with_the_word():
     rows = L.tokenize(language_of(begin="<s>", end="</s>"), ["name a b", "name c"])
     tokenizer = small_tokenizer()
 
@@ -496,7 +496,7 @@ def renamed(rename):
 
 
 def configured(**values):
-    """Change what a folder's config.json says."""
+    """Change values in a folder's config.json."""
 
     def change(folder):
         path = folder / "config.json"
@@ -516,7 +516,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("fault", UNFIT)
-def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, fault):
+def test_mismatched_weights_are_refused_by_name(tmp_path, fault):
     change, message = UNFIT[fault]
     model_of().save_pretrained(tmp_path)
     small_tokenizer().save_pretrained(tmp_path)
@@ -546,7 +546,7 @@ def test_a_weight_of_another_shape_is_named_with_both():
 
 
 class Characters(tf.PreTrainedTokenizer):
-    """A tokenizer in Python that puts </s> behind every text and does not say so in its mask."""
+    """A Python tokenizer that adds </s> after every text without marking it in its mask."""
 
     def __init__(self, **settings):
         self.known = {c: n for n, c in enumerate(["<unk>", "<s>", "</s>", *map(chr, range(32, 127))])}
@@ -584,7 +584,7 @@ class Characters(tf.PreTrainedTokenizer):
     ],
     ids=["unmarked", "none", "before", "around", "behind"],
 )
-def test_the_word_is_the_last_token_whatever_special_ones_stand_behind(tokenizer):
+def test_the_word_is_the_last_token_despite_trailing_special_tokens(tokenizer):
     rows = L.tokenize(L.LanguageModel(model_of(vocab_size=99), tokenizer), ["a b", "c d e"])
 
     assert [tokenizer.convert_ids_to_tokens(row[-1]) for row in rows] == ["b", "e"]
@@ -608,12 +608,12 @@ LLAMA_ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "
 
 
 def write_gguf(path, model, *keys, **more):
-    """A tiny Llama as llama.cpp's converter writes it, but for the order in which its attention's weights stand.
+    """Write a tiny Llama like llama.cpp's converter, except for the order of its attention weights.
 
     Args:
         path: the file.
-        model: what it holds.
-        keys: each what a writer is told, as a name of its method and an argument.
+        model: the model to write.
+        keys: the writer's settings: names of its methods with an argument.
         more: tensors by name.
     """
     pytest.importorskip("accelerate", reason="transformers reads no GGUF file without it")
@@ -656,7 +656,7 @@ def test_a_file_whose_rotary_factors_would_be_dropped_is_refused(tmp_path):
 
     for name in ("plain", "ones"):
         L.convert_gguf(tmp_path / f"{name}.gguf", tmp_path / name)
-    with pytest.raises(ConfigError, match=r"transformers drops its rope_freqs\.weight, and every state would move"):
+    with pytest.raises(ConfigError, match=r"transformers drops its rope_freqs\.weight, which changes every state"):
         L.convert_gguf(tmp_path / "llama3.gguf", tmp_path / "llama3")
 
     assert (tmp_path / "ones" / "model.safetensors").exists()
@@ -670,14 +670,14 @@ def test_a_file_whose_rotary_factors_would_be_dropped_is_refused(tmp_path):
 def test_a_file_with_weights_that_the_model_does_not_have_is_refused(tmp_path, name, shape):
     write_gguf(tmp_path / "more.gguf", model_of(tie_word_embeddings=False), **{name: np.ones(shape, np.float32)})
 
-    with pytest.raises(ConfigError, match=rf"more\.gguf': transformers drops {shape} of its weights, and every state"):
+    with pytest.raises(ConfigError, match=rf"more\.gguf': transformers drops {shape} of its weights, which changes"):
         L.convert_gguf(tmp_path / "more.gguf", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("kind", "factor", "is_read"), [("none", 8.0, True), ("linear", 1.0, True), ("yarn", 8.0, False)]
 )
-def test_a_file_of_stretched_places_is_refused(tmp_path, kind, factor, is_read):
+def test_a_file_with_scaled_positions_is_refused(tmp_path, kind, factor, is_read):
     scaling = pytest.importorskip("gguf").RopeScalingType(kind)
     keys = [("rope_scaling_type", scaling), ("rope_scaling_factor", factor)]
     write_gguf(tmp_path / "long.gguf", model_of(tie_word_embeddings=False), *keys)
@@ -685,7 +685,7 @@ def test_a_file_of_stretched_places_is_refused(tmp_path, kind, factor, is_read):
     if is_read:
         L.convert_gguf(tmp_path / "long.gguf", tmp_path / "out")
     else:
-        with pytest.raises(ConfigError, match=r"long\.gguf': transformers drops its rope\.scaling\.factor, and every"):
+        with pytest.raises(ConfigError, match=r"long\.gguf': transformers drops its rope\.scaling\.factor, which"):
             L.convert_gguf(tmp_path / "long.gguf", tmp_path / "out")
 
 
@@ -712,12 +712,12 @@ def test_a_file_of_stretched_places_is_refused(tmp_path, kind, factor, is_read):
         "no heads",
     ],
 )
-def test_rotary_keys_that_a_configuration_does_not_follow_are_named(config, said, dropped):
+def test_ignored_rotary_keys_are_named(config, said, dropped):
     assert L.dropped_rotary(said, config) == dropped
 
 
-def test_whatever_transformers_makes_of_a_file_is_one_line(tmp_path):
-    """The sizes that it says are not those of its weights, as GPT-2's of other than 1,024 places are not."""
+def test_any_error_of_transformers_is_one_line(tmp_path):
+    """The stated sizes differ from those of the weights, as for GPT-2 with other than 1,024 positions."""
     model = model_of(tie_word_embeddings=False)
     model.config.intermediate_size = 40
     write_gguf(tmp_path / "other.gguf", model)

@@ -1,4 +1,4 @@
-"""Freed memory stays in the process, so that the next step does not fault it in again."""
+"""Freed memory stays in the process, so that the next step causes no page faults."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ import pytest
 
 from taskclust.models.memory import keep_freed_memory
 
-#: Two tensors of 40 MB a round, which glibc by itself takes from the system each time; prints the median of the
-#: rounds' page faults, since the heap may still grow once, where a small allocation has split what was kept.
+#: Two tensors of 40 MB per round, which glibc by default gets from the system each time. Prints the median of the
+#: rounds' page faults, because the heap may still grow once if a small allocation has split the kept memory.
 ROUNDS = """
 import resource
 import statistics
@@ -32,7 +32,7 @@ def faults(keep):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator alone is asked")
-def test_memory_that_is_kept_is_not_faulted_in_again():
+def test_kept_memory_causes_no_page_faults():
     assert faults("assert keep_freed_memory()") < faults("") / 100
 
 

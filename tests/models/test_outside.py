@@ -1,4 +1,4 @@
-"""A causal language model of transformers is trained and probed as the decoder is, or refused by name."""
+"""A causal language model of transformers is trained and probed like the decoder, or refused by name."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ def test_logits_and_states_are_those_of_the_model_itself(kind, dataset):
 
 @pytest.mark.parametrize("kind", ["llama", "mamba", "rwkv"])
 def test_layer_0_is_the_embedding(kind, dataset):
-    """Mamba's and RWKV's own first state is behind the first block."""
+    """Mamba's and RWKV's own first state is after the first block."""
     model = made(kind, dataset).eval()
     tokens = torch.tensor([[3, 4, 5], [6, 7, 5]])
 
@@ -84,7 +84,7 @@ def test_the_top_layer_can_be_read_before_its_norm(dataset):
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_a_training_is_a_function_of_its_seed_and_goes_on_after_a_stop(kind, dataset, experiment, tmp_path):
+def test_a_training_depends_only_on_its_seed_and_continues_after_a_stop(kind, dataset, experiment, tmp_path):
     config = replace(experiment(), model=outside_model(kind, SIZES, dataset.config))
     torch.manual_seed(1)
     first = Trainer(config, dataset)
@@ -122,7 +122,7 @@ def test_dropout_is_drawn_from_the_given_generator(dataset):
     assert not torch.equal(first, second)
 
 
-def test_a_kind_gets_the_sizes_it_stands_in_for(dataset):
+def test_a_kind_gets_the_sizes_of_the_model_it_replaces(dataset):
     config = outside_model("llama", SIZES, dataset.config)
 
     own = json.loads(config.outside)["config"]
@@ -147,7 +147,7 @@ def test_a_file_keeps_its_sizes_but_not_its_vocabulary_or_lengths(dataset, tmp_p
 
 @pytest.fixture
 def function(tmp_path, monkeypatch):
-    """Write a module with the function ``make`` of this body; its name is given to ``--model``."""
+    """Write a module with a function ``make`` of this body, and return its name for ``--model``."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(name, body):
@@ -182,13 +182,13 @@ def test_a_functions_model_is_trained_and_its_code_is_part_of_the_key(function, 
     assert all(len(code) == 64 for code in codes)
 
 
-def test_the_architecture_alone_names_no_model(dataset):
+def test_the_architecture_without_a_model_is_refused(dataset):
     with pytest.raises(ConfigError, match="name the model with --model"):
         create(dataset.config, ModelConfig(architecture="outside"), torch.Generator())
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_no_weight_stands_twice_but_a_tied_head(kind, dataset):
+def test_only_a_tied_head_has_two_names(kind, dataset):
     model = made(kind, dataset)
 
     assert len(model.tied_names()) <= 1
@@ -211,10 +211,10 @@ def test_seeds_of_a_generator_differ():
         ("missing.json", "not read as JSON"),
         ("no_such_package:make", "cannot be imported"),
         ("os:nothing", "cannot be imported"),
-        ("os:sep", "it is no function"),
+        ("os:sep", "not a function"),
     ],
 )
-def test_what_is_no_causal_model_is_refused_in_one_line(source, message, dataset):
+def test_a_model_that_is_not_causal_is_refused_in_one_line(source, message, dataset):
     with pytest.raises(ConfigError, match=message) as raised:
         outside_model(source, SIZES, dataset.config)
 
@@ -231,7 +231,7 @@ def test_what_is_no_causal_model_is_refused_in_one_line(source, message, dataset
         ("headless", HEADLESS, "no language head"),
     ],
 )  # fmt: skip
-def test_a_function_that_gives_no_model_is_refused_in_one_line(name, body, message, function, dataset):
+def test_a_function_without_a_model_is_refused_in_one_line(name, body, message, function, dataset):
     with pytest.raises(ConfigError, match=message) as raised:
         outside_model(function(name, body), SIZES, dataset.config)
 

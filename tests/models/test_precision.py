@@ -114,7 +114,7 @@ def test_steps_smaller_than_bfloat16_resolves_add_up_in_the_masters():
     assert (flat.low == torch.tensor(1.01).bfloat16()).all()
 
 
-def test_a_tied_weight_stands_in_the_buffer_once():
+def test_a_tied_weight_is_in_the_buffer_once():
     config = DecoderConfig(width=8, feed_forward=8, layers=1, heads=2, tie_word_embeddings=True)
     model = Decoder(config).initialize(torch.Generator().manual_seed(0))
 
@@ -127,7 +127,7 @@ def test_a_tied_weight_stands_in_the_buffer_once():
 # ---------------------------------------------------------------- one step
 
 
-def test_collected_gradient_is_the_models_and_is_forgotten_there():
+def test_the_collected_gradient_is_the_models_and_is_cleared_there():
     model, ordinary = network(), network()
     flat = FlatParameters(model, "float32")
     for m in (model, ordinary):
@@ -198,7 +198,7 @@ def test_native_bfloat16_is_read_from_the_processors_flags(processor, flags, exp
     assert native_bfloat16("cpu") == expected
 
 
-def test_a_machine_that_does_not_tell_its_flags_has_none(monkeypatch):
+def test_a_machine_without_known_flags_has_no_bfloat16(monkeypatch):
     def missing(*_args, **_kwargs):
         raise FileNotFoundError("/proc/cpuinfo")
 
@@ -209,7 +209,7 @@ def test_a_machine_that_does_not_tell_its_flags_has_none(monkeypatch):
 
 @pytest.fixture
 def clock(processor, monkeypatch):
-    """Pretend that the processor has these flags and multiplies in bfloat16 so many times as fast as in float32."""
+    """Pretend that the processor has these flags and multiplies bfloat16 so many times as fast as float32."""
 
     def pretend(flags, gain):
         processor(flags)
@@ -238,7 +238,7 @@ def test_bfloat16_pays_where_it_is_native_and_quick(clock, flags, gain, expected
     ],
     ids=["quick-wide", "quick-narrow", "slow-wide"],
 )
-def test_auto_is_what_the_processor_does_best_and_then_the_other(clock, gain, width, expected):
+def test_auto_is_the_fastest_precision_then_the_other(clock, gain, width, expected):
     clock("amx_bf16", gain)
 
     assert precisions("auto", width, "cpu") == expected
@@ -265,9 +265,9 @@ def test_this_machine_multiplies_at_a_plausible_speed(dtype):
 
 
 def test_bfloat16_learns_what_float32_learns(dataset, experiment):
-    """Of one seed both end at losses 0.001 apart with a deviation of 0.003, of three at a mean of 0.0015.
+    """For one seed the final losses differ by 0.001 ± 0.003, for three seeds by 0.0015 on average.
 
-    Masters that are rounded to bfloat16 too end 0.02 to 0.06 higher.
+    With master weights rounded to bfloat16 the loss is 0.02 to 0.06 higher.
     """
     model = {"width": 32, "feed_forward": 64, "dropout": 0.0}
     config = experiment(model=model, epochs=12, schedule_epochs=12, learning_rate=1e-2)
@@ -295,7 +295,7 @@ def test_bfloat16_training_keeps_weights_and_masters_together(dataset, experimen
     assert not torch.equal(trainer.parameters.master.detach(), before)
 
 
-def test_a_parameter_that_the_loss_does_not_reach_has_a_gradient_of_nothing():
+def test_a_parameter_unused_by_the_loss_has_zero_gradient():
     model = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 1), "unused": torch.nn.Linear(2, 1)})
     parameters = FlatParameters(model, "float32")
     for reached in (model, model["used"], model["used"]):  # the first step reaches both

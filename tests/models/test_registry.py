@@ -1,4 +1,4 @@
-"""An option is one field, an architecture one file and one entry; folders saved before either still open."""
+"""An option is one field, an architecture one file and one entry; older saved folders still open."""
 
 import dataclasses
 import json
@@ -123,7 +123,7 @@ OF_BEFORE = {
 
 @pytest.mark.parametrize("opened", [open_checkpoint, AutoModelForCausalLM.from_pretrained], ids=["ours", "auto"])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-def test_a_folder_of_before_opens_as_it_was(tied, opened, tmp_path):
+def test_an_older_folder_opens_unchanged(tied, opened, tmp_path):
     said = {**OF_BEFORE, "tie_word_embeddings": tied}
     weights = Decoder(DecoderConfig(**said)).initialize(generator(1)).state_dict()
     saved = {name: weight.clone() for name, weight in weights.items() if not (tied and name == "head.weight")}
@@ -164,13 +164,13 @@ def test_settings_are_the_fields_of_the_model_configuration():
     assert not hasattr(settings, "architecture")
 
 
-def test_settings_that_are_not_said_are_those_of_the_paper():
+def test_missing_settings_are_the_papers():
     assert DecoderConfig().to_dict() == DecoderConfig.of(DataConfig(), ModelConfig()).to_dict()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GrownConfig(ModelConfig):
-    """With one option more, whose default has changed since it came."""
+    """A configuration with one more option, whose default has changed since it was added."""
 
     sharpness: float = dataclasses.field(default=2.0, metadata=added(1.0).metadata)
 
@@ -199,7 +199,7 @@ class AverageSettings(Settings):
 
 
 class Average(Model):
-    """Each layer adds a map of the mean of what a token sees: the least that tells instructions apart."""
+    """A minimal architecture: each layer adds a linear map of the mean of the visible tokens."""
 
     config_class = AverageSettings
 

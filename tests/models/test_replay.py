@@ -1,4 +1,4 @@
-"""Steps of one shape are the plain steps, several trainers advance as each would alone, and a graph repeats neither."""
+"""Steps of one shape equal plain steps, trainers do not affect each other, and a graph draws new randomness."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_rates_of_padded_steps_are_the_schedules(dataset, experiment):
     assert_close(rates, [trainer._learning_rate(i) for i in range(EPOCHS * math.ceil(50 / 8))], rtol=1e-6)
 
 
-def test_a_continued_run_equals_one_without_a_stop(dataset, experiment):
+def test_a_resumed_run_equals_an_uninterrupted_one(dataset, experiment):
     unbroken = run(ReplayedTrainer(experiment(), dataset))
     stopped = run(ReplayedTrainer(experiment(), dataset), 2)
     continued = run(ReplayedTrainer(experiment(), dataset), 1)
@@ -66,7 +66,7 @@ def test_a_continued_run_equals_one_without_a_stop(dataset, experiment):
 
 
 @pytest.mark.parametrize("kind", [Trainer, ReplayedTrainer])
-def test_trainers_in_turn_are_each_as_if_alone(dataset, experiment, kind):
+def test_interleaved_trainers_do_not_affect_each_other(dataset, experiment, kind):
     configs = [experiment(seed=seed) for seed in (3, 4)]
     alone = [run(kind(config, dataset), 1) for config in configs]
     together = [kind(config, dataset) for config in configs]
@@ -97,7 +97,7 @@ def graphed(config, dataset, *, warm_up):
 
 @on_gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_graph_makes_the_steps_it_was_captured_from(dataset, experiment, precision):
+def test_a_graph_replays_the_captured_steps(dataset, experiment, precision):
     config = experiment(model={"width": 32, "feed_forward": 64}, precision=precision)
     start = master(Trainer(config, dataset, "cuda"))
     plain, replayed = (run(graphed(config, dataset, warm_up=n)) for n in (10**6, WARM_UP))
@@ -111,7 +111,7 @@ def test_a_graph_makes_the_steps_it_was_captured_from(dataset, experiment, preci
 
 
 @on_gpu
-def test_a_run_continued_on_a_gpu_equals_one_without_a_stop(dataset, experiment):
+def test_a_run_resumed_on_a_gpu_equals_an_uninterrupted_one(dataset, experiment):
     unbroken = run(ReplayedTrainer(experiment(), dataset, "cuda"))
     stopped = run(ReplayedTrainer(experiment(), dataset, "cuda"), 2)
     continued = run(ReplayedTrainer(experiment(), dataset, "cuda"), 1)  # a graph is captured, and dropped
@@ -125,7 +125,7 @@ def test_a_run_continued_on_a_gpu_equals_one_without_a_stop(dataset, experiment)
 
 
 @on_gpu
-def test_each_replay_drops_others(dataset, experiment):
+def test_each_replay_draws_new_dropout(dataset, experiment):
     trainer = graphed(experiment(learning_rate=1e-30, weight_decay=0.0), dataset, warm_up=3)
     indices = np.arange(8)
     trainer.model.train()
@@ -137,7 +137,7 @@ def test_each_replay_drops_others(dataset, experiment):
 
 
 @on_gpu
-def test_trainers_side_by_side_on_a_gpu_are_each_as_if_alone(dataset, experiment):
+def test_parallel_trainers_on_a_gpu_do_not_affect_each_other(dataset, experiment):
     configs = [experiment(seed=seed) for seed in (3, 4)]
     alone = [run(ReplayedTrainer(config, dataset, "cuda"), 2) for config in configs]
     together = [ReplayedTrainer(config, dataset, "cuda") for config in configs]
@@ -151,7 +151,7 @@ def test_trainers_side_by_side_on_a_gpu_are_each_as_if_alone(dataset, experiment
         assert losses == pytest.approx(expected, rel=1e-4)
 
 
-def test_padding_weighs_nothing(dataset, experiment):
+def test_padding_has_no_weight(dataset, experiment):
     trainer = Trainer(experiment(model={"dropout": 0.0}), dataset)
     data = Instructions(dataset.train)
     tight, roomy = host_batch(data, np.arange(5)), host_batch(data, np.arange(5), room=data.room(9))

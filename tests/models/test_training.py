@@ -1,4 +1,4 @@
-"""The training loop learns, is a function of its seed alone, and goes on after a stop as if there had been none."""
+"""The training loop learns, depends only on its seed, and continues after a stop as if there had been none."""
 
 import copy
 import math
@@ -39,7 +39,7 @@ def same_weights(first, second):
 
 @pytest.mark.parametrize("norm", ["before", "after"])
 def test_a_tiny_data_set_is_learned_by_heart(dataset, experiment, norm):
-    """In 31 runs all of it is, from 0.2 at most, and the loss falls to 0.042 of itself, with a deviation of 0.001."""
+    """In 31 runs accuracy rises from at most 0.2 to 1, and the loss falls to 0.042 ± 0.001 of its initial value."""
     model = {"width": 32, "feed_forward": 64, "heads": 4, "dropout": 0.0, "norm": norm}
     config = experiment(model=model, epochs=120, schedule_epochs=120, learning_rate=5e-3, batch_instructions=4)
     trainer = Trainer(config, dataset)
@@ -60,7 +60,7 @@ def test_same_seed_gives_the_same_history_and_weights_bit_for_bit(dataset, exper
     assert same_weights(weights(first), weights(second))
 
 
-def test_global_generators_have_no_part_in_it(dataset, experiment):
+def test_global_generators_are_not_used(dataset, experiment):
     first = run(Trainer(experiment(), dataset))
 
     torch.rand(3)
@@ -87,7 +87,7 @@ def test_each_epoch_has_its_own_order_and_dropout(dataset, experiment):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stopped", range(EPOCHS + 1))
-def test_a_continued_run_equals_one_without_a_stop(dataset, experiment, stopped, precision):
+def test_a_resumed_run_equals_an_uninterrupted_one(dataset, experiment, stopped, precision):
     config = experiment(precision=precision)
     unbroken = run(Trainer(config, dataset))
     tensors, values = copy.deepcopy(run(Trainer(config, dataset), stopped).state())
@@ -103,7 +103,7 @@ def test_a_continued_run_equals_one_without_a_stop(dataset, experiment, stopped,
     assert torch.equal(continued.state()[0]["best"], unbroken.state()[0]["best"])
 
 
-def test_a_broken_run_is_told_from_the_unbroken_one_without_the_optimizer(dataset, experiment):
+def test_a_resumed_run_without_optimizer_state_is_distinguished(dataset, experiment):
     unbroken = run(Trainer(experiment(), dataset))
     tensors, values = copy.deepcopy(run(Trainer(experiment(), dataset), 2).state())
     continued = Trainer(experiment(), dataset)
@@ -115,7 +115,7 @@ def test_a_broken_run_is_told_from_the_unbroken_one_without_the_optimizer(datase
 
 @pytest.fixture
 def spied(dataset, experiment, monkeypatch):
-    """Make a trainer that notes the learning rate and the gradient's norm of each of autograd's steps."""
+    """A trainer that records the learning rate and gradient norm of each autograd step."""
 
     def make(**training):
         trainer = Trainer(experiment(**training), dataset, compiled=False)
@@ -170,7 +170,7 @@ def test_gradient_is_clipped(spied):
     assert_close(norms, np.full(7, 0.01), rtol=1e-3)
 
 
-def test_gradient_below_the_bound_is_left_alone(spied):
+def test_a_gradient_below_the_bound_is_unchanged(spied):
     trainer, _, norms = spied(max_gradient_norm=1e6)
 
     run(trainer, 1)
@@ -188,7 +188,7 @@ def test_best_epoch_is_the_first_of_the_best(dataset, experiment):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_loss_that_is_no_number_ends_the_training_and_names_the_rate(dataset, experiment, precision):
+def test_a_loss_that_is_nan_ends_the_training_and_names_the_rate(dataset, experiment, precision):
     trainer = Trainer(experiment(learning_rate=0.125, precision=precision), dataset)
     trainer.run_epoch()
     trainer.parameters.load(torch.full_like(trainer.parameters.master, math.nan))
@@ -199,7 +199,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_names_the_rate(dataset, 
     assert len(trainer.history) == 2
 
 
-def test_a_rate_beyond_all_measure_diverges(dataset, experiment):
+def test_an_extreme_learning_rate_diverges(dataset, experiment):
     with pytest.raises(TrainingDiverged, match="learning_rate"):
         run(Trainer(experiment(learning_rate=1e30), dataset))
 
@@ -222,7 +222,7 @@ def test_checkpoint_opens_as_the_live_model(dataset, experiment, tmp_path, tied,
     assert opened(tmp_path).token_embedding.weight.dtype == getattr(torch, precision)
 
 
-def test_checkpoint_of_a_tied_model_whose_head_was_freed_has_that_head(dataset, experiment, tmp_path):
+def test_checkpoint_of_an_untied_head_has_that_head(dataset, experiment, tmp_path):
     tied = experiment(model={"tied_head": True})
     model = freeze_trunk(Decoder.create(dataset.config, tied.model, torch.Generator().manual_seed(0)))
     trainer = run(Trainer(tied, dataset, model=model), 1)
@@ -269,9 +269,9 @@ def test_best_checkpoint_leaves_the_live_weights_unchanged(scripted, tmp_path):
 
 @torch.no_grad()
 def naive_hits(model, split):
-    """Of each instance, read alone as [I, x]: is its output the most likely next token, and does rounding decide it?
+    """For each instance, read by itself as [I, x]: is its output the most likely token, and may rounding decide it?
 
-    It does where the second most likely token is as near as a thousandth of the logits' deviation.
+    Rounding may decide if the second most likely token is within a thousandth of the logits' standard deviation.
     """
     hits, unsure = [], []
     for row in range(len(split.lengths)):

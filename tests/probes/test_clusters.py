@@ -1,4 +1,4 @@
-"""Scores of planted states: what they must be when the codes are known."""
+"""Scores of states with planted identities, compared with the known answers."""
 
 import dataclasses
 from dataclasses import replace
@@ -31,7 +31,7 @@ def dataset():
 
 
 def codes(labels, *, noise=0.01, seed=0, scale=10.0):
-    """States [N, D]: far codes of each label, with little noise."""
+    """States [N, D]: distant class means of each label, with little noise."""
     rng = np.random.default_rng(seed)
     values = np.unique(labels, return_inverse=True)[1]
     table = scale * rng.normal(size=(values.max() + 1, WIDTH))
@@ -44,7 +44,7 @@ def score(states, split, *, with_tsne=False, probe=PROBE, seed=0):
 
 @pytest.mark.parametrize("name", LABELS)
 @pytest.mark.parametrize("split", ["subset", "validation"])
-def test_code_of_an_identity_is_clustered_perfectly_by_it(dataset, split, name):
+def test_states_that_encode_only_one_identity_cluster_perfectly_by_it(dataset, split, name):
     split = dataset.splits[split]
 
     scores = score([codes(split.labels(name))], split).raw[name]
@@ -52,7 +52,7 @@ def test_code_of_an_identity_is_clustered_perfectly_by_it(dataset, split, name):
     assert {metric: scores[metric] for metric in METRICS} == {metric: pytest.approx([1.0]) for metric in METRICS}
 
 
-def test_task_code_separates_all_hard_examples_from_their_originals(dataset):
+def test_states_that_encode_the_task_separate_all_hard_examples(dataset):
     split = dataset.subset
 
     scores = score([codes(split.labels("task"))], split)
@@ -61,8 +61,8 @@ def test_task_code_separates_all_hard_examples_from_their_originals(dataset):
     assert scores.raw["task"]["hard_separated"] == [1.0]
 
 
-def test_code_shared_with_the_original_separates_no_hard_example(dataset):
-    """A hard instance and its original have one and the same state, as if the replaced symbol were overlooked."""
+def test_states_shared_with_the_original_separate_no_hard_example(dataset):
+    """A hard instance and its original have the same state, as if the replaced symbol were ignored."""
     split = dataset.subset
     hard, original = split.hard_pairs()
     shared = codes(split.labels("distribution"), noise=1.0)
@@ -74,8 +74,8 @@ def test_code_shared_with_the_original_separates_no_hard_example(dataset):
     assert scores.raw["task"]["f1"][0] < 0.9
 
 
-def test_share_of_separated_hard_examples_is_what_is_planted(dataset):
-    """One hard task has a place of its own; the others share both of theirs, told apart by input, with the original."""
+def test_the_separated_fraction_of_hard_examples_is_the_planted_one(dataset):
+    """One hard task has its own point; the others share two points, distinguished by input, with their originals."""
     split = dataset.subset
     hard, original = split.hard_pairs()
     place = split.labels("task").copy()
@@ -153,8 +153,8 @@ def test_with_tsne_both_spaces_and_each_start_are_there(dataset):
         assert all(np.shape(v) == (2, PROBE.tsne_restarts) for v in scores.starts[name].values())
 
 
-def test_inertia_says_whether_the_states_or_the_clustering_are_to_blame(dataset):
-    """By task the planted codes are clustered at the labels' own cost; by input the labels are the dearer partition."""
+def test_label_inertia_distinguishes_bad_states_from_bad_clustering(dataset):
+    """By task, clusters have the inertia of the labels' partition; by input, the labels' partition has more."""
     split = dataset.subset
 
     scores = score([codes(split.labels(name), noise=1.0) for name in ("task", "input")], split).raw["task"]
@@ -170,7 +170,7 @@ def test_split_without_hard_examples_has_no_share_of_separated_ones(dataset):
 
 
 def test_a_score_is_the_mean_over_starts_whatever_their_divergence(dataset, monkeypatch):
-    """Of three planted starts one is the perfect code, the lowest in divergence is noise, and so is the third."""
+    """Of three planted starts one is perfect; the one of lowest divergence is noise, and so is the third."""
     split = dataset.subset
     perfect, *noise = codes(split.labels("task")), *(codes(np.arange(split.n_instances), seed=s) for s in (1, 2))
     planted = Embedding(torch.stack([perfect, *noise])[None], torch.tensor([[2.0, 1.0, 3.0]]))
@@ -185,7 +185,7 @@ def test_a_score_is_the_mean_over_starts_whatever_their_divergence(dataset, monk
     assert scores.tsne["task"]["f1"][0] < 0.9
 
 
-def test_the_picture_is_of_the_start_nearest_the_mean(dataset, monkeypatch):
+def test_the_figure_shows_the_start_nearest_the_mean(dataset, monkeypatch):
     split = dataset.subset
     perfect, noise = codes(split.labels("task")), codes(np.arange(split.n_instances))
     is_perfect = np.random.default_rng(0).random(split.n_instances) < 0.6
@@ -201,7 +201,7 @@ def test_the_picture_is_of_the_start_nearest_the_mean(dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("code", ["task", "distribution"])
-def test_merging_and_clusters_by_mapping_are_those_of_the_codes(dataset, code, monkeypatch):
+def test_merging_and_clusters_by_mapping_follow_the_encoded_identities(dataset, code, monkeypatch):
     split = dataset.validation
     states = codes(split.labels(code)) if code == "task" else codes(split.labels("distribution_mapping"))
     planted = Embedding(states[None, None], torch.zeros(1, 1))
@@ -252,15 +252,15 @@ def test_states_that_are_not_finite_raise(dataset):
 @pytest.mark.parametrize(
     ("changes", "probe", "message"),
     [
-        ({"n_validation_tasks": 1}, PROBE, "tasks of the validation set=1: clusters need two"),
-        ({"n_subset_tasks": 0}, PROBE, "tasks of the subset set=0: clusters need two"),
-        ({"n_hard_instructions": 0}, PROBE, "tasks of the subset set=0: clusters need two"),
-        ({"n_validation_instructions": 0}, PROBE, "tasks of the validation set=0: clusters need two"),
+        ({"n_validation_tasks": 1}, PROBE, "tasks of the validation set=1: clustering needs two"),
+        ({"n_subset_tasks": 0}, PROBE, "tasks of the subset set=0: clustering needs two"),
+        ({"n_hard_instructions": 0}, PROBE, "tasks of the subset set=0: clustering needs two"),
+        ({"n_validation_instructions": 0}, PROBE, "tasks of the validation set=0: clustering needs two"),
         ({}, replace(PROBE, perplexity=900.0), "perplexity=900.0: must be below the validation set's"),
         ({}, replace(PROBE, neighbors=9_000), "neighbors=9000: the training set has"),
     ],
 )
-def test_what_could_not_be_probed_is_known_before_a_model_is_trained(changes, probe, message):
+def test_splits_that_cannot_be_probed_are_refused_before_training(changes, probe, message):
     splits = generate(tiny_data(**changes), seed=0).splits
 
     with pytest.raises(ConfigError, match=message):
@@ -268,7 +268,7 @@ def test_what_could_not_be_probed_is_known_before_a_model_is_trained(changes, pr
 
 
 @pytest.mark.parametrize("kind", ["synthetic", "pretraining"])
-def test_nothing_is_trained_for_what_could_not_be_probed(kind, tmp_path, monkeypatch):
+def test_nothing_is_trained_if_splits_cannot_be_probed(kind, tmp_path, monkeypatch):
     runner, run = Runner(Store(tmp_path)), experiments.part(kind, "run")
     config = experiments.part(kind, "config").smoke()
     monkeypatch.setattr(Runner, "trajectory", lambda *_: pytest.fail("trained"))

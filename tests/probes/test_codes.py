@@ -1,4 +1,4 @@
-"""Codes put into states are taken out again, and nothing else is."""
+"""Class means that were added to states are ablated, and nothing else is."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ SIZES = {"task": 1.0, "distribution": 0.5, "input": 2.0, "output": 1.5}
 
 @pytest.fixture(scope="module")
 def splits():
-    """Instances to fit on, and others of the same tasks and distributions, as labels alone."""
+    """Labels of instances to fit on, and of others with the same tasks and distributions."""
     identities = design(n_tasks=20, n_distributions=3, n_instructions=4)
     labels = {name: identities[name] for name in CODES}
     rows = np.arange(len(labels["task"]))
@@ -31,7 +31,7 @@ def splits():
 
 @pytest.fixture(scope="module")
 def states(splits):
-    """States of both splits, made of the same codes."""
+    """States of both splits, made from the same class means."""
     whole = {name: np.concatenate([s.labels(name) for s in splits]) for name in CODES}
     both = planted(whole, SIZES)[0]
     n = len(splits[0].labels("task"))
@@ -39,7 +39,7 @@ def states(splits):
 
 
 @pytest.mark.parametrize("name", ["input", "output", "distribution", "task"])
-def test_a_code_taken_out_leaves_no_variance_of_its_own(splits, states, name):
+def test_an_ablated_class_mean_leaves_no_variance_of_its_own(splits, states, name):
     codes = additive_codes(states[0], splits[0])
 
     left = without(states[1], splits[1], codes, (name,))
@@ -48,13 +48,13 @@ def test_a_code_taken_out_leaves_no_variance_of_its_own(splits, states, name):
     before = {n: float(v[0]) for n, v in variance_components(states[1][None], identities).items()}
     after = {n: float(v[0]) for n, v in variance_components(left[None], identities).items()}
     assert before[name] > 0.08
-    assert -0.06 < after[name] < 0.02  # a task's takes the mean of its three distributions with it
+    assert -0.06 < after[name] < 0.02  # a task's class mean includes the mean of its three distributions
     others = [n for n in CODES if n != name]
     rest = sum(before[n] for n in others)
     assert_close([after[n] for n in others], [before[n] / rest for n in others], rtol=0, atol=0.06)
 
 
-def test_all_codes_taken_out_leave_nothing_of_a_sum_of_codes(splits, states):
+def test_ablating_all_class_means_leaves_nothing_of_their_sum(splits, states):
     codes = additive_codes(states[0], splits[0])
 
     left = without(states[1], splits[1], codes, CODES)
@@ -71,7 +71,7 @@ def test_distributions_add_nothing_to_their_task_on_average(splits, states):
     assert_close(sums, torch.zeros_like(sums), atol=1e-4)
 
 
-def test_taking_nothing_out_changes_nothing(splits, states):
+def test_ablating_nothing_changes_nothing(splits, states):
     codes = additive_codes(states[0], splits[0])
 
     assert without(states[1], splits[1], codes, ()) is states[1]
@@ -81,12 +81,12 @@ def test_an_identity_that_was_not_fitted_is_named(splits, states):
     codes = additive_codes(states[0], splits[0])
     stranger = SimpleNamespace(labels=lambda _name: np.full(len(states[1]), 999))
 
-    with pytest.raises(ConfigError, match=r"input=\[999\]: fit the codes on a split that has it"):
+    with pytest.raises(ConfigError, match=r"input=\[999\]: fit the class means on a split that has it"):
         without(states[1], stranger, codes, ("input",))
 
 
-def test_tasks_hidden_under_their_inputs_are_found_without_them():
-    """The null stands beside it: with the codes in place k-means finds inputs, not tasks."""
+def test_tasks_hidden_by_inputs_are_found_once_inputs_are_ablated():
+    """The negative control: without ablation k-means finds inputs, not tasks."""
     dataset = generate(tiny_data(n_tasks=12, n_task_symbols=14, n_validation_tasks=6), seed=1)
     ids = {n: np.concatenate([dataset.train.labels(n), dataset.validation.labels(n)]) for n in CODES}
     both = planted(ids, {"task": 1.0, "input": 6.0})[0]
@@ -111,5 +111,5 @@ def test_tasks_hidden_under_their_inputs_are_found_without_them():
 
 
 def planted_tasks(split):
-    """States of another split that are its tasks and nothing else."""
+    """States of another split that encode only its tasks."""
     return planted({n: split.labels(n) for n in CODES}, {"task": 1.0})[0]

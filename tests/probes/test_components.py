@@ -1,4 +1,4 @@
-"""States made of known codes give back the codes' shares."""
+"""States made from known class means give back their shares."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from taskclust.data import generate
 from taskclust.probes.components import instance_identities, instruction_identities, variance_components
 from tests.helpers import assert_close, tiny_data
 
-DIMENSIONS = 600  # room for every code to be orthogonal to every other
+DIMENSIONS = 600  # room for all class means to be orthogonal
 WITHIN = 0.03
 
 
 def design(n_tasks=8, n_distributions=3, n_instructions=3, n_inputs=5, n_symbols=25, seed=0):
-    """The identities of a crossed set of instances: inputs are drawn for each task from one alphabet."""
+    """The identities of a crossed design: each task draws its inputs from one alphabet."""
     rng = np.random.default_rng(seed)
     inputs = np.array([rng.choice(n_symbols, size=n_inputs, replace=False) for _ in range(n_tasks)])
     shape = (n_tasks, n_distributions, n_instructions, n_inputs)
@@ -30,7 +30,7 @@ def design(n_tasks=8, n_distributions=3, n_instructions=3, n_inputs=5, n_symbols
 
 
 def planted(identities, variances, seed=0):
-    """States [1, N, D]: orthonormal codes of each identity's values, scaled to the variances; noise is "instance"."""
+    """States [1, N, D]: orthonormal class means of each identity, scaled to the variances; noise is "instance"."""
     rng = np.random.default_rng(seed)
     free = np.linalg.qr(rng.normal(size=(DIMENSIONS, DIMENSIONS)))[0]
     n = len(next(iter(identities.values())))
@@ -60,14 +60,14 @@ MIXTURES = {
 
 
 def share_of_each(identities, variances):
-    """The truth: each code's variance as a share of their sum."""
+    """The true shares: each identity's variance divided by their sum."""
     total = sum(variances.values())
     return {name: variances.get(name, 0) / total for name in (*identities, "instance")}
 
 
 @pytest.mark.parametrize("n_tasks", [4, 8])
 @pytest.mark.parametrize("mixture", MIXTURES)
-def test_planted_codes_give_back_their_shares(mixture, n_tasks):
+def test_planted_class_means_have_their_shares(mixture, n_tasks):
     identities, variances = design(n_tasks=n_tasks), MIXTURES[mixture]
 
     shares = variance_components(planted(identities, variances), identities)
@@ -80,7 +80,7 @@ def test_planted_codes_give_back_their_shares(mixture, n_tasks):
 
 @pytest.mark.parametrize("name", ["task", "distribution", "input", "output"])
 @pytest.mark.parametrize("split", ["subset", "validation"])
-def test_one_code_in_the_paper_s_own_splits_has_all_the_variance(paper_data, split, name):
+def test_a_single_identity_has_all_the_variance_in_the_papers_splits(paper_data, split, name):
     identities = instance_identities(paper_data.splits[split])
 
     shares = variance_components(planted(identities, {name: 1}), identities)
@@ -89,8 +89,8 @@ def test_one_code_in_the_paper_s_own_splits_has_all_the_variance(paper_data, spl
         assert_close(share, np.array([float(other == name)]), rtol=0, atol=WITHIN)
 
 
-def test_pure_task_code_leaves_nothing_to_the_input_where_plain_r_squared_does():
-    """Few tasks, each with inputs nearly of its own: an input tells its task."""
+def test_a_pure_task_encoding_gives_the_input_no_share_unlike_r_squared():
+    """Few tasks with nearly disjoint inputs: the input determines the task."""
     identities = design(n_tasks=4, n_symbols=30)
     states = planted(identities, {"task": 1})
 
@@ -159,7 +159,7 @@ def test_identities_that_coincide_split_their_share_evenly():
     assert_close(shares["task"], np.array([0.5]), atol=WITHIN)
 
 
-def test_states_all_the_same_have_shares_of_zero():
+def test_equal_states_have_shares_of_zero():
     identities = design(n_tasks=2)
 
     shares = variance_components(torch.ones(1, len(identities["task"]), 5), identities)
@@ -189,7 +189,7 @@ def test_identities_of_a_split_are_its_labels_and_their_conjunctions(name):
     np.testing.assert_array_equal(of_instructions["distribution"], split.distribution)
 
 
-def test_hard_examples_are_of_their_originals_lineage():
+def test_hard_examples_have_their_originals_lineage():
     split = generate(tiny_data(), seed=0).subset
     hard, original = split.hard_pairs()
 
@@ -200,8 +200,8 @@ def test_hard_examples_are_of_their_originals_lineage():
     assert len(set(lineage)) * 2 == len(set(split.labels("distribution")))
 
 
-def test_likeness_of_hard_examples_to_their_originals_is_not_booked_as_the_inputs(paper_data):
-    """The null stands beside it: without the lineage, the input's share is twice what it is."""
+def test_similarity_to_originals_is_not_attributed_to_the_inputs(paper_data):
+    """The negative control: without the lineage, the input's share is twice as large."""
     split = paper_data.subset
     identities = instance_identities(split)
     truth = {"lineage": 0.5, "task": 0.1, "input": 0.2, "instance": 0.2}

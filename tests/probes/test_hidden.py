@@ -1,4 +1,4 @@
-"""Packed reading gives the states of every instance read alone: the definition."""
+"""Packed reading gives the same states as reading every instance by itself, the definition."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def dataset():
 
 
 def tiny_model(norm="after", positions="sinusoidal", dropout=0.2):
-    """Weights large enough that every layer does something, and norms that are not the identity."""
+    """A model whose weights are large enough that every layer matters, and whose norms are not the identity."""
     config = ModelConfig(
         width=16,
         feed_forward=32,
@@ -65,7 +65,7 @@ def read_alone(model, split):
 
 
 @pytest.mark.parametrize("name", ["train", "subset", "validation"])
-def test_states_are_those_of_each_instance_read_alone(model, dataset, name):
+def test_states_equal_those_of_each_instance_read_separately(model, dataset, name):
     split = dataset.splits[name]
 
     found = hidden_states(model, split)
@@ -75,7 +75,7 @@ def test_states_are_those_of_each_instance_read_alone(model, dataset, name):
     assert_close(found.instruction_end, ends, **SINGLE)
 
 
-def test_states_are_one_layer_more_than_blocks_of_every_instance_and_instruction(model, dataset):
+def test_states_have_one_more_layer_than_blocks(model, dataset):
     split = dataset.train
 
     found = hidden_states(model, split)
@@ -126,7 +126,7 @@ def test_before_the_final_norm_makes_no_difference_with_the_norm_after(dataset):
     assert torch.equal(plain.instruction_end, before.instruction_end)
 
 
-def test_reading_is_without_dropout_gradients_or_a_hook_left_behind(dataset):
+def test_reading_has_no_dropout_or_gradients_and_leaves_no_hook(dataset):
     model = tiny_model(dropout=0.5).train()
 
     one, other = (hidden_states(model, dataset.subset) for _ in range(2))

@@ -1,4 +1,4 @@
-"""scikit-learn's KMeans is the oracle: at equal restarts our clusterings cost no more."""
+"""With equal restarts our clusterings have no higher inertia than scikit-learn's KMeans."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def generator(seed=0):
 
 
 def inertia_of(points, labels):
-    """Sum of squared distances to the mean of the own cluster, in float64, by the definition."""
+    """The sum of squared distances to the mean of the point's cluster, in float64, by definition."""
     points, labels = np.asarray(points, dtype=np.float64), np.asarray(labels)
     members = [points[labels == c] for c in np.unique(labels)]
     return sum(((m - m.mean(axis=0)) ** 2).sum() for m in members)
@@ -51,16 +51,16 @@ PROBLEMS = {
 # --- against scikit-learn
 
 
-#: Standard deviation, over seeds, of the ratio of two runs' inertias: means over problems of the best of ten starts.
+#: The standard deviation, over seeds, of the ratio of two runs' inertias (mean over problems, best of ten starts).
 SPREAD = {"clustered": 0.0045, "structureless": 0.0045, "few-wide": 0.001, "many-clusters": 0.0055}
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_inertia_is_no_worse_than_that_of_scikit_learn(problem):
-    """Means differ by chance, 6 deviations less than once in a million.
+def test_inertia_is_not_higher_than_scikit_learns(problem):
+    """Means differ by chance; by 6 standard deviations less than once in a million.
 
-    Uniform starts instead of greedy ones cost 4 % more of "clustered" and 57 % more of "many-clusters", Lloyd's
-    algorithm stopped after two iterations 30 %, 10 % of "structureless" and 140 %.
+    With uniform instead of greedy starts the inertia is 4 % higher on "clustered" and 57 % on "many-clusters"; with two
+    iterations of Lloyd's algorithm 30 % on "clustered", 10 % on "structureless" and 140 % on "many-clusters".
     """
     make, k = PROBLEMS[problem]
     points = make()
@@ -72,8 +72,8 @@ def test_inertia_is_no_worse_than_that_of_scikit_learn(problem):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_problems_clustered_one_at_a_time_cost_the_same_as_in_a_batch(problem):
-    """From other starts, so by the same bound."""
+def test_problems_have_the_same_inertia_alone_as_in_a_batch(problem):
+    """The starts differ, so the same bound applies."""
     make, k = PROBLEMS[problem]
     points = make()
 
@@ -111,7 +111,7 @@ def test_labels_are_of_the_restart_of_lowest_inertia(points, seed, data):
 @settings(deadline=None, max_examples=40)
 @given(points=point_sets(), seed=st.integers(0, 100), data=st.data())
 def test_every_cluster_of_distinct_points_is_used(points, seed, data):
-    """Distinct in float32, whose squared distances are rounded by a millionth of the largest or less."""
+    """Points are distinct in float32, whose squared distances are rounded by at most a millionth of the largest."""
     squares = torch.cdist(points.double(), points.double()).square()
     nearest = (squares + torch.eye(points.shape[1]) * squares.amax()).amin()
     assume(nearest > 1e-5 * squares.amax())
@@ -122,7 +122,7 @@ def test_every_cluster_of_distinct_points_is_used(points, seed, data):
     assert all(row.unique().tolist() == list(range(k)) for row in labels)
 
 
-def test_partition_costs_its_inertia_by_the_definition():
+def test_partition_inertia_follows_its_definition():
     points, labels = clustered(1, n=30, d=5, k=4)
     other = structureless(1, n=30, d=5)
 
@@ -132,7 +132,7 @@ def test_partition_costs_its_inertia_by_the_definition():
 
 
 def test_more_restarts_never_cost_more_and_usually_less():
-    """Of ten problems 6 to 10 have a better start than the first of eight (300 seeds); below 3 would be 1 in 70,000."""
+    """In 6 to 10 of ten problems one of eight starts beats the first (300 seeds); below 3 is one chance in 70,000."""
     points = structureless(10)
 
     inertia = kmeans(points, 12, generator=generator(), restarts=8).inertia
@@ -157,7 +157,7 @@ def test_no_point_is_nearer_to_the_mean_of_another_cluster():
 
 
 @pytest.mark.parametrize("d", [2, 60], ids=["narrow", "wider-than-points"])
-def test_as_many_clusters_as_points_cost_nothing(d):
+def test_as_many_clusters_as_points_have_zero_inertia(d):
     points = structureless(3, n=30, d=d)
 
     found = kmeans(points, 30, generator=generator())
@@ -167,8 +167,8 @@ def test_as_many_clusters_as_points_cost_nothing(d):
 
 
 @pytest.mark.parametrize("k", [2, 5, 8, 40])
-def test_duplicate_points_share_a_cluster_and_cost_nothing_once_there_are_enough(k):
-    """With 5 distinct points in 40, clusters must stay empty from k = 6."""
+def test_duplicate_points_share_a_cluster(k):
+    """With 5 distinct points in 40, clusters must be empty from k = 6 on."""
     distinct = 10 * structureless(2, n=5, d=3)
     points = distinct[:, torch.arange(40) % 5]
 
@@ -180,7 +180,7 @@ def test_duplicate_points_share_a_cluster_and_cost_nothing_once_there_are_enough
         assert_close(inertia.min(), inertia_of(cloud, labels), rtol=1e-3, atol=1e-2)
 
 
-def test_points_all_the_same_do_not_crash():
+def test_equal_points_do_not_crash():
     found = kmeans(torch.ones(2, 12, 4), 3, generator=generator())
 
     assert_close(found.inertia, np.zeros((2, 10)))
@@ -201,7 +201,7 @@ def test_states_that_are_not_finite_raise(value):
     points = structureless(2, n=6)
     points[1, 3, 2] = value
 
-    with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
+    with pytest.raises(ConfigError, match="points: hidden states contain NaN or infinity"):
         kmeans(points, 2, generator=generator())
 
 
@@ -255,9 +255,9 @@ def test_different_seeds_start_elsewhere():
 
 
 def assert_one_start_finds_most_clusters():
-    """Twenty separated clusters: their own scatter costs about N * D * spread**2, a missed cluster far more.
+    """Twenty separated clusters: their own inertia is about N * D * spread**2, that of a missed cluster far higher.
 
-    Over 100 seeds the mean ratio is 1.02 with a deviation of 0.04, at most 1.2; from uniform starts it is 15 or more.
+    Over 100 seeds the ratio is 1.02 ± 0.04, at most 1.2; with uniform starts it is 15 or more.
     """
     points, labels = clustered(20, n=200, d=10, k=20, spread=0.3)
     best = np.array([inertia_of(*pair) for pair in zip(points, labels, strict=True)])
@@ -272,7 +272,7 @@ def test_one_greedy_start_finds_most_clusters():
     assert_one_start_finds_most_clusters()
 
 
-def test_random_starts_in_place_of_greedy_ones_are_noticed(monkeypatch):
+def test_random_instead_of_greedy_starts_are_noticed(monkeypatch):
     def uniform(points, n_clusters, restarts, generator):
         B, N, _ = points.shape
         return torch.rand(B, restarts, N, generator=generator).argsort(dim=-1)[..., :n_clusters]
@@ -291,8 +291,8 @@ def test_starts_are_distinct_points_while_there_are_any():
     assert starts.sort(dim=-1).values.tolist() == [[list(range(25))] * 4] * 3
 
 
-def test_center_without_points_moves_to_a_far_point(monkeypatch):
-    """All starts on one point: without the refill but one cluster would stay empty for ever."""
+def test_an_empty_cluster_moves_to_a_far_point(monkeypatch):
+    """All starts are one point: without the refill all clusters but one would stay empty."""
     monkeypatch.setattr(module, "_plus_plus", lambda p, k, r, g: torch.zeros(len(p), r, k, dtype=torch.long))
     points, _ = clustered(1, n=60, d=10, k=4, spread=0.1)
 
@@ -301,7 +301,7 @@ def test_center_without_points_moves_to_a_far_point(monkeypatch):
     assert len(np.unique(found)) == 4
 
 
-def test_means_of_many_points_are_those_of_few(monkeypatch):
+def test_means_of_many_points_equal_the_plain_computation(monkeypatch):
     """Added one by one, or as a product with the clusters' indicators; one cluster is empty."""
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(2, 300, 5, generator=generator)

@@ -1,4 +1,4 @@
-"""Every metric against every invariant it has, by registration; each against an oracle and a case worked by hand."""
+"""Every metric has its registered invariants, and agrees with a reference and a hand-computed case."""
 
 import itertools
 
@@ -85,7 +85,7 @@ def test_every_metric_of_the_configuration_is_an_agreement():
 
 
 def test_matched_f1_is_not_symmetric():
-    """Hence its absence from the table: the mean is over classes, and a class without a cluster scores 0."""
+    """This is why the table lacks it: the mean is over classes, and a class without a cluster scores 0."""
     one, three = np.zeros(3, dtype=int), np.arange(3)
 
     assert_close(METRICS["f1"](one, three), 1 / 2)
@@ -96,7 +96,7 @@ def test_matched_f1_is_not_symmetric():
 
 
 def naive_matched_f1(true, pred):
-    """Try every one-to-one matching, classes without a cluster included: the best mean F1 of the classes."""
+    """The best mean F1 of the classes over every one-to-one matching, including classes without a cluster."""
     classes, clusters = np.unique(true), np.unique(pred)
     room = [*clusters, *[None] * len(classes)]
     best = 0.0
@@ -112,7 +112,7 @@ def naive_matched_f1(true, pred):
 
 
 def naive_pairwise_f1(true, pred):
-    """Walk over all pairs of instances."""
+    """The pairwise F1 by a loop over all pairs of instances."""
     hits = misses = alarms = 0
     for i, j in itertools.combinations(range(len(true)), 2):
         in_class, in_cluster = true[i] == true[j], pred[i] == pred[j]
@@ -160,7 +160,7 @@ def test_metric_of_degenerate_partitions_equals_its_oracle(name, n, true, pred):
 
 @pytest.mark.parametrize("name", sorted(ADJUSTED_FOR_CHANCE))
 @pytest.mark.parametrize("n_classes", [2, 6, 30])
-def test_random_labels_score_near_zero_where_chance_is_subtracted(name, n_classes):
+def test_random_labels_score_near_zero_in_adjusted_scores(name, n_classes):
     rng = np.random.default_rng(n_classes)
 
     scores = [METRICS[name](*rng.integers(n_classes, size=(2, 180))) for _ in range(60)]
@@ -201,7 +201,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("case", BY_HAND)
-def test_metric_gives_what_is_worked_by_hand(case):
+def test_metric_equals_hand_computed_values(case):
     true, pred, expected = BY_HAND[case]
 
     scores = agreement(np.array(true), np.array(pred))
@@ -245,7 +245,7 @@ def test_labels_of_different_length_or_none_raise(true, pred, message):
 
 @settings(deadline=None)
 @given(label_pairs())
-def test_merging_is_what_counting_pairs_one_by_one_gives(pair):
+def test_merging_equals_counting_pairs_one_by_one(pair):
     distributions, clusters = pair
     tasks = distributions // 2
     joined = {"one": [], "other": []}
@@ -263,8 +263,8 @@ def test_merging_is_what_counting_pairs_one_by_one_gives(pair):
         assert np.isnan(found)
 
 
-def test_merging_whole_distributions_by_chance_is_worth_nothing_where_f1_rewards_it():
-    """Within 5 standard errors; were chance not subtracted it would be 11 away."""
+def test_merging_whole_distributions_by_chance_scores_zero_unlike_f1():
+    """Within 5 standard errors; without the correction for chance it would be 11 away."""
     tasks, distributions = np.repeat(np.arange(10), 30), np.repeat(np.arange(20), 15)
     rng = np.random.default_rng(0)
     clusterings = [rng.permutation(20)[distributions] % 10 for _ in range(300)]

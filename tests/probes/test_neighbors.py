@@ -1,4 +1,4 @@
-"""Neighbours against a naive loop and scikit-learn, votes worked by hand."""
+"""Neighbours agree with a naive loop and scikit-learn, votes with hand-computed ones."""
 
 from collections import Counter
 
@@ -16,8 +16,8 @@ from tests.strategies import seeds
 
 
 @pytest.mark.parametrize("offset", [0.0, 100.0, 1_000.0])
-def test_ranks_do_not_hang_on_the_distance_from_the_origin(offset):
-    """In float32, as states are; without centring a seventh of the ranks is lost at 100 deviations."""
+def test_ranks_do_not_depend_on_the_distance_from_the_origin(offset):
+    """In float32, like states; without centering, a seventh of the ranks is wrong at 100 standard deviations."""
     rng = np.random.default_rng(0)
     queries, references = (torch.tensor(rng.normal(size=(1, n, 64)).astype(np.float32)) for n in (50, 400))
 
@@ -78,7 +78,7 @@ def test_percentage_and_accuracy_equal_a_naive_loop(problem):
 
 @settings(deadline=None, max_examples=40)
 @given(problems())
-def test_percentage_and_accuracy_are_fractions_one_a_layer(problem):
+def test_percentage_and_accuracy_are_one_fraction_per_layer(problem):
     found = neighborhood(**problem)
 
     for values in found:
@@ -88,7 +88,7 @@ def test_percentage_and_accuracy_are_fractions_one_a_layer(problem):
 
 @settings(deadline=None, max_examples=40)
 @given(problems())
-def test_nearest_are_those_of_scikit_learn_in_its_order(problem):
+def test_nearest_neighbors_equal_scikit_learns_in_order(problem):
     found = nearest(problem["queries"], problem["references"], problem["k"])
 
     for ours, queries, references in zip(found, problem["queries"], problem["references"], strict=True):
@@ -150,7 +150,7 @@ def test_paper_scale_in_single_precision_finds_the_neighbours_of_double_precisio
     ],
     ids=str,
 )
-def test_vote_goes_to_the_most_frequent_and_of_equals_to_the_nearest(labels, winner):
+def test_the_most_frequent_label_wins_and_ties_go_to_the_nearest(labels, winner):
     assert vote(torch.tensor([labels])).tolist() == [winner]
 
 
@@ -158,7 +158,7 @@ def test_vote_is_taken_for_each_row():
     assert vote(torch.tensor([[[1, 2, 2], [3, 3, 1]], [[4, 5, 6], [6, 5, 5]]])).tolist() == [[2, 3], [4, 5]]
 
 
-def test_two_tasks_apart_are_told_apart_by_hand():
+def test_two_separate_tasks_have_hand_computed_scores():
     """References at 0, 1, 2 (task 0) and 10, 11 (task 1); queries at 0.4 and 9."""
     found = neighborhood(
         torch.tensor([[[0.4], [9.0]]]),
@@ -175,6 +175,6 @@ def test_two_tasks_apart_are_told_apart_by_hand():
 
 
 @pytest.mark.parametrize("k", [0, 6, -1])
-def test_number_of_neighbours_that_cannot_be_raises(k):
+def test_an_impossible_number_of_neighbours_raises(k):
     with pytest.raises(ConfigError, match=f"neighbors={k}: use 1 to 5, the size of the training set"):
         nearest(torch.zeros(1, 2, 3), torch.zeros(1, 5, 3), k)

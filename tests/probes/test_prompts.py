@@ -1,4 +1,4 @@
-"""Clusters of prompts over layers: what is planted is found, and intervals are over instructions."""
+"""Clusters of prompts over layers: planted identities are found, and intervals are over instructions."""
 
 from dataclasses import asdict, replace
 
@@ -16,7 +16,7 @@ from taskclust.probes.metrics import agreement
 from taskclust.probes.scores import LayerClusters
 from tests.helpers import assert_close
 
-#: So few iterations that rounding cannot lead t-SNE elsewhere.
+#: So few iterations of t-SNE that rounding does not matter.
 PROBE = ProbeConfig(iterations=20, tsne_restarts=2, perplexity=15)
 #: 2 tasks x 2 distributions x 4 instructions x 3 mappings
 TASK, DISTRIBUTION, INSTRUCTION, MAPPING = (
@@ -28,12 +28,12 @@ IDENTITIES = {
     "distribution_mapping": 6 * TASK + 3 * DISTRIBUTION + MAPPING,
 }
 INSTRUCTIONS = (16 * TASK + 4 * DISTRIBUTION + INSTRUCTION).tolist()
-#: Two clusters each: F1 by task is 1, 3/4 (an instruction of four is astray), 1/2.
+#: Two clusters each: F1 by task is 1, 3/4 (one of four instructions is misplaced), 1/2.
 PERFECT, MIDDLING, CROSSED = TASK, np.where(INSTRUCTION == 0, 1 - TASK, TASK), INSTRUCTION % 2
 
 
 def coded(*codes, noise=0.05, seed=0):
-    """States that are a sum of codes, each (labels, scale)."""
+    """States that are a sum of class means, each given by (labels, scale)."""
     rng = np.random.default_rng(seed)
     states = noise * rng.standard_normal((len(TASK), 8))
     for labels, scale in codes:
@@ -47,9 +47,9 @@ def scored(*layers, identities=IDENTITIES, resamples=20, seed=0, probe=PROBE):
 
 
 def clustered(raw, *starts, mark=0.0):
-    """What ``probe_layer`` finds at a layer, from clusters by task that are given: of the states, of each start.
+    """A result of ``probe_layer`` with the given clusters by task, of the states and of each start.
 
-    ``mark`` fills the embedding, to know it again.
+    ``mark`` fills the embedding, so that it can be recognized.
     """
     clusters = {"raw": {"task": raw[None]}, "tsne": {"task": np.stack(starts)}}
     embedding = np.full((len(raw), 3), mark)
@@ -62,7 +62,7 @@ def scored_clusters(*layers, resamples=20):
 
 @pytest.fixture
 def planted_starts(monkeypatch):
-    """Plant what t-SNE makes of a layer: the same embeddings, a start each, of divergences 0, 1, 2, ..."""
+    """Replace t-SNE so that it gives these embeddings, one per start, with divergences 0, 1, 2, ..."""
 
     def plant(*starts):
         embedding = T.Embedding(torch.stack(starts)[None], torch.arange(len(starts), dtype=torch.float32)[None])
@@ -72,10 +72,10 @@ def planted_starts(monkeypatch):
 
 
 def test_a_planted_identity_is_found_at_its_layer(monkeypatch):
-    """In place of t-SNE the states themselves, so that clusters are certain: its own are of other tests.
+    """The states replace t-SNE's embedding, so that clusters are certain; other tests check t-SNE.
 
-    The first layer's code is of instruction and mapping, which every task shares: clusters of it have half of each
-    task, and the best of two such has F1 1/2.
+    The first layer encodes instruction and mapping, which all tasks share: its clusters have half of each task, and the
+    best of two has F1 1/2.
     """
     monkeypatch.setattr(P, "tsne", lambda states, **_: T.Embedding(states[:, None], torch.zeros(1, 1)))
     shared, task = coded((3 * INSTRUCTION + MAPPING, 3.0)), coded((TASK, 3.0))
@@ -109,8 +109,8 @@ def test_the_settings_of_the_probe_reach_tsne_and_kmeans(monkeypatch):
     assert np.shape(found.embedding) == (len(TASK), 3)
 
 
-def test_labels_of_equally_many_classes_have_one_clustering(monkeypatch):
-    """k-means knows their number alone; a second search would only find another of its optima."""
+def test_labels_with_equally_many_classes_share_a_clustering(monkeypatch):
+    """k-means only depends on their number; a second run would only find another optimum."""
     asked, kmeans = [], P.kmeans
     monkeypatch.setattr(P, "kmeans", lambda *args, **kwargs: asked.append(args[1]) or kmeans(*args, **kwargs))
 
@@ -121,7 +121,7 @@ def test_labels_of_equally_many_classes_have_one_clustering(monkeypatch):
         assert np.array_equal(found.clusters[space]["task"], found.clusters[space]["other"])
 
 
-def test_the_states_and_every_start_are_clustered_each_on_its_own(planted_starts):
+def test_states_and_every_start_are_clustered_separately(planted_starts):
     starts = PERFECT, MIDDLING, CROSSED
     planted_starts(*(coded((labels, 3.0), seed=n) for n, labels in enumerate(starts)))
 
@@ -133,7 +133,7 @@ def test_the_states_and_every_start_are_clustered_each_on_its_own(planted_starts
 
 @pytest.mark.parametrize("place", range(3))
 def test_the_embedding_of_a_layer_is_the_start_whose_f1_is_nearest_the_mean(planted_starts, place):
-    """Wherever it is and however low the others' divergences."""
+    """In any position, and however low the divergences of the others."""
     starts = [coded((labels, 3.0)) for labels in (PERFECT, CROSSED)]
     starts.insert(place, coded((MIDDLING, 3.0)))
     planted_starts(*starts)
@@ -158,7 +158,7 @@ def test_a_score_after_tsne_is_the_mean_over_starts():
     assert found.best_layer == {"raw": 1, "tsne": 0}
 
 
-def test_the_best_layer_has_the_highest_mean_and_not_the_highest_start():
+def test_the_best_layer_has_the_highest_mean_over_starts():
     found = scored_clusters(clustered(PERFECT, PERFECT, CROSSED, CROSSED), clustered(PERFECT, *[MIDDLING] * 3))
 
     assert found.best_layer["tsne"] == 1
@@ -203,7 +203,7 @@ def test_the_embedding_is_the_best_layers_after_tsne():
 
 
 def test_each_draw_chooses_its_own_best_layer():
-    """Of each distribution's instructions one layer has the first astray, the other the second."""
+    """One layer misplaces the first instruction of each distribution, the other the second."""
     first, second = (np.where(number == INSTRUCTION, 1 - TASK, TASK) for number in (0, 1))
 
     both, one, other = (
@@ -218,7 +218,7 @@ def test_each_draw_chooses_its_own_best_layer():
         np.testing.assert_array_equal(both.resampled_f1[space]["task"], np.maximum(of_one, of_other))
 
 
-def test_intervals_hold_the_score_and_shrink_to_it_when_all_agree():
+def test_intervals_contain_the_score_and_shrink_to_it_when_all_agree():
     found = scored_clusters(clustered(PERFECT, PERFECT), resamples=50)
     mixed = scored_clusters(clustered(MIDDLING, MIDDLING), resamples=200)
 
@@ -255,7 +255,7 @@ def resampled(labels_true, labels_pred, units, resamples, seed):
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 100))
 def test_resampling_keeps_instances_of_an_instruction_together(seed):
-    """Within an instruction all prompts are right or all are wrong, so every draw's F1 is that of its units."""
+    """All prompts of an instruction are right, or all wrong, so every draw's F1 is that of its units."""
     right = np.random.default_rng(seed).integers(0, 2, size=16).astype(bool)
     unit_task = np.repeat([0, 1], 8)
     predicted = np.where(right, unit_task, 1 - unit_task)
@@ -266,12 +266,12 @@ def test_resampling_keeps_instances_of_an_instruction_together(seed):
 
     matched = predicted if right.mean() >= 0.5 else 1 - predicted
     expected = [f1_score(unit_task[d], matched[d], average="macro") for d in draws]
-    if right.mean() != 0.5:  # then either matching is best
+    if right.mean() != 0.5:  # then both matchings are best
         np.testing.assert_allclose(drawn, expected, atol=1e-12)
 
 
 def test_units_are_drawn_within_their_stratum():
-    """Two strata of one class each: every draw has as many of both, so a perfect clustering stays perfect."""
+    """Two strata of one class each: every draw has equally many of both, so a perfect clustering stays perfect."""
     stratum = np.repeat([0, 1], 40)
 
     drawn = resampled(stratum, stratum, units(np.arange(80), stratum), 10, 0)
@@ -282,7 +282,7 @@ def test_units_are_drawn_within_their_stratum():
 
 
 def test_draws_of_two_clusterings_are_paired():
-    """Over 400 seeds the mean of 30 draws is 0.008 below the score, with a deviation of 0.008."""
+    """Over 400 seeds the mean of 30 draws is 0.008 ± 0.008 below the score."""
     clusters = np.where(np.arange(len(TASK)) % 7 == 0, 1 - TASK, TASK)
 
     first, second = (resampled(TASK, labels, units(INSTRUCTIONS), 30, 3) for labels in (clusters, 1 - clusters))
@@ -293,9 +293,9 @@ def test_draws_of_two_clusterings_are_paired():
 
 @pytest.mark.parametrize("right", [0.0, 0.5])
 def test_draws_lie_around_the_score_even_of_many_small_classes(right):
-    """Matching anew in every draw would lift F1 of 160 classes by 0.07 to 0.13.
+    """Matching again in every draw would raise F1 of 160 classes by 0.07 to 0.13.
 
-    Over 25 seeds the mean of the draws is 0.02 below the score, with a deviation of 0.002.
+    Over 25 seeds the mean of the draws is 0.02 ± 0.002 below the score.
     """
     rng = np.random.default_rng(0)
     distribution, instruction, word = (x.ravel() for x in np.meshgrid(range(16), range(3), range(10), indexing="ij"))
@@ -307,10 +307,10 @@ def test_draws_lie_around_the_score_even_of_many_small_classes(right):
     assert np.mean(drawn) == pytest.approx(agreement(classes, clusters).f1, abs=0.04)
 
 
-def test_spread_is_that_of_instructions_and_not_of_prompts():
-    """Sixteen instructions, half of them wholly wrong: the spread is that of sixteen draws, not of 160.
+def test_the_spread_is_over_instructions_and_not_over_prompts():
+    """Sixteen instructions, half of them entirely wrong: the spread is that of sixteen draws, not of 160.
 
-    Over 30 seeds it is 3.1 to 3.9 times as large, 3.5 with a deviation of 0.2.
+    Over 30 seeds it is 3.1 to 3.9 times as large (3.5 ± 0.2).
     """
     task = np.repeat([0, 1], 80)
     wrong = np.repeat(np.arange(16) % 2 == 0, 10)
@@ -334,7 +334,7 @@ def test_one_instruction_per_distribution_has_no_interval():
     identities = {"task": TASK, "distribution": TASK}
     layer = P.probe_layer(coded((TASK, 3.0)), identities, PROBE, seed=0)
 
-    with pytest.warns(UserWarning, match="every distribution has one instruction: .* no interval"):
+    with pytest.warns(UserWarning, match="every distribution has only one instruction, .* no intervals"):
         found = P.score_layers([layer], identities, [f"do {task}" for task in TASK], resamples=20, seed=0)
 
     assert found.interval == {"raw": {}, "tsne": {}}

@@ -1,4 +1,4 @@
-"""Structures of arrays put together along a new first axis: what all rows have, what only some have."""
+"""Structures of arrays are stacked along a new first axis, also if only some rows have a value."""
 
 from dataclasses import dataclass, field, fields
 
@@ -11,14 +11,14 @@ from tests.helpers import assert_close
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Something within a row."""
+    """A nested part of a row."""
 
     mean: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A structure of every kind of field."""
+    """A structure with every kind of field."""
 
     values: np.ndarray
     table: dict = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Row:
 
 
 def filled(n, *shape):
-    """An array of one number, to know it again."""
+    """An array filled with one number, so that it can be recognized."""
     return np.full(shape, float(n))
 
 
@@ -125,7 +125,7 @@ def test_arrays_of_different_shapes_are_refused():
 
 
 def test_checkpoints_of_which_some_have_tsne_have_an_axis_for_each():
-    """As :class:`Epochs` tells them apart: the scores of the states at every epoch, after t-SNE at a few."""
+    """As :class:`Epochs` distinguishes them: scores of the states at every epoch, after t-SNE at a few."""
     L, S, N, C = 4, 3, 6, 2
 
     def scores(n, *, with_tsne):

@@ -1,4 +1,4 @@
-"""scikit-learn's exact TSNE is the oracle: affinities, start, force and schedule are its own, step by step."""
+"""Affinities, start, force and schedule equal those of scikit-learn's exact TSNE, step by step."""
 
 import math
 import os
@@ -58,7 +58,7 @@ def test_affinities_are_symmetric_sum_to_one_and_leave_out_the_point_itself():
 
 @pytest.mark.parametrize("perplexity", [2.0, 10.0, 30.0])
 def test_affinities_are_those_of_rows_with_the_requested_perplexity(perplexity):
-    """A naive search of each row's bandwidth, then the definition."""
+    """By a naive search for each row's bandwidth, and the definition."""
     points = clouds(1, seed=1)[0].double().numpy()
     n = len(points)
     conditional = np.zeros((n, n))
@@ -139,7 +139,7 @@ def test_start_has_empty_components_where_points_have_too_few_dimensions():
 
 @pytest.mark.parametrize("perplexity", [2.0, 10.0])
 def test_affinities_to_the_nearest_are_those_of_scikit_learn(perplexity):
-    """Its own function, given the distances that it finds."""
+    """By scikit-learn's own function, given its distances."""
     points = clouds(1, n=120)[0]
     found = NearestNeighbors(n_neighbors=int(3 * perplexity + 1)).fit(points).kneighbors_graph(mode="distance")
     found.data **= 2
@@ -151,7 +151,7 @@ def test_affinities_to_the_nearest_are_those_of_scikit_learn(perplexity):
     assert_close(P.toarray(), theirs.toarray(), rtol=1e-4, atol=1e-8)
 
 
-def test_affinities_to_all_others_as_the_nearest_are_those_of_all_pairs():
+def test_affinities_equal_those_of_all_pairs_if_all_others_are_nearest():
     points = clouds(1)
 
     P = nearest_probabilities(points[0], 15.0)
@@ -160,7 +160,7 @@ def test_affinities_to_all_others_as_the_nearest_are_those_of_all_pairs():
 
 
 @pytest.mark.parametrize("distance", [1e2, 1e4])
-def test_nearest_neighbors_are_told_apart_however_far_from_the_origin(distance):
+def test_nearest_neighbors_are_distinguished_far_from_the_origin(distance):
     points = clouds(1, n=120)[0].double()
 
     moved = nearest_probabilities(points + distance, 10.0)
@@ -177,7 +177,7 @@ def descend_compiled(P, start, iterations, dof):
 
 
 def descend_among_neighbors(P, start, iterations, dof):
-    """With every pair as neighbors."""
+    """The descent with every pair as neighbors."""
     Y = module._rows_of_coordinates(start[:, None])
     steps = module._schedule(iterations, dof, 50.0)
     threads = torch.get_num_threads()
@@ -197,7 +197,7 @@ def sklearn_gradient(Y, P, dof):
 
 
 def learning_rate(n):
-    return max(n / 12 / 4, 50)  # what scikit-learn's "auto" is at its early exaggeration of 12
+    return max(n / 12 / 4, 50)  # scikit-learn's "auto" with its early exaggeration of 12
 
 
 def assert_first_step_is_that_of_scikit_learn(dof, components, scale, descend=module._descend):
@@ -261,7 +261,7 @@ def sklearn_descent(Y, P, dof, exaggerated, iterations):
 
 
 def assert_descent_is_that_of_scikit_learn(exaggerated, iterations, dof=2.0, descend=module._descend):
-    """Both from one start, far enough from a symmetry that rounding does not decide the way."""
+    """Both from one start that is far enough from a symmetry, so that rounding does not decide."""
     points, Y = clouds(1), small_start(scale=1.0)
 
     ours, _ = descend(joint_probabilities(points, 10.0), Y, iterations, dof)
@@ -295,7 +295,7 @@ def test_wrong_exaggeration_is_noticed(monkeypatch, descend, fault, value):
 
 
 def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkeypatch):
-    """With the power -1 in the force, the true gradient, the first step is another at two degrees of freedom."""
+    """With the power -1 in the force (the true gradient), the first step differs at two degrees of freedom."""
     real = module._Points.student_t
 
     def textbook(self, kernel, scratch):
@@ -312,7 +312,7 @@ def test_textbook_gradient_is_noticed_where_it_departs_from_scikit_learns(monkey
 
 
 def sklearn_embeddings(points, components, n):
-    """n runs of 500 iterations: from the PCA start of scikit-learn itself, and from jittered copies of ours."""
+    """n runs of 500 iterations: from scikit-learn's PCA start, and from jittered copies of ours."""
     start = pca_start(points[None], components)[0].numpy()
     rng = np.random.default_rng(0)
     starts = ["pca", *(start + 1e-5 * rng.normal(size=start.shape).astype(np.float32) for _ in range(n - 1))]
@@ -329,13 +329,13 @@ def problems():
 
 @pytest.fixture(scope="module")
 def planar(problems):
-    """In the plane, where 500 iterations come near the optimum whatever the start."""
+    """Embeddings in the plane, where 500 iterations come near the optimum from any start."""
     return tsne(problems, generator=generator(), iterations=500, components=2, degrees_of_freedom=1.0)
 
 
 @pytest.fixture(scope="module")
 def embedding(problems):
-    """In the paper's three dimensions, where small problems fare very differently from start to start."""
+    """Embeddings in the paper's three dimensions, where small problems depend strongly on the start."""
     return tsne(problems, generator=generator(), iterations=500, restarts=12)
 
 
@@ -356,7 +356,7 @@ def test_embeddings_in_the_plane_are_as_good_as_those_of_scikit_learn(problems, 
 
 
 def test_divergences_in_three_dimensions_are_distributed_as_those_of_scikit_learn(problems, embedding):
-    """Starts end far apart, so means are compared: 5 standard errors (60 degrees of freedom), once in 200,000.
+    """Starts differ a lot, so means are compared: 5 standard errors (60 degrees of freedom), once in 200,000.
 
     No exaggeration or 50 iterations of it, one degree of freedom, half the perplexity or 300 iterations are 9 to 19
     standard errors away.
@@ -450,7 +450,7 @@ def test_problem_embedded_alone_equals_the_one_in_the_batch():
 
 
 @pytest.mark.parametrize("descend", [descend_compiled, descend_among_neighbors], ids=["compiled", "neighbors"])
-def test_threads_change_no_bit_of_a_descent(descend):
+def test_the_number_of_threads_does_not_change_a_descent(descend):
     P, start = joint_probabilities(clouds(), 10.0), small_start(3, scale=1.0)
     threads, found = torch.get_num_threads(), []
     try:
@@ -505,14 +505,14 @@ def test_states_that_are_not_finite_raise(value):
     points = clouds()
     points[2, 5, 1] = value
 
-    with pytest.raises(ConfigError, match="points: hidden states hold NaN or infinity"):
+    with pytest.raises(ConfigError, match="points: hidden states contain NaN or infinity"):
         tsne(points, generator=generator())
 
 
 # --- many points, and scikit-learn's default method
 
 
-def test_many_points_are_drawn_to_their_nearest_neighbors_from_the_same_starts(monkeypatch):
+def test_many_points_are_attracted_only_by_nearest_neighbors(monkeypatch):
     monkeypatch.setattr(module, "EXACT_POINTS", 10)
     points = clouds(2, n=60)
 
@@ -566,17 +566,17 @@ def test_barnes_hut_is_scikit_learns_from_the_same_starts(monkeypatch):
     [
         ({"components": 4, "degrees_of_freedom": 3.0}, "by scikit-learn's Barnes-Hut only 3 components or fewer"),
         ({"degrees_of_freedom": 1.0}, "degrees_of_freedom=1: by scikit-learn's Barnes-Hut only 3 components or fewer"),
-        ({"iterations": 250}, "iterations=250: scikit-learn's Barnes-Hut tells no divergence below 251"),
+        ({"iterations": 250}, "iterations=250: scikit-learn's Barnes-Hut gives no divergence below 251"),
         ({"older": True}, "older=True: this version of scikit-learn's Barnes-Hut has another start"),
     ],
 )
-def test_what_barnes_hut_cannot_do_is_refused(changes, message):
+def test_settings_that_barnes_hut_lacks_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         tsne(clouds(1), generator=generator(), perplexity=5.0, barnes_hut=True, **changes)
 
 
 @pytest.mark.parametrize(("components", "dof"), [(4, 2.0), (3, 3.0)])
-def test_many_points_in_more_components_or_by_other_tails_are_refused(monkeypatch, components, dof):
+def test_many_points_with_more_components_or_other_degrees_of_freedom_are_refused(monkeypatch, components, dof):
     monkeypatch.setattr(module, "EXACT_POINTS", 10)
 
     with pytest.raises(ConfigError, match=f"components={components}, degrees_of_freedom={dof:g}: more than 10 points"):
@@ -586,7 +586,7 @@ def test_many_points_in_more_components_or_by_other_tails_are_refused(monkeypatc
 @pytest.mark.skipif(
     "NUMBA_CPU_NAME" in os.environ or not get_host_cpu_features().get("avx512f"), reason="no registers of sixteen"
 )
-def test_sixteen_points_are_taken_at_once_where_the_processor_can():
+def test_sixteen_points_are_processed_at_once_if_the_processor_can():
     points, mass = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32), np.zeros(64, np.float32)
 
     forces._repel(*points, 0, 64, True, np.zeros_like(points), mass)

@@ -1,6 +1,6 @@
-"""What is read off an embedding does not depend on who made it: ours beside scikit-learn's, on states of real shape.
+"""Scores of our embeddings and of scikit-learn's have the same distribution, on realistic states.
 
-States are sums of codes for distribution, task, input and output, of sizes like those measured in trained models
+States are sums of class means of distribution, task, input and output, with shares like those in trained models
 (reports/smoke, figure components), so that clustering them is neither trivial nor hopeless.
 """
 
@@ -34,11 +34,11 @@ def states(seed, tasks=4, distributions=2, instructions=3, inputs=4, width=48):
 
 @pytest.fixture(scope="module")
 def embedded():
-    """Of every seed: the states, the tasks, our embedding and divergence, scikit-learn's."""
+    """For every seed: the states, the tasks, our embedding and divergence, and scikit-learn's."""
     sets = [states(seed) for seed in range(SEEDS)]
     points = torch.stack([p for p, _ in sets])
     ours = tsne(points, generator=torch.Generator().manual_seed(0), iterations=ITERATIONS, restarts=1)
-    # its default, Barnes-Hut, is another method: of 200 seeds, 1,000 iterations, it has F1 .866, its exact one .835
+    # scikit-learn's default, Barnes-Hut, differs: over 200 seeds, 1,000 iterations, F1 is 0.866; of the exact one 0.835
     settings = {"method": "exact", "max_iter": ITERATIONS}
     theirs = [TSNE(3, perplexity=10, init="pca", **settings).fit(p.numpy()) for p, _ in sets]
     return {
@@ -55,14 +55,14 @@ def scores(embeddings, tasks, metric):
 
 
 def standard_errors(ours, others):
-    """How many standard errors the mean difference of paired values is from none."""
+    """The mean difference of paired values, in standard errors."""
     difference = np.asarray(ours) - np.asarray(others)
     return abs(difference.mean()) / (difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
-#: A mean difference of fifty is beyond this once in 130,000, of twenty once in 13,000, if there is none.
-#: Of 200 seeds, 1 embedding each, no difference from scikit-learn is beyond 0.3; a perplexity of 3 or 30, one degree
-#: of freedom, 300 iterations or 20 exaggerated ones are 8 to 17 away in every score, 11 to 44 in divergence.
+#: If there is no difference, the mean of fifty is beyond this once in 130,000 times, of twenty once in 13,000.
+#: Over 200 seeds with 1 embedding each, no difference from scikit-learn exceeds 0.3; a perplexity of 3 or 30, one
+#: degree of freedom, 300 iterations or 20 exaggerated ones are 8 to 17 away in every score, 11 to 44 in divergence.
 MOST_ERRORS = 5.0
 #: Likewise for the Kolmogorov-Smirnov test: the same faults have p-values below 1e-11.
 LEAST_P = 1e-6
@@ -90,7 +90,7 @@ def test_trustworthiness_is_that_of_scikit_learn_on_twenty_problems(embedded):
 def test_scores_over_fifty_seeds_are_distributed_as_with_scikit_learn(embedded, metric):
     ours, theirs = (scores(embedded[who][0], embedded["tasks"], metric) for who in ("ours", "theirs"))
 
-    assert theirs.std() > 0.05  # the states leave room to differ: it is 0.16 or more
+    assert theirs.std() > 0.05  # there is room for differences: it is 0.16 or more
     assert standard_errors(ours, theirs) < MOST_ERRORS
     assert ks_2samp(ours, theirs).pvalue > LEAST_P
 
@@ -105,7 +105,7 @@ def narrower(embedded):
 
 @pytest.mark.parametrize("metric", ["f1", "ari", "ami"])
 def test_a_third_of_the_perplexity_is_another_distribution(embedded, narrower, metric):
-    """It is 11 to 17 standard errors away, so that its being within the bound is out of the question."""
+    """It is 11 to 17 standard errors away, far beyond the bound."""
     ours, other = (scores(points, embedded["tasks"], metric) for points in (embedded["ours"][0], narrower))
 
     assert standard_errors(ours, other) > MOST_ERRORS

@@ -1,4 +1,4 @@
-"""Reports side by side: what differs, by how much, and on which seeds."""
+"""Comparisons of reports show what differs, by how much, and on which seeds."""
 
 import json
 import re
@@ -26,7 +26,7 @@ BETTER = {seed: BASE[seed] + 0.25 + seed / 50 for seed in reversed(SEEDS)}
 
 
 def write(folder, values, *, bound=0.7, cells=("validation",), **settings):
-    """A report of one check, whose statistic has these values by seed, in each condition."""
+    """A report of one check whose statistic has these values by seed in each condition."""
     late = replace(JUDGED.cells["validation"][1], statistic=lambda r: values[r.config.seed], paper=AtLeast(bound))
     claim = replace(JUDGED, cells={cell: [late] for cell in cells})
     made = [judge(claim, cell, [perfect_record(seed) for seed in values], "paper") for cell in cells]
@@ -64,7 +64,7 @@ def test_the_difference_is_paired_by_seed(folders):
     [(BASE, {0: 1.0, 7: 2.0}, "0.98 (unpaired)"), ({3: 0.5}, {3: 0.75}, "0.25 (one seed)")],
     ids=["other seeds", "one seed"],
 )
-def test_without_pairs_there_is_no_interval_and_no_p(tmp_path, first, second, text):
+def test_unpaired_seeds_have_no_interval_and_no_p_value(tmp_path, first, second, text):
     (comparison,) = compare([write(tmp_path / "base", first), write(tmp_path / "better", second)])
 
     (row,) = comparison.checks
@@ -120,7 +120,7 @@ def test_settings_are_shown_where_they_differ(tmp_path):
     }
 
 
-def test_a_report_differs_in_nothing_from_its_copy(folders, tmp_path):
+def test_a_report_does_not_differ_from_its_copy(folders, tmp_path):
     shutil.copytree(folders[0], tmp_path / "copy")
 
     (comparison,) = compare([folders[0], tmp_path / "copy"])
@@ -139,7 +139,7 @@ def test_more_than_two_reports_are_each_compared_with_the_first(folders, tmp_pat
 
 
 @pytest.mark.parametrize("names", [("a/report", "b/report"), ("a/check", "b/report")], ids=["same", "a column's"])
-def test_names_that_are_not_clear_are_paths(tmp_path, names):
+def test_ambiguous_names_are_replaced_by_paths(tmp_path, names):
     folders = [write(tmp_path / name, BASE) for name in names]
 
     (comparison,) = compare(folders)
@@ -207,7 +207,7 @@ def test_an_own_page_is_replaced(folders, tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "my thesis", "<!doctype html>\n" + "x" * 100 + "<!-- made by taskclust.compare -->"]
 )
-def test_a_file_that_is_no_page_of_ours_is_refused_and_left_alone(folders, tmp_path, content):
+def test_another_file_than_our_page_is_refused_and_unchanged(folders, tmp_path, content):
     file = tmp_path / "page.html"
     file.write_text(content)
 

@@ -1,4 +1,4 @@
-"""A report comes back as frames of the numbers that were judged."""
+"""A report is read as frames with the judged numbers."""
 
 import sys
 from dataclasses import FrozenInstanceError, replace
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     return written(tmp_path_factory.mktemp("reports") / "paper", results("paper"))
 
 
-def test_a_report_is_three_frames_of_the_judged_numbers(folder):
+def test_a_report_has_three_frames_with_the_judged_numbers(folder):
     pytest.importorskip("pandas")
     made = results("paper")
     checks = [check for result in made for check in result.checks]
@@ -53,7 +53,7 @@ def test_means_of_the_values_are_the_checks_means(folder):
     np.testing.assert_allclose(means.to_numpy(), report.checks["mean"].to_numpy())
 
 
-def test_what_is_no_number_is_nan_and_names_stay_names(tmp_path):
+def test_missing_numbers_are_nan_and_names_stay_text(tmp_path):
     pytest.importorskip("pandas")
     check = replace(JUDGED.cells["validation"][0], statistic=lambda record: np.nan, null_name="None", reason="")
     claim = replace(JUDGED, cells={"1": [check]})
@@ -77,12 +77,12 @@ def test_a_folder_without_the_tables_is_refused(tmp_path):
     pytest.importorskip("pandas")
     (tmp_path / "checks.csv").write_text("claim\n")
 
-    with pytest.raises(ConfigError, match=r"^report='.*': it holds no values.csv and no verdicts.csv; name a report"):
+    with pytest.raises(ConfigError, match=r"^report='.*': it has no values.csv and no verdicts.csv; name a report"):
         taskclust.load_report(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "claim,value\nname,high\n", 'a,b\n"c'], ids=["empty", "text", "torn"])
-def test_a_file_that_is_no_table_of_a_report_is_refused(folder, tmp_path, content):
+def test_a_file_that_is_not_a_reports_table_is_refused(folder, tmp_path, content):
     pytest.importorskip("pandas")
     for name in ("checks", "verdicts"):
         (tmp_path / f"{name}.csv").write_bytes((folder / f"{name}.csv").read_bytes())

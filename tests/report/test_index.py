@@ -1,4 +1,4 @@
-"""One page over all reports: counts, the worst verdict of each claim, and links; another's file is never replaced."""
+"""The page over all reports has counts, the worst verdict of each claim and links; it replaces no other file."""
 
 import json
 import shutil
@@ -68,5 +68,5 @@ def test_another_page_is_not_replaced(folder):
     assert (folder / "index.html").read_text() == "mine"
 
 
-def test_a_folder_without_reports_is_refused_in_a_line(tmp_path):
+def test_a_folder_without_reports_gives_one_line(tmp_path):
     assert "has a verdicts.json" in command("index", tmp_path)

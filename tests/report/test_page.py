@@ -1,4 +1,4 @@
-"""The report's folder: whole, self-contained, and true to the verdicts."""
+"""The report's folder is complete, self-contained, and agrees with the verdicts."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ FIGURES = {
 
 
 def write(folder, profile="paper", made=None, claims=CLAIMS, records=COUNTED, **changes):
-    """A report without figures unless there are records that have some: they take most of the time."""
+    """Write a report; it has figures, which take most of the time, only if records are given."""
     settings = {"command": "pytest benchmarks", **changes}
     write_report(folder, profile, results(profile) if made is None else made, claims, records, **settings)
     return (folder / "index.html").read_text()
@@ -76,7 +76,7 @@ def rows(path):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A report of each scale; the one at paper scale with figures, which take their time."""
+    """A report at each scale; only the one at paper scale has figures, which take time."""
     parent = tmp_path_factory.mktemp("reports")
     write(parent / "smoke", "smoke", overrides="--seeds=5")
     write(parent / "paper", "paper", records={**COUNTED, "synthetic": world(perfect_record)})
@@ -98,13 +98,13 @@ def page(folder):
     return Page((folder / "index.html").read_text())
 
 
-def test_report_is_all_there_and_alone(folders):
+def test_a_report_has_exactly_its_files(folders):
     for folder in folders.values():
         assert {path.name for path in folder.iterdir()} == FILES
         assert {path.name for path in folder.parent.iterdir()} == set(folders)
 
 
-def test_figures_stand_in_the_folder_and_on_the_page(folders):
+def test_figures_are_in_the_folder_and_on_the_page(folders):
     drawn = list((folders["paper"] / "figures").iterdir())
     page = Page((folders["paper"] / "index.html").read_text())
 
@@ -145,7 +145,7 @@ def test_page_is_small(folders):
     assert (folders["paper"] / "index.html").stat().st_size < 2_000_000
 
 
-def test_what_does_not_hold_is_what_to_look_at_first(tmp_path):
+def test_failing_claims_are_what_to_look_at_first(tmp_path):
     made = results("paper", dead_record)
     failing = [result.claim for result in made if result.verdict == "not reproduced"]
 
@@ -176,7 +176,7 @@ def test_page_shows_the_provenance_and_the_tables(folders):
         assert shown in text
 
 
-def test_verdicts_say_reproduced_at_paper_scale_alone(folder, profile):
+def test_verdicts_say_reproduced_only_at_paper_scale(folder, profile):
     words = [row["verdict"] for name in ("verdicts.csv", "checks.csv") for row in rows(folder / name)]
     cells = re.findall(r'<td class="verdict">(.*?)</td>', (folder / "index.html").read_text())
     written = (folder / "verdicts.md").read_text()
@@ -197,7 +197,7 @@ def test_the_formats_agree(folder, profile):
     assert {(x[1], x[2]): x[4] for x in lines if len(x) > 4 and x[1] in CLAIMS} == expected
     assert plain["results"] == [result.to_dict() for result in made]
     assert (plain["profile"], plain["command"]) == (profile, "pytest benchmarks")
-    # what is counted is the same anywhere, and says nothing of where
+    # counts are the same everywhere, so they have no provenance
     assert plain["provenance"] == (perfect_record(0).provenance if profile == "paper" else {})
 
 
@@ -220,7 +220,7 @@ def test_checks_and_values_come_back_as_the_unrounded_numbers(folder, profile):
     ]
 
 
-def test_what_is_no_number_is_empty_in_checks_and_values(tmp_path):
+def test_missing_numbers_are_empty_in_checks_and_values(tmp_path):
     claim = CLAIMS["knn-accuracy"]
     check = replace(claim.cells["validation"][0], statistic=lambda record: np.nan)
     result = judge(replace(claim, cells={"validation": [check]}), "validation", [perfect_record(0)], "paper")
@@ -273,7 +273,7 @@ def shown_figures(page):
     return [attributes["title"] for tag, attributes in Page(page).tags if tag == "img"]
 
 
-def test_report_on_applications_shows_their_figures_beside_their_claims(tmp_path):
+def test_report_on_applications_shows_figures_with_their_claims(tmp_path):
     records = {"pretraining": [tuned(none=[0.0, 0.5])], "alignment": [table_2()]}
 
     page = write(tmp_path / "report", made=[], records=records)
@@ -292,7 +292,7 @@ def models(tmp_path_factory):
     return folder
 
 
-def test_report_on_language_models_holds_verdicts_table_and_figures(models):
+def test_report_on_language_models_has_verdicts_table_and_figures(models):
     verdicts = (models / "verdicts.md").read_text()
 
     assert "a-model: task" in verdicts
@@ -303,7 +303,7 @@ def test_report_on_language_models_holds_verdicts_table_and_figures(models):
     assert {path.stem for path in (models / "figures").iterdir()} == names
 
 
-def test_every_models_figures_stand_beside_the_claim_in_its_patterns_order(models):
+def test_every_models_figures_follow_the_claim_in_pattern_order(models):
     assert shown_figures((models / "index.html").read_text()) == [
         "language-layers-a-model",
         "language-layers-b-model",
@@ -334,7 +334,7 @@ def test_smoke_page_says_what_is_asserted_and_why_it_has_the_power(folders):
     smoke, paper = (Page((folders[name] / "index.html").read_text()).text for name in ("smoke", "paper"))
 
     for claim in CLAIMS.values():
-        said = f"At smoke scale asserted: {claim.smoke_asserts}. Power: {claim.smoke_power}."
+        said = f"Asserted at smoke scale: {claim.smoke_asserts}. Power: {claim.smoke_power}."
         assert said in smoke
     assert "At smoke scale asserted" not in paper
 
@@ -350,7 +350,7 @@ def test_report_is_replaced_as_a_whole(tmp_path):
     assert json.loads((tmp_path / "report" / "verdicts.json").read_text())["profile"] == "smoke"
 
 
-def test_what_is_not_of_the_report_stays_beside_it_a_store_too(tmp_path):
+def test_other_files_in_the_reports_folder_are_kept(tmp_path):
     write(tmp_path / "report")
     (tmp_path / "report" / "notes.md").write_text("mine")
     record = tmp_path / "report" / "store" / "synthetic" / "key" / "record.json"
@@ -372,7 +372,7 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(tmp_path):
     assert (tmp_path / "report" / "index.html").read_text() == before
 
 
-def test_what_a_broken_run_left_behind_is_no_part_of_the_next_report(tmp_path):
+def test_leftovers_of_a_broken_run_are_not_in_the_next_report(tmp_path):
     (tmp_path / ".report-new").mkdir()
     (tmp_path / ".report-new" / "half").write_text("half")
 
@@ -395,12 +395,12 @@ def test_a_known_failure_is_visible(tmp_path):
     assert "<td>too low</td><td>reports/paper</td>" in page
 
 
-def test_a_known_failure_of_another_scale_is_no_finding(tmp_path):
+def test_a_known_failure_of_another_scale_is_not_listed(tmp_path):
     claims = with_known("knn-accuracy", "paper-32", "validation")
 
     page = write(tmp_path / "report", made=results("paper", dead_record, "paper-2048"), claims=claims)
 
-    assert "<h2>Findings</h2>" not in page
+    assert "<h2>Known failures</h2>" not in page
     assert "too low" not in page
 
 
@@ -424,13 +424,13 @@ def test_provenance_and_checks_are_escaped(tmp_path):
 
 
 @pytest.mark.parametrize("taken", ["file", "folder"])
-def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, taken):
+def test_a_folder_of_other_files_is_refused_and_unchanged(tmp_path, taken):
     other = tmp_path / "thesis" if taken == "folder" else tmp_path
     other.mkdir(exist_ok=True)
     (other / "chapter.tex").write_text("years of work")
     folder = other if taken == "folder" else other / "chapter.tex"
 
-    with pytest.raises(ConfigError, match=r"^report=.*chapter.tex|^report=.*thesis.*name a new folder"):
+    with pytest.raises(ConfigError, match=r"^report=.*chapter.tex|^report=.*thesis.*choose a new folder"):
         check_folder(folder)
 
     assert (other / "chapter.tex").read_text() == "years of work"
@@ -450,5 +450,5 @@ def test_a_folder_that_cannot_be_written_is_one_error_before_anything_is_run(tmp
     if where.startswith("read-only"):
         monkeypatch.setattr("pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(PermissionError("not yours")))
 
-    with pytest.raises(ConfigError, match=r"^report='.*': cannot be written \(.+\); name a folder of yours$"):
+    with pytest.raises(ConfigError, match=r"^report='.*': cannot be written \(.+\); choose another folder$"):
         check_folder(tmp_path / where)

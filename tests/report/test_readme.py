@@ -1,4 +1,4 @@
-"""The verdicts' places in a Markdown file."""
+"""Verdict tables are put into a Markdown file."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.helpers import command
 PAGE = "# Title\n\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\n\n<!-- paper-256:begin --><!-- paper-256:end -->\n"
 
 
-def test_verdicts_stand_between_the_marks_of_their_name():
+def test_verdicts_are_put_between_the_marks_of_their_name():
     page = insert_verdicts(PAGE, "smoke", "| new |\n")
 
     assert page == PAGE.replace("old", "| new |")
@@ -87,7 +87,7 @@ def cell(claim, verdict, *checks):
 
 @pytest.fixture
 def judged(tmp_path):
-    """A report of two claims, of which one has two conditions, and one that was not run."""
+    """A report of two claims, one with two conditions, and of a claim that was not run."""
     folder = tmp_path / "paper-256"
     folder.mkdir()
     cells = [
@@ -111,7 +111,7 @@ def judged(tmp_path):
     return folder
 
 
-def test_a_claim_has_a_row_of_its_worst_condition(judged):
+def test_a_claim_has_one_row_with_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
         "| emergence | §3.2 | ✘ not reproduced | pairs of one task that share a cluster … | 0.4 | ≥ 0.8 |",
         "| drops | §4.2 | ? inconclusive | drop (fraction of tuning) | 0.047 | about 0.21 |",
@@ -119,7 +119,7 @@ def test_a_claim_has_a_row_of_its_worst_condition(judged):
     ]
 
 
-def test_the_short_table_stands_where_its_marks_are(judged, tmp_path):
+def test_the_short_table_is_put_between_its_marks(judged, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("# Title\n\n<!-- paper-256:short:begin -->\nold\n<!-- paper-256:short:end -->\n", encoding="utf-8")
 
@@ -182,4 +182,4 @@ def test_a_short_table_of_a_smoke_report_is_refused(judged, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- paper-256:short:begin -->\n<!-- paper-256:short:end -->")
 
-    assert "a short table is of the paper's scale" in command("table", page, judged)
+    assert "a short table is only for the paper's scale" in command("table", page, judged)

@@ -1,4 +1,4 @@
-"""A report is read back as it was written; what is no report is refused in one line."""
+"""A report is read back as written; other files are refused in one line."""
 
 import json
 import math
@@ -15,7 +15,7 @@ COMMITTED = sorted(path.parent for path in (Path(__file__).parents[2] / "reports
 
 
 def saved(folder, **changes):
-    """A folder with the verdicts.json of one condition with one check of two seeds, and the changes."""
+    """A folder with a verdicts.json of one condition, one check and two seeds, with the changes."""
     check = {"name": "f1", "values": [0.5, 0.75], "mean": 0.625, "low": None, "high": None, "criterion": "≥ 0.8"}
     cell = {"claim": "a", "cell": "b", "scale": "smoke", "seeds": [0, 1], "verdict": "fails (smoke)"}
     cell |= {"checks": [{**check, "verdict": "fails (smoke)"}]}
@@ -25,7 +25,7 @@ def saved(folder, **changes):
     return folder
 
 
-def test_a_report_is_read_as_it_was_judged(tmp_path):
+def test_a_report_is_read_back_as_judged(tmp_path):
     made = results("paper")
     write_report(tmp_path / "report", "paper", made, CLAIMS, {}, command="pytest benchmarks")
 
@@ -47,7 +47,7 @@ def test_every_committed_report_is_read(folder):
     assert all(check.values for cell in report.results for check in cell.checks)
 
 
-def test_what_is_no_number_is_nan(tmp_path):
+def test_missing_numbers_are_nan(tmp_path):
     check = {
         "name": "f1",
         "values": [None, 0.5],
@@ -73,7 +73,7 @@ def test_a_number_that_older_reports_wrote_as_nan_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["nowhere", ".", "file", "n" * 300, "latin"])
-def test_a_folder_that_is_no_report_is_refused_in_a_line(tmp_path, where):
+def test_a_folder_without_a_report_is_refused_in_one_line(tmp_path, where):
     (tmp_path / "file").write_text("x")
     (tmp_path / "latin").mkdir()
     (tmp_path / "latin" / "verdicts.json").write_bytes(b"\xe9")
@@ -86,24 +86,24 @@ def test_a_folder_that_is_no_report_is_refused_in_a_line(tmp_path, where):
     ("changes", "fault"),
     [
         ({"seeds": [0]}, "a, b: not one value per seed"),
-        ({"seeds": [1, 1]}, "a, b: a seed twice"),
+        ({"seeds": [1, 1]}, "a, b: a seed occurs twice"),
         ({"checks": [{}]}, "missing required field"),
         ({"verdict": 1}, "Expected `str`"),
     ],
     ids=["fewer seeds", "a seed twice", "no check", "no text"],
 )
-def test_a_report_that_is_not_whole_is_refused_in_a_line(tmp_path, changes, fault):
+def test_an_incomplete_report_is_refused_in_one_line(tmp_path, changes, fault):
     with pytest.raises(
-        ConfigError, match=rf"^report='.*' *: its verdicts.json is no report \([^\n]*{fault}[^\n]*\); make"
+        ConfigError, match=rf"^report='.*' *: its verdicts.json is not a report \([^\n]*{fault}[^\n]*\); make"
     ):
         read_report(saved(tmp_path / "report", **changes))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000, '{"results": '])
-def test_another_file_is_refused_in_a_line(tmp_path, content):
+def test_another_file_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "verdicts.json").write_text(content)
 
     with pytest.raises(
-        ConfigError, match=r"^report='[^\n]*': its verdicts.json is no report [^\n]*; make the report again$"
+        ConfigError, match=r"^report='[^\n]*': its verdicts.json is not a report [^\n]*; make the report again$"
     ):
         read_report(tmp_path)

@@ -1,4 +1,4 @@
-"""Rows say what the verdicts say, and no more."""
+"""Tables agree with the verdicts."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ VERDICTS = ("reproduced", "not reproduced", "inconclusive", None)
 
 
 def results(profile, make=perfect_record, scale=None):
-    """Every cell of the main experiment's claims that the profile judges."""
+    """Results of every condition of the main experiment's claims that the profile judges."""
     records = world(make)
     return [
         judge(claim, cell, records, profile, scale)
@@ -30,7 +30,7 @@ def results(profile, make=perfect_record, scale=None):
 
 
 def of_models(**f1):
-    """Both cells of the claim about language models, of each model its best F1."""
+    """Results of both conditions of the claim about language models, from each model's best F1."""
     claim = CLAIMS["open-llm-clusters"]
     return [
         judge(claim, cell, [language_record(model=(0.3, best))], "llm", subject=name.replace("_", "-"))
@@ -40,7 +40,7 @@ def of_models(**f1):
 
 
 def with_known(name, scale, cell):
-    """The claims, of which this one's cell is known to fail at the scale."""
+    """The claims, with a known failure of this claim's condition at the scale."""
     known = {scale: {cell: KnownFailure("too low", "reports/paper")}}
     return {**CLAIMS, name: replace(CLAIMS[name], known_failures=known)}
 
@@ -130,7 +130,7 @@ def test_the_deciding_check_has_its_interval():
     assert " [0.6" in row["deciding check"]
 
 
-def test_a_cell_of_which_nothing_is_asserted_says_so():
+def test_a_condition_without_asserted_checks_says_so():
     claim = CLAIMS["plateau-then-rise"]
     unasserted = replace(claim, cells={"validation": claim.cells["validation"][-1:]})
     result = judge(unasserted, "validation", world(perfect_record), "smoke")
@@ -160,7 +160,7 @@ def test_only_the_claims_given_have_rows():
     assert [row["claim"] for row in rows] == ["knn-accuracy", "cluster-emergence", "cluster-emergence"]
 
 
-def test_every_language_model_has_its_rows_and_what_is_not_about_one_has_none():
+def test_every_language_model_has_rows_and_other_claims_have_none():
     rows = verdict_rows(of_models(a_model=0.97, b_model=0.7), CLAIMS)
 
     assert [(row["claim"], row["cell"], row["verdict"]) for row in rows] == [
@@ -194,7 +194,7 @@ def test_subjects_have_their_rows_at_every_scale():
     ]
 
 
-def test_every_check_has_one_row_with_all_it_rests_on():
+def test_every_check_has_one_row_with_everything_it_depends_on():
     made = results("paper")
 
     rows = check_rows(made)
@@ -212,7 +212,7 @@ def test_every_check_has_one_row_with_all_it_rests_on():
     assert row["reason"] == '"over 0.9 at the late training stage"'
 
 
-def test_a_null_that_passes_stands_out():
+def test_a_passing_negative_control_is_highlighted():
     rows = check_rows(results("paper", lambda seed: dead_record(seed, level=0.95)))
 
     found = {(row["claim"], row["check"]): row["null fails"] for row in rows}
@@ -262,7 +262,7 @@ def test_the_closing_table_fits_a_terminal_of_100_columns(made):
     assert max(len(line.rstrip()) for line in aligned_columns(rows).splitlines()) <= 100
 
 
-def test_a_closing_row_has_the_deciding_number_and_what_was_asked():
+def test_a_closing_row_has_the_deciding_number_and_the_criterion():
     (row,) = closing_rows([r for r in results("paper", dead_record) if r.claim == "knn-percentage"], CLAIMS)
 
     assert row["verdict"] == "✘ not reproduced"

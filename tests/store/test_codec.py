@@ -1,4 +1,4 @@
-"""Records survive the way to JSON and back to the bit, and what is none is refused by its place."""
+"""Records round-trip through JSON exactly; invalid ones are refused with the place of the fault."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ KINDS = {**{name: experiments.part(name, "record") for name in RECORDS}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One field of each sort."""
+    """A record with one field of each kind."""
 
     curve: Float[np.ndarray, " epoch"]
     table: Float[np.ndarray, "epoch layer"] = field(default_factory=lambda: np.zeros((1, 1)))
@@ -40,7 +40,7 @@ class Measured:
 
 
 def assert_same(found, expected, place=""):
-    """Fail unless both are of one type and every number is the same to the bit; written without the codec's help."""
+    """Fail unless both have one type and bitwise equal numbers; does not use the codec."""
     assert type(found) is type(expected), place
     if dataclasses.is_dataclass(expected):
         for one in dataclasses.fields(expected):
@@ -114,12 +114,12 @@ def test_any_labels_and_flags_come_back(labels, flags):
 
 @pytest.mark.parametrize("value", [np.array([0.5, np.inf]), np.array([-np.inf])], ids=["inf", "minus-inf"])
 def test_infinity_is_refused(value):
-    """It would be written as null, which is read as NaN."""
+    """It would be written as null and read as NaN."""
     with pytest.raises(RecordError, match="infinite"):
         encode(Measured(curve=value))
 
 
-def test_whole_numbers_where_fractions_are_due_are_floats():
+def test_integers_in_float_fields_become_floats():
     found = decode(b'{"curve": [1, 2], "table": [[0]], "one": 3, "plain": 4}', Measured)
 
     assert (found.curve.dtype, found.table.dtype, found.one.dtype) == (float,) * 3
@@ -130,7 +130,7 @@ def test_numpys_own_numbers_are_written_as_numbers():
     assert encode({"a": np.float64(0.25), "b": np.int64(3), "c": np.True_}) == b'{"a":0.25,"b":3,"c":true}'
 
 
-def test_what_has_no_place_in_a_record_is_refused():
+def test_unsupported_values_are_refused():
     with pytest.raises(NotImplementedError, match="complex has no place in a record"):
         encode({"a": 1j})
 
@@ -155,7 +155,7 @@ def read(name, content):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_every_field_without_a_default_is_missed_by_its_name(name):
+def test_a_missing_field_without_default_is_named(name):
     required = [
         one.name
         for one in dataclasses.fields(KINDS[name].Record)
@@ -224,26 +224,26 @@ SPOILED = {
 
 
 @pytest.mark.parametrize(("name", "change", "message"), SPOILED.values(), ids=SPOILED)
-def test_what_is_of_another_type_or_shape_is_refused_by_its_place(name, change, message):
+def test_a_wrong_type_or_shape_is_refused_with_its_place(name, change, message):
     with pytest.raises(RecordError, match=message):
         read(name, spoiled(name, change))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"nonsense", b'{"a": NaN}', b"\x00\xff", b"\xfd7zXZ\x00"], ids=repr)
-def test_what_is_no_json_is_refused(content):
+def test_invalid_json_is_refused(content):
     with pytest.raises(RecordError, match=r"not a whole .*synthetic\.record\.Record: .*make it again"):
         read("synthetic", content)
 
 
 @pytest.mark.parametrize(("content", "kind"), [(b"[]", "list"), (b"7", "int"), (b'"{}"', "str"), (b"null", "NoneType")])
 def test_json_that_is_no_object_is_refused(content, kind):
-    with pytest.raises(RecordError, match=f"^a {kind} stands where a record should"):
+    with pytest.raises(RecordError, match=f"^a {kind} instead of a record"):
         read("synthetic", content)
 
 
 @pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("content", [b"{}", b'{"schema": 1}', b'{"schema": "two"}', b'{"history": 7, "by_mapping": 0}'])
-def test_an_object_that_is_no_record_of_any_form_is_refused(name, content):
+def test_an_object_of_no_known_format_is_refused(name, content):
     with pytest.raises(RecordError):
         read(name, content)
 
@@ -265,7 +265,7 @@ def test_a_type_that_is_no_array_has_no_decoder():
 # ---------------------------------------------------------------- the rest
 
 
-def test_what_is_not_a_field_is_passed_over():
+def test_unknown_fields_are_ignored():
     found = decode(b'{"curve": [1], "left_by_a_later_version": {}}', Measured)
 
     assert_same(found, Measured(curve=np.array([1.0])))
@@ -310,6 +310,6 @@ def test_a_record_of_a_later_version_is_refused():
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[" * 200_000], ids=["no-utf-8", "nested"])
-def test_what_is_no_text_or_endlessly_nested_is_one_error(content):
+def test_binary_or_deeply_nested_content_is_one_error(content):
     with pytest.raises(RecordError, match="not a whole"):
         decode(content, type(RECORDS["synthetic"]))

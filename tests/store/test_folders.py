@@ -1,4 +1,4 @@
-"""Records are whole, are what was written, and are made once."""
+"""Records are complete, unchanged, and made once."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def make():
-    """Write a record of two files, and count how often."""
+    """Write a record of two files, and count the calls."""
 
     def _make(folder):
         _make.calls += 1
@@ -53,7 +53,7 @@ def contents(folder):
 
 
 def leftovers(store, kind="scores"):
-    """What stands beside the records."""
+    """The files next to the records."""
     folder = store.root / kind
     return [p.name for p in folder.iterdir() if p.name.startswith(".")] if folder.exists() else []
 
@@ -85,7 +85,7 @@ def test_records_of_other_kinds_and_keys_are_others(store, make):
     assert len(folders) == make.calls == 4
 
 
-def test_what_was_never_made_is_not_found(store):
+def test_a_missing_record_is_not_found(store):
     assert store.find("scores", "abc") is None
 
 
@@ -99,7 +99,7 @@ def test_recompute_replaces_the_record(store, make):
     assert leftovers(store) == []
 
 
-def test_a_fault_between_the_old_records_leaving_and_the_new_ones_coming_loses_neither(store, make, monkeypatch):
+def test_a_fault_while_replacing_a_record_loses_neither_version(store, make, monkeypatch):
     before = contents(store.obtain("scores", "abc", make))
     moved = []
 
@@ -119,7 +119,7 @@ def test_a_fault_between_the_old_records_leaving_and_the_new_ones_coming_loses_n
     assert contents(store.find("scores", "abc")) == before
 
 
-def test_recompute_does_not_go_on_from_what_a_finished_run_left(store, make):
+def test_recompute_does_not_continue_from_a_finished_run(store, make):
     left = store.unfinished("scores", "abc")
     left.mkdir()
     (left / "state").write_text("the end")
@@ -130,7 +130,7 @@ def test_recompute_does_not_go_on_from_what_a_finished_run_left(store, make):
     assert seen == [False]
 
 
-def test_what_a_process_killed_behind_its_record_left_unfinished_is_removed(store, make):
+def test_unfinished_work_left_after_a_record_was_written_is_removed(store, make):
     store.obtain("scores", "abc", make)
     store.unfinished("scores", "abc").mkdir(parents=True)
 
@@ -139,7 +139,7 @@ def test_what_a_process_killed_behind_its_record_left_unfinished_is_removed(stor
     assert not store.unfinished("scores", "abc").exists()
 
 
-def test_a_recompute_that_was_stopped_goes_on_from_its_own_work(store, make):
+def test_a_stopped_recompute_continues_from_its_own_work(store, make):
     left = store.unfinished("scores", "abc")
 
     def stopped(_):
@@ -170,7 +170,7 @@ def test_a_make_that_raises_leaves_nothing(store):
 
 
 @pytest.mark.parametrize("filename", [None, "elsewhere"])
-def test_a_full_disk_is_named_by_the_record_where_the_error_names_no_file(store, filename):
+def test_a_full_disk_error_without_a_file_names_the_record(store, filename):
     def full(_folder):
         raise OSError(errno.ENOSPC, "No space left on device", filename)
 
@@ -307,7 +307,7 @@ def test_a_record_with_a_file_more_is_made_again(store, make):
     assert_put_aside(store, make)
 
 
-def test_records_sealed_before_manifests_named_kind_and_key_are_whole(store, make):
+def test_older_manifests_without_kind_and_key_are_accepted(store, make):
     folder = store.obtain("scores", "abc", make)
     write_json(folder / MANIFEST, read_json(folder / MANIFEST)["files"])
 
@@ -362,7 +362,7 @@ def test_a_sealed_folder_that_is_sealed_again_is_whole(tmp_path):
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(StoreError, match=r"store='.*file/sub': cannot be written .*pass --store a folder of yours"):
+    with pytest.raises(StoreError, match=r"store='.*file/sub': cannot be written .*choose another folder with --store"):
         Store(tmp_path / "file" / "sub")
 
 
@@ -372,7 +372,7 @@ def test_a_read_only_folder_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.tempfile, "TemporaryFile", refuse)
 
-    with pytest.raises(StoreError, match=r"read-only file system\); pass --store"):
+    with pytest.raises(StoreError, match=r"read-only file system\); choose another folder"):
         Store(tmp_path)
 
 
@@ -437,7 +437,7 @@ def start(script, store, tmp_path):
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
-def test_of_processes_that_want_the_same_record_one_makes_it(store, tmp_path):
+def test_only_one_of_several_processes_makes_a_record(store, tmp_path):
     processes = [start(SLOW, store, tmp_path) for _ in range(3)]
 
     answers = [process.communicate(timeout=30)[0] for process in processes]
@@ -462,7 +462,7 @@ def test_a_process_killed_in_the_middle_leaves_no_record_and_a_free_lock(store, 
     assert leftovers(store) == []
 
 
-def test_an_old_record_left_beside_a_newer_one_never_comes_back(store, make):
+def test_an_old_record_never_replaces_a_newer_one(store, make):
     folder = store.obtain("scores", "abc", make)
     left = folder.with_name(".abc.replaced")
     shutil.copytree(folder, left)

@@ -1,4 +1,4 @@
-"""Records say with what they were made, and never fail for want of it."""
+"""Records have their provenance, and missing facts cause no error."""
 
 import datetime as dt
 import re
@@ -23,7 +23,7 @@ def test_code_libraries_machine_and_time_are_named():
     assert {type(value) for value in found.values()} <= {str, int, bool, type(None)}
 
 
-def test_the_commit_is_the_packages_own_whatever_folder_it_is_run_in(tmp_path, monkeypatch):
+def test_the_commit_is_the_packages_own_in_any_folder(tmp_path, monkeypatch):
     inside = provenance("cpu")["commit"]
 
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Kinds of model are tried as the table says, and what is wrong with one is told."""
+"""Kinds of model are tried as the table says, and faults are reported."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_a_refusal_is_quoted(kind, read, continued):
     assert found.is_sound
 
 
-def test_states_read_wrongly_are_told(monkeypatch):
+def test_wrong_states_are_reported(monkeypatch):
     reading = A.read_checked
     monkeypatch.setattr(A, "read_checked", lambda *args: (1.01 * (found := reading(*args))[0], found[1]))
 
@@ -37,7 +37,7 @@ def test_states_read_wrongly_are_told(monkeypatch):
     assert not found.is_sound
 
 
-def test_an_aligned_model_that_answers_otherwise_is_told(monkeypatch):
+def test_changed_answers_of_an_aligned_model_are_reported(monkeypatch):
     def generate(self, inputs, **kwargs):
         return super(aligning.AlignedModel, self).generate(inputs.flip(0), **kwargs)
 
@@ -46,7 +46,7 @@ def test_an_aligned_model_that_answers_otherwise_is_told(monkeypatch):
     assert A.tried("llama").continued == "differs in a token"
 
 
-def test_an_error_that_nobody_foresaw_is_told(monkeypatch):
+def test_an_unforeseen_error_is_reported(monkeypatch):
     monkeypatch.setattr(A, "read_checked", lambda *_args: {}["nothing"])
 
     found = A.tried("llama")
@@ -55,7 +55,7 @@ def test_an_error_that_nobody_foresaw_is_told(monkeypatch):
     assert not found.is_sound
 
 
-def test_what_cannot_be_built_is_no_fault(monkeypatch):
+def test_a_model_that_cannot_be_built_is_not_a_fault(monkeypatch):
     monkeypatch.setitem(A.OWN, "llama", {"num_attention_heads": 5})
 
     found = A.tried("llama")

@@ -1,4 +1,4 @@
-"""Other clustering algorithms on the embeddings of records: they find what is there, and only that."""
+"""Other clustering algorithms on the embeddings of records find real clusters and only those."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def kept(folder, made):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_clusters_that_lie_apart_are_found_and_mixed_ones_are_not(name):
+def test_separate_clusters_are_found_and_mixed_ones_are_not(name):
     mixed = np.random.default_rng(1).permutation(TASKS)
 
     assert task_f1(APART, TASKS)[name] == 1
@@ -63,13 +63,13 @@ def test_rows_hold_the_mean_and_the_highest_of_a_models_seeds_at_the_last_epoch(
     assert (other["norm"], other["seeds"], other["Ward"]) == ("before", 1, "1.00 (1.00)")
 
 
-def test_models_that_differ_are_rows_of_their_own():
+def test_different_models_have_separate_rows():
     rows = clusterings.clustering_rows([record(0, APART), record(0, APART, tied=True)])
 
     assert [(row["head"], row["seeds"]) for row in rows] == [("its own", 1)] * 2 + [("tied", 1)] * 2
 
 
-def test_records_kept_before_an_option_was_added_stand_with_those_after(tmp_path):
+def test_records_from_before_and_after_an_added_option_are_grouped(tmp_path):
     plain = json.loads(encode(record(0, APART)))
     del plain["config"]["model"]["architecture"]
     (tmp_path / NAME).write_text(json.dumps(plain))
@@ -79,7 +79,7 @@ def test_records_kept_before_an_option_was_added_stand_with_those_after(tmp_path
     assert [row["seeds"] for row in rows] == [2, 2]
 
 
-def test_seeds_of_either_precision_stand_together_and_one_seed_counts_once():
+def test_seeds_of_both_precisions_are_grouped_and_count_once():
     (row, _) = clusterings.clustering_rows([record(0, APART), record(1, APART, precision="bfloat16")])
     assert row["seeds"] == 2
 
@@ -97,7 +97,7 @@ def test_more_clusters_than_tasks_have_a_high_majority_f1_and_a_low_ari():
     assert pure[1] < 0.6
 
 
-def test_a_task_that_no_cluster_stands_for_costs_its_whole_f1():
+def test_a_task_without_a_cluster_scores_zero():
     points = np.where(TASKS == 2, 1, TASKS)[:, None] + np.arange(45)[:, None] / 1e4
 
     f1, _ = majority_scores(points, np.array([5, 6, 8])[TASKS], 2)
@@ -144,14 +144,14 @@ def test_a_table_names_the_command_that_made_it(tmp_path, monkeypatch):
     assert "clusters a task" in text
 
 
-def test_records_of_other_data_have_no_bag_here(tmp_path):
+def test_records_with_other_data_are_refused(tmp_path):
     path = kept(tmp_path, record(0, APART, data=DataConfig(n_mappings=4)))
 
     with pytest.raises(ConfigError, match=r"data\.n_mappings=4: .* 5; leave the record out"):
         clusterings.main(str(tmp_path / "table.md"), str(path))
 
 
-def test_records_probed_otherwise_than_the_first_have_no_bag_here(tmp_path):
+def test_records_with_another_probe_are_refused(tmp_path):
     first = kept(tmp_path, record(0, APART))
     (tmp_path / "other").mkdir()
     other = kept(tmp_path / "other", record(1, APART, probe=ProbeConfig(perplexity=20)))
@@ -160,17 +160,17 @@ def test_records_probed_otherwise_than_the_first_have_no_bag_here(tmp_path):
         clusterings.main(str(tmp_path / "table.md"), str(first), str(other))
 
 
-def test_a_training_that_failed_has_no_end_to_cluster(tmp_path):
+def test_a_record_of_a_failed_training_is_refused(tmp_path):
     path = kept(tmp_path, replace(record(0, APART), failure="the loss became nan"))
 
     with pytest.raises(ConfigError, match="failure='the loss became nan'"):
         clusterings.main(str(tmp_path / "table.md"), str(path))
 
 
-def test_a_file_of_somebodys_is_not_replaced(tmp_path):
+def test_another_file_is_not_replaced(tmp_path):
     (tmp_path / "thesis.md").write_text("years of work")
 
-    with pytest.raises(ConfigError, match=r"thesis.md': it is a file that studies.clusterings did not write"):
+    with pytest.raises(ConfigError, match=r"thesis.md': studies.clusterings did not write this file"):
         clusterings.main(str(tmp_path / "thesis.md"), "no record")
 
     assert (tmp_path / "thesis.md").read_text() == "years of work"

@@ -1,4 +1,4 @@
-"""The table of families shows each report's numbers and verdicts, and a dash where a report has none."""
+"""The table of families shows each report's numbers and verdicts, and a dash if a report has none."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def test_numbers_are_the_reports(folder):
     assert rows["highest accuracy"]["part"] == rows["highest accuracy"]["decoder"]
 
 
-def test_verdicts_stand_side_by_side(folder):
+def test_verdicts_are_side_by_side(folder):
     rows = {(row["claim"], row["condition"]): row for row in verdicts(read(folder))}
 
     assert rows["plateau-then-rise", "validation"]["part"] == "fails (smoke)"

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and read
 
 
 def tried(*options, plant="pass"):
-    """The table's rows, and how the command ended; ``plant`` is run before it."""
+    """The table's rows and the command's exit code; ``plant`` runs first."""
     command = f"import sys; from studies import fault_trials as F; {plant}; sys.exit(F.main(sys.argv[1:]))"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Numbers in prose: each is what its source has today, and an unknown key is refused by name."""
+"""Numbers in prose equal their sources, and an unknown key is refused by name."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def test_every_name_is_quoted_somewhere():
 
 
 def test_a_runs_records_are_those_of_its_report():
-    """Both say how the same seeds ended, so that a record of another run, or one left out, is seen."""
+    """Both have the final values of the same seeds, so a record of another run, or a missing one, is noticed."""
     for run in KNOWN.runs:
         if not (ROOT / "reports" / run).is_dir():
             continue
@@ -128,19 +128,19 @@ def test_a_number_is_read_as_its_key_says(key, text, made):
     [
         ("a-run: nothing", "numbers.toml has no 'nothing'"),
         ("another: level", "there is no checks.csv of this run"),
-        ("a-run: level, sometimes", "'sometimes' says nothing"),
+        ("a-run: level, sometimes", "'sometimes' is not an option"),
         ("a-run: level, at 10", "a check has no epochs"),
         ("a-run: level, seed 7", "use one of the seeds 0, 1, 2"),
         ("begin: f1", "use one of the searches start"),
         ("start: f1, at 15", "it was not measured there; use one of 0, 10, 20"),
         ("start: bag, highest", "it has no epochs"),
-        ("start: f1, control", "only a check has a control"),
+        ("start: f1, control", "only checks have a control"),
         ("start: f1, layers, interval", "layers are means over seeds"),
         ("start: hard, layer 0", "it has no layers"),
-        ("start: lost", "is not a number"),
+        ("start: lost", "or is NaN"),
         ("twice", "2 rows of table.md"),
-        ("second, interval", "no more than digits"),
-        ("size, 0 digits", "rounding twice may err"),
+        ("second, interval", "takes only the option for digits"),
+        ("size, 0 digits", "rounding twice may be wrong"),
     ],
 )
 def test_an_unknown_key_is_refused_with_what_to_do(key, message, made):
@@ -193,11 +193,11 @@ def test_typed_decimals_are_counted_outside_of_marks_tables_and_code():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"checks": {"a": ["c", "d", "e"]}, "rows": {"a": "b"}}, "a number's name stands once"),
-        ({"rows": {"a, b": "c"}}, "has no comma and no colon"),
+        ({"checks": {"a": ["c", "d", "e"]}, "rows": {"a": "b"}}, "these names occur twice"),
+        ({"rows": {"a, b": "c"}}, "must not have a comma or a colon"),
     ],
 )
-def test_names_that_keys_cannot_mean_are_refused(tables, message):
+def test_ambiguous_names_are_refused(tables, message):
     with pytest.raises(ConfigError, match=message):
         Sources(**tables)
 

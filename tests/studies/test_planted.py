@@ -1,4 +1,4 @@
-"""Planted codes have the shares they were given, and k-means finds tasks once the task's is large enough."""
+"""Simulated states have the given shares, and k-means finds tasks once the task's share is large enough."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ SHARES = {"task": 0.1, "distribution": 0.3, "input": 0.3, "output": 0.1, "instan
 
 
 def made(shares, **changes):
-    """A record whose validation set's states are of these codes at the end."""
+    """A record with these variance components of the validation set's states at the end."""
     found = perfect_record(0)
     components = {"validation": {name: np.array([[0.0, share]]) for name, share in shares.items()}}
     return replace(found, components=components, config=replace(found.config, **changes))
 
 
-def test_planted_states_have_the_shares_asked_for():
+def test_planted_states_have_the_requested_shares():
     split = generate(DataConfig(), 0).validation
 
     states = planted.planted_states(split, SHARES, np.random.default_rng(0))
@@ -41,7 +41,7 @@ def test_another_task_share_leaves_the_others_in_proportion():
     assert changed["distribution"] == pytest.approx(0.15)
 
 
-def test_measured_shares_are_means_without_what_is_below_nothing():
+def test_measured_shares_are_means_with_negatives_as_zero():
     records = [made({"task": t, "input": 0.6, "instance": i}) for t, i in ((0.2, -0.1), (0.4, -0.2))]
 
     assert planted.measured_shares(records, "validation") == pytest.approx(
@@ -50,7 +50,7 @@ def test_measured_shares_are_means_without_what_is_below_nothing():
 
 
 def test_tasks_are_found_when_they_are_most_of_the_variance_and_not_without(monkeypatch):
-    """After t-SNE F1 without a task's code is 0.3 to 0.4, deviating by 0.03 over 18 starts; with it, 1 of each."""
+    """After t-SNE, F1 without a task share is 0.3 to 0.4, ± 0.03 over 18 starts; with it, every F1 is 1."""
     monkeypatch.setattr(planted, "TASK_SHARES", (0.0, 0.7))
 
     f1 = planted.planted_f1("validation", SHARES, ProbeConfig(iterations=250, tsne_restarts=2, kmeans_restarts=10), [0])
@@ -73,5 +73,5 @@ def test_a_table_and_a_figure_are_written_and_other_data_refused(tmp_path, monke
     assert "0.10 measured" in text
     assert "validation: task 0.10, distribution 0.30" in text
     assert (tmp_path / "out.png").stat().st_size > 1000
-    with pytest.raises(ConfigError, match=r"other-\w+.json'?: it is of other data"):
+    with pytest.raises(ConfigError, match=r"other-\w+.json'?: it has other data"):
         planted.main([str(tmp_path / "out.json"), str(other)])

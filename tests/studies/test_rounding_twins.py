@@ -1,4 +1,4 @@
-"""What is said of twins: a check far from its criterion is never red, one at it is red about half the time."""
+"""The statistics of twins: a check far from its criterion never fails, one at its criterion often does."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def check(criterion, name="a score"):
 
 
 def rows(value, *, twins=6, spread=0.01, names=None):
-    """Every check's value about ``value``, its control far below."""
+    """Rows in which every check's value is about ``value`` and its control far below."""
     rng = np.random.default_rng(0)
     names = names or [one.name for one in R.asked()]
     return [
@@ -41,7 +41,7 @@ def rows(value, *, twins=6, spread=0.01, names=None):
     ]  # fmt: skip
 
 
-def test_every_check_that_smoke_asserts_of_a_training_is_asked():
+def test_every_asserted_smoke_check_of_a_training_is_included():
     assert {one.claim for one in R.asked()} == {
         claim.id
         for claim in load_claims(R.CLAIMS).values()
@@ -53,8 +53,8 @@ def test_every_check_that_smoke_asserts_of_a_training_is_asked():
 
 
 @pytest.mark.parametrize("make", [perfect_record, dead_record])
-def test_a_check_is_red_where_its_cell_is(make):
-    """Red as the claim's own judge says, whatever the record."""
+def test_a_check_fails_where_its_condition_does(make):
+    """A check fails as the claim's own judge says, for any record."""
     records = world(make)
     for claim in load_claims(R.CLAIMS).values():
         for cell, checks in claim.cells.items():
@@ -67,12 +67,12 @@ def test_a_check_is_red_where_its_cell_is(make):
                 assert red == (judge(claim, cell, records, "smoke").verdict != "reproduced"), (claim.id, cell)
 
 
-def test_a_check_that_the_control_passes_too_is_red():
+def test_a_check_fails_if_its_control_passes_too():
     assert not R.is_red(check(Exceeds(0.05)), [1.0] * 6, [0.0] * 6)
     assert R.is_red(check(Exceeds(0.05)), [1.0] * 6, [1.0] * 6)
 
 
-def test_what_is_far_from_its_criterion_is_never_red(monkeypatch):
+def test_values_far_from_the_criterion_never_fail(monkeypatch):
     monkeypatch.setattr(R, "asked", lambda: [R.Asked("far", "cell", "synthetic", check(AtLeast(0.5)))])
     found = R.matrices(rows(0.9, names=["far[cell] a score"]))
 
@@ -82,8 +82,8 @@ def test_what_is_far_from_its_criterion_is_never_red(monkeypatch):
     assert red["far[cell] a score"].sum() == 0
 
 
-def test_what_is_at_its_criterion_is_red_in_nearly_every_draw(monkeypatch):
-    """A mean at the bound has its lower end below it: seldom by luck above."""
+def test_values_at_the_criterion_fail_in_nearly_every_draw(monkeypatch):
+    """A mean at the bound has its lower end below the bound, and rarely above by luck."""
     monkeypatch.setattr(R, "asked", lambda: [R.Asked("near", "cell", "synthetic", check(AtLeast(0.9)))])
     found = R.matrices(rows(0.9, names=["near[cell] a score"]))
 
@@ -127,7 +127,7 @@ def test_a_twin_without_all_its_seeds_is_left_out(monkeypatch):
     assert found["far[cell] a score"].shape == (2, S, 2)
 
 
-def test_weights_are_moved_by_a_millionth(monkeypatch):
+def test_weights_change_by_a_millionth(monkeypatch):
     monkeypatch.setattr(Decoder, "initialize", Decoder.initialize)  # put back at the end
     data, model = DataConfig(), ModelConfig(width=32, feed_forward=64, layers=1)
 
@@ -179,7 +179,7 @@ def test_a_finished_twin_is_not_run_again(tmp_path, monkeypatch):
     R.run_one("synthetic", "native", 0, tmp_path)
 
 
-def test_the_committed_twins_are_of_todays_checks_which_none_fails_and_all_pass_by_far():
+def test_no_committed_twin_fails_and_all_checks_pass_by_far():
     """Change a check, a seed or the smoke profile's size and the twins have to be run again."""
     rows = [json.loads(line) for line in (ROOT / R.VALUES).read_text().splitlines()]
 
@@ -187,7 +187,7 @@ def test_the_committed_twins_are_of_todays_checks_which_none_fails_and_all_pass_
 
     assert min(map(len, found.values())) >= 8
     assert len({row["machine"] for row in rows}) >= 4
-    assert len(R.measured(found)) >= 42  # all that the paper's claims ask; a younger claim may wait for its twins
+    assert len(R.measured(found)) >= 42  # all checks of the paper's claims; a newer claim may wait for its twins
     for one in R.measured(found):
         values = found[one.name]
         assert not R._red_twins(one.check, values).any(), one.name
@@ -195,7 +195,7 @@ def test_the_committed_twins_are_of_todays_checks_which_none_fails_and_all_pass_
         assert distance is None or distance > POWER, one.name
 
 
-def test_a_check_younger_than_the_twins_is_named_and_not_judged(monkeypatch):
+def test_a_check_newer_than_the_twins_is_named_and_not_judged(monkeypatch):
     known, younger = (R.Asked("c", "cell", "synthetic", check(AtLeast(0.5), name)) for name in ("known", "younger"))
     monkeypatch.setattr(R, "asked", lambda: (known, younger))
     rows = [

@@ -1,4 +1,4 @@
-"""The search's settings are what they say, and a run is kept in one row and not run twice."""
+"""The search's settings are as declared; a run has one row and is not repeated."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ from tests.experiments.synthetic.test_probing import DATA, MODEL, PROBE
 
 
 @pytest.mark.parametrize("width", [128, 256])
-def test_every_declared_setting_can_be_and_differs_from_every_other(width):
+def test_declared_settings_are_valid_and_distinct(width):
     configs = {name: vary(search.small(width), changes) for name, changes in search.settings(width)}
 
     assert {config.model.width for config in configs.values()} == {width}
@@ -54,7 +54,7 @@ def test_samples_are_named_by_their_seed_and_take_alternatives_of_a_third_of_the
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """The search's starting point, made so small that a run takes a second."""
+    """A tiny version of the search's starting point, with runs of a second."""
     training = replace(search.small().training, epochs=2, checkpoints=(0, 2), precision="float32")
     probe = replace(PROBE, iterations=300)  # the least that Barnes-Hut takes
     start = ExperimentConfig(data=DATA, model=replace(MODEL, dropout=0.1), training=training, probe=probe)
@@ -62,7 +62,7 @@ def tiny(monkeypatch):
     return start
 
 
-def test_a_row_holds_what_the_record_says_and_the_checkpoints_are_thrown_away(tiny, tmp_path):
+def test_a_row_summarizes_the_record_and_checkpoints_are_deleted(tiny, tmp_path):
     row = search.run_one(tmp_path, {"model.norm": "before"}, 100)
 
     record = Runner(Store(tmp_path)).record("synthetic", vary(replace(tiny, seed=100), {"model.norm": "before"}))
@@ -116,14 +116,14 @@ def test_the_instructions_end_is_that_of_the_top_layer_raw_and_after_tsne(tiny, 
         assert found["end_bag"][split] == search.end_f1(bag, dataset, split, config)
 
 
-def test_a_setting_that_cannot_be_is_a_row_that_says_why(tiny, tmp_path):  # noqa: ARG001
+def test_an_impossible_setting_gets_a_row_with_the_reason(tiny, tmp_path):  # noqa: ARG001
     row = search.run_one(tmp_path, {"data.regex.families": ("option",), "data.regex.max_length": 3}, 100)
 
     assert "widen families" in row["failure"]
     assert search.describe(row) == row["failure"]
 
 
-def test_runs_that_have_their_row_are_known_by_what_they_were_not_by_their_name(tmp_path):
+def test_finished_runs_are_recognized_by_settings_not_by_name(tmp_path):
     rows = tmp_path / "runs.jsonl"
     assert search.done(rows) == set()
 
@@ -138,8 +138,8 @@ def test_runs_that_have_their_row_are_known_by_what_they_were_not_by_their_name(
     assert search.done(rows) == {*((key, 100) for key in keys), (keys[0], 102)}
 
 
-def test_committed_rows_are_known_whatever_the_probe_is_now():
-    """How a setting is probed is no part of its key, so no row is run again when the number of starts changes."""
+def test_committed_rows_are_recognized_with_any_probe():
+    """The probe is not part of a setting's key, so no row is made again when the number of starts changes."""
 
     def tupled(value):
         return tuple(map(tupled, value)) if isinstance(value, list) else value
@@ -157,7 +157,7 @@ def test_two_names_of_one_setting_have_one_key():
     assert search.key({"data.regex.max_length": 1}, 256) != search.key({}, 256)
 
 
-def test_a_diverged_run_is_a_row_that_says_so(tiny, tmp_path):  # noqa: ARG001
+def test_a_diverged_run_gets_a_row_that_says_so(tiny, tmp_path):  # noqa: ARG001
     with pytest.warns(RuntimeWarning, match="the loss became"):
         row = search.run_one(tmp_path, {"training.learning_rate": 1e30}, 100)
 
@@ -172,7 +172,7 @@ def test_a_run_whose_checkpoints_are_gone_is_trained_again(tiny, tmp_path):  # n
     assert search.run_one(tmp_path, {}, 100) == first
 
 
-def test_main_runs_the_settings_asked_for_and_what_is_missing_only(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
+def test_main_runs_only_missing_selected_settings(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
     rows = tmp_path / "rows" / "runs.jsonl"
     command = ["search", "--only", "tied_head", "--only", "norm=", "--seeds", "1", "--width", "128"]
     monkeypatch.setattr(sys, "argv", [*command, "--store", str(tmp_path), "--rows", str(rows)])
@@ -188,7 +188,7 @@ def test_main_runs_the_settings_asked_for_and_what_is_missing_only(tiny, tmp_pat
     assert capsys.readouterr().out.count("accuracy") == 2
 
 
-def test_a_fault_in_one_run_costs_the_others_nothing(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
+def test_an_error_in_one_run_does_not_stop_the_others(tiny, tmp_path, monkeypatch, capsys):  # noqa: ARG001
     rows = tmp_path / "runs.jsonl"
     real = search.run_one
 
@@ -208,7 +208,7 @@ def test_a_fault_in_one_run_costs_the_others_nothing(tiny, tmp_path, monkeypatch
     assert "model.norm=before seed 100: OSError: disk full" in capsys.readouterr().out
 
 
-def test_a_row_that_is_not_written_whole_is_left_to_whoever_writes_it_and_cut_off_by_the_next_search(tmp_path):
+def test_an_incomplete_row_is_ignored_and_removed_by_the_next_search(tmp_path):
     rows = tmp_path / "runs.jsonl"
     whole = json.dumps({"setting": "start", "failure": "why", "key": "a", "seed": 100}) + "\n"
     torn = whole + whole.replace("100", "101")[:20]
@@ -223,23 +223,23 @@ def test_a_row_that_is_not_written_whole_is_left_to_whoever_writes_it_and_cut_of
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"key": "a"}'])
-def test_a_line_that_is_no_row_is_named(tmp_path, line):
+def test_an_invalid_row_is_named(tmp_path, line):
     (tmp_path / "runs.jsonl").write_text(line + "\n")
 
-    with pytest.raises(ConfigError, match="line 1 is no row of the search"):
+    with pytest.raises(ConfigError, match="line 1 is not a row of the search"):
         search.done(tmp_path / "runs.jsonl")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--only", "tyed"], "no setting has this in its name"),
+        (["--only", "tyed"], "no setting's name contains this"),
         (["--minutes", "nan"], "minutes=nan: give 0 or more"),
         (["--workers", "0"], "workers=0: give 1 or more"),
         (["--width", "100"], "width=100"),
     ],
 )
-def test_what_would_run_nothing_is_said_in_a_line(tmp_path, monkeypatch, capsys, options, message):
+def test_options_that_select_nothing_give_one_line(tmp_path, monkeypatch, capsys, options, message):
     rows = tmp_path / "runs.jsonl"
     monkeypatch.setattr(sys, "argv", ["search", "--store", str(tmp_path), "--rows", str(rows), *options])
 

@@ -1,4 +1,4 @@
-"""The search's table: means over seeds, the best setting first, what failed said."""
+"""The search's table has means over seeds, the best setting first, and failures."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.helpers import assert_close
 
 
 def run(setting, seed, f1, *, subset=0.4, width=256, failure=None):
-    """A row of two checkpoints and two layers as the search writes it, its last F1 given."""
+    """A row of the search with two checkpoints and two layers, with the given last F1."""
     if failure:
         about = {"setting": setting, "key": setting, "width": width, "seed": seed}
         return {**about, "changes": {}, "failure": failure}
@@ -45,7 +45,7 @@ def test_a_setting_has_one_row_of_means_over_its_seeds():
     assert (row["bag's F1"], row["bag's F1 subset"]) == ("0.43", "0.54")
 
 
-def test_a_row_made_before_bags_were_kept_has_none():
+def test_an_older_row_has_no_baseline():
     old = run("start", 100, 0.5)
     del old["bag"]
 
@@ -56,7 +56,7 @@ def test_a_row_made_before_bags_were_kept_has_none():
     assert ":" not in [line.get_linestyle() for line in repeats.lines]
 
 
-def test_a_setting_has_a_row_of_its_own_at_each_width():
+def test_a_setting_has_one_row_per_width():
     rows = search.setting_rows([run("start", 100, 0.5), run("start", 100, 0.7, width=128)])
 
     assert [(row["setting"], row["width"], row["F1"]) for row in rows] == [
@@ -71,7 +71,7 @@ def test_settings_that_only_share_their_name_are_not_averaged():
     assert [(row["runs"], row["F1"]) for row in rows] == [(1, "0.70"), (1, "0.50")]
 
 
-def test_the_best_setting_stands_first_by_both_splits():
+def test_the_best_setting_on_both_splits_is_first():
     runs = [
         run("low", 100, 0.9, subset=0.1),
         run("high", 100, 0.6, subset=0.7),
@@ -90,7 +90,7 @@ def test_the_highest_f1_is_that_of_any_checkpoint():
     assert (row["F1"], row["F1 at its highest"]) == ("0.15", "0.20")
 
 
-def test_what_is_left_without_codes_has_a_row_a_run_and_split(tmp_path):
+def test_ablations_have_one_row_per_run_and_split(tmp_path):
     runs = [run("old", 100, 0.5), measured("start", 0.4)]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, runs)) + "\n")
 
@@ -105,7 +105,7 @@ def test_what_is_left_without_codes_has_a_row_a_run_and_split(tmp_path):
 
 @pytest.fixture
 def tallies():
-    """The tallies of some runs by a word of what is seen."""
+    """The tallies of some runs, by a word of their description."""
 
     def count(word, *runs):
         (row,) = (row for row in search.tally_rows(runs) if word in row["what is seen"])
@@ -120,25 +120,25 @@ def test_highest_f1_counts_as_early_by_the_accuracy_of_its_epoch(tallies):
     assert tallies("nine tenths", late, early, early) == (2, 3)
 
 
-def test_gain_without_codes_is_counted_where_it_was_measured(tallies):
+def test_gains_by_ablation_are_counted_where_measured(tallies):
     def gains(f1):
         return {**run("start", 100, 0.5), "without": {"validation": {"input and output": [f1, 0.0]}}}
 
     assert tallies("raw F1 is higher by .25", gains(0.76), gains(0.74), run("start", 100, 0.5)) == (1, 2)
 
 
-def test_gain_without_codes_after_tsne_is_counted_apart(tallies):
+def test_gains_by_ablation_after_tsne_are_counted_separately(tallies):
     def gains(f1):
         return {**run("start", 100, 0.5), "without": {"validation": {"input and output": [0.0, f1]}}}
 
     assert tallies("after t-SNE is higher by .25", gains(0.76), gains(0.74), gains(0.8)) == (2, 3)
 
 
-def test_hard_instances_apart_are_those_of_the_end(tallies):
+def test_separated_hard_instances_are_those_at_the_end(tallies):
     assert tallies("tenth of the hard", run("start", 100, 0.11), run("start", 100, 0.1)) == (1, 2)
 
 
-def test_other_tsne_stand_beside_ours_of_the_runs_that_tried_them():
+def test_other_tsne_are_compared_with_ours_on_the_same_runs():
     tried = [{**run("start", 100, 0.5), "older": {"validation": f1, "subset": 0.25}} for f1 in (0.3, 0.5, 0.6)]
 
     rows = search.other_tsne_rows([*tried, run("start", 100, 0.9)])
@@ -152,7 +152,7 @@ def test_other_tsne_stand_beside_ours_of_the_runs_that_tried_them():
     assert search.other_tsne_rows(tried[:1]) == []
 
 
-def test_merging_stands_beside_what_is_learned_of_the_runs_that_measured_it():
+def test_merging_is_shown_with_accuracies_of_runs_that_measured_it():
     less, more, none = (
         {**run(name, 100, 0.5), "merging": {"states": states, "bag": 0.01}}
         for name, states in (("less", [0.0, 0.1]), ("more", [0.4, 0.3]), ("none", [None, None]))
@@ -196,8 +196,8 @@ def test_runs_that_failed_are_not_counted(tallies):
     assert tallies("nine tenths", run("start", 100, 0.1), run("broken", 100, 0.0, failure="diverged")) == (1, 1)
 
 
-def test_what_goes_with_f1_is_ranked_over_runs_on_the_same_data():
-    """Of the runs here every share is F1 itself, and hard accuracy falls as it rises."""
+def test_correlations_with_f1_are_over_runs_on_the_same_data():
+    """In these runs every share equals F1, and hard accuracy falls as F1 rises."""
     runs = [run(str(f1), 100, f1) for f1 in (0.1, 0.2, 0.9)]
     for one, hard in zip(runs, (0.8, 0.7, 0.1), strict=True):
         one["accuracy"] = {"validation": [0.95], "hard": [hard]}
@@ -239,7 +239,7 @@ OLD_FIGURES = {"codes-over-epochs", "merging"}  # of a search that ran its start
 
 
 def measured(setting, f1):
-    """A row of today: with what the tasks' partition costs, and without codes."""
+    """A row in today's format, with label inertia and ablations."""
     row = run(setting, 100, f1)
     for split in ("validation", "subset"):
         row[split] |= {"label_inertia": [[2.0, 1.5]], "label_inertia_tsne": [[3.0, 2.5]]}
@@ -250,7 +250,7 @@ def measured(setting, f1):
     return {**row, "without": {"validation": taken, "subset": taken}, "without_untrained": nothing}
 
 
-def test_rows_of_before_a_measurement_have_the_figures_that_need_it_not():
+def test_older_rows_are_in_the_figures_that_do_not_need_new_measurements():
     assert set(search_figures([run("start", 100, 0.5)])) == OLD_FIGURES
     assert set(search_figures([measured("start", 0.5)])) == OLD_FIGURES | {
         "codes-taken-out",
@@ -294,7 +294,7 @@ def test_codes_over_epochs_are_of_the_start_and_of_gpt2():
     assert_close(figure.axes[0].lines[4].get_ydata(), [0.2, 0.5])
 
 
-def test_settings_that_change_the_data_alone_are_drawn_beside_the_start():
+def test_settings_that_change_only_the_data_are_drawn_with_the_start():
     totals = [[[5, 5], [5, 15], [10, 32]], [], [[5, 10], [5, 10], [10, 32]]]
     changed = [{**run("fewer", 100, 0.7), "changes": {"data.distribution_totals": value}} for value in totals]
     changed[2] |= {"seed": 101, "bag": {"validation": 0.63, "subset": 0.5}}

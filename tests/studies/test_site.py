@@ -1,4 +1,4 @@
-"""The site's generated pages; that they build without a warning is what tox's environment "docs" tests."""
+"""The site's generated pages; tox's environment "docs" tests that they build without a warning."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CLAIMS = load_claims(ROOT / "benchmarks")
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claims_page_has_its_sentence_its_file_and_every_check(name):
+def test_a_claims_page_has_its_sentence_file_and_checks(name):
     claim = CLAIMS[name]
 
     page = claim_page(claim, ROOT)
@@ -90,7 +90,7 @@ def test_linked_files_are_shown_and_followed_and_what_is_in_docs_is_not(tmp_path
     assert files["files/other.md"].startswith("# other.md\n\n")
 
 
-def test_a_page_stands_where_its_links_are_meant():
+def test_a_page_has_the_path_that_its_links_are_relative_to():
     assert [place_of(uri) for uri in ("index.md", "claims/a.md", "files/a/b.md")] == [
         "README.md", "docs/claims/a.md", "a/b.md",
     ]  # fmt: skip
@@ -113,7 +113,7 @@ def test_the_command_line_has_every_command_and_pytests_options():
     assert page.rstrip().endswith("```")
 
 
-def test_a_stale_number_ends_the_build():
+def test_a_stale_number_fails_the_build():
     pytest.importorskip("mkdocs")
 
     class Page:

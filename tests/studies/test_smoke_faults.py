@@ -1,4 +1,4 @@
-"""Each fault of the study is one that the suite plants, and what was red is told."""
+"""Each fault of the study is one that the tests plant, and failing conditions are listed."""
 
 import json
 

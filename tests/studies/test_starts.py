@@ -1,4 +1,4 @@
-"""The deviation of starts is read off the range of three, and their part of the variance off the seeds'."""
+"""The deviation of starts is computed from the range of three, and their part of the variance from the seeds'."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def record(end, spread):
     return replace(found, scores={split: ClusterScores(raw={}, tsne=dict.fromkeys(LABELS, table)) for split in SPLITS})
 
 
-def test_three_normal_values_range_over_so_many_deviations():
+def test_the_range_of_three_normal_values_is_the_constant():
     drawn = np.random.default_rng(0).normal(size=(100_000, 3))
 
     assert np.ptp(drawn, axis=1).mean() == pytest.approx(RANGE_OF_THREE, abs=0.02)
@@ -29,7 +29,7 @@ def test_a_range_is_a_deviation():
 
 
 def test_starts_have_their_part_of_the_seeds_variance():
-    """Seeds at 0.4 and 0.6 deviate by 0.141, starts by 0.1: a half for one start, a twentieth for ten."""
+    """Seeds at 0.4 and 0.6 have deviation 0.141, starts 0.1: a half of the variance for one start, 1/20 for ten."""
     row, *others = rows([record(0.4, 0.1693), record(0.6, 0.1693)])
 
     assert (row["deviation of starts"], row["deviation of seeds"]) == ("0.100", "0.141")

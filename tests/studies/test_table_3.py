@@ -1,4 +1,4 @@
-"""Sizes of readings are counted on small data sets, and distances are those of samples worked by hand."""
+"""Sizes of readings are counted on small data sets, and distances agree with hand-computed ones."""
 
 import math
 import re
@@ -46,7 +46,7 @@ def test_sizes_of_seeds_are_in_the_order_of_the_seeds():
     [([90, 100, 110], 120, 2.0), ([90, 100, 110], 80, 2.0), ([90, 100, 110], 100, 0.0)],
     ids=["above", "below", "met"],
 )
-def test_distance_is_in_deviations_of_one_seed_to_either_side(values, printed, expected):
+def test_distance_is_in_standard_deviations_of_a_seed(values, printed, expected):
     assert table_3.distance(values, printed) == pytest.approx(expected)
 
 

@@ -10,7 +10,7 @@ from taskclust.experiments.alignment.record import History, Record
 
 #: The sentence under each figure.
 CAPTIONS = {
-    "forgetting": "What each way of aligning forgets of the other tasks, epoch by epoch, beside the sources' accuracy.",
+    "forgetting": "Accuracy on the source tasks and on the other tasks, epoch by epoch, for each way of fine-tuning.",
 }
 
 

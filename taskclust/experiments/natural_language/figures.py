@@ -12,7 +12,7 @@ from taskclust.experiments.natural_language.record import Record
 #: The sentence under each figure.
 CAPTIONS = {
     "language-layers-*": "F1, ARI and AMI over layers, solid after t-SNE and dotted without; grey: the range of "
-    "untrained models; dashed black: a bag of the prompts' tokens.",
+    "untrained models; dashed black: the counts of the prompts' tokens.",
     "language-clusters-*": "The best layer's states after t-SNE, colored by category and by task.",
 }
 
@@ -29,8 +29,8 @@ def figures(records: Sequence[Record], asked: Asked | None = None) -> dict[str, 
 def over_layers(record: Record) -> Figure:
     """F1, ARI and AMI over layers, one panel per identity.
 
-    Lines are solid after t-SNE and dotted without. Dashed lines are the F1 of the negative controls after t-SNE: of
-    untrained models the mean, in a band from the least to the greatest.
+    Lines are solid after t-SNE and dotted without. Dashed lines are the F1 of the negative controls after t-SNE; the
+    band is the range of the untrained models.
     """
     table = record.model.scores
     figure, axes = grid(1, len(table["raw"]))
@@ -58,7 +58,7 @@ def picture(record: Record) -> Figure:
         of = record.identities[label]
         for number, color in zip(np.unique(of), colormaps["tab20"](np.linspace(0, 1, of.max() + 1)), strict=True):
             name = record.names[label][number]
-            name = f" {name}" if name.startswith("_") else name  # a legend leaves out what begins with it
+            name = f" {name}" if name.startswith("_") else name  # a legend leaves out names that begin with _
             axis.scatter(*points[of == number].T, color=color, s=3, alpha=0.5, label=name)
         axis.set_title(f"by {title}")
         axis.tick_params(labelbottom=False, labelleft=False, labelright=False)

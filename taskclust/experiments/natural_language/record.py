@@ -10,8 +10,8 @@ from taskclust.config import SPACES, LanguageConfig
 from taskclust.probes.scores import LayerScores
 from taskclust.store.codec import Provenance
 
-#: The version of the record's format. Version 1 had no schema and no name; version 2 one untrained model, of which some
-#: layers were read.
+#: The version of the record's format. Version 1 had no schema and no name. Version 2 had one untrained model, of which
+#: only some layers were read.
 SCHEMA = 3
 #: What a whole record's tables hold.
 NAMES = {
@@ -23,10 +23,10 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How the prompts were read, and how far that is from reading them alone."""
+    """How the prompts were read, and how far the states differ from those of prompts read one by one."""
 
     way: str  # "instructions once", "prompts whole" or "one by one"
-    prompts: int  # so many were also read alone
+    prompts: int  # the number also read one by one
     largest_relative_difference: float  # of their states, relative to the layer's largest
 
 
@@ -40,12 +40,12 @@ class Architecture:
     layers: int
     width: int
     dtype: str
-    layer_0: str = "embedding"  # or "first block", behind which some models begin to tell their states
+    layer_0: str = "embedding"  # or "first block" for models that give no earlier states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a record's key is made of beside its configuration."""
+    """What a record's key depends on besides its configuration."""
 
     content: str  # a hash of the model's weights and settings
     device: str  # "cpu" or "cuda"
@@ -68,7 +68,7 @@ class Record:
     architecture: Architecture
     seconds: dict[str, float]
     provenance: Provenance
-    origin: Origin | None = None  # None of a model that the caller gave, and in records from before it was kept
+    origin: Origin | None = None  # None for a model given by the caller, and in older records
     failure: str | None = None
     schema: int = SCHEMA
 

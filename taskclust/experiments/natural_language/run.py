@@ -51,7 +51,7 @@ def key(config: LanguageConfig, runner: Runner) -> str:
 
 
 def recorded_key(record: Record) -> str | None:
-    """The key that a record has by its own account; None if it does not tell its origin."""
+    """The key of a record, from its own content; None if the record lacks its origin."""
     return None if record.origin is None else _key(record.config, record.origin)
 
 
@@ -86,10 +86,10 @@ def label(config: LanguageConfig) -> str:
 
 
 def size(config: LanguageConfig) -> tuple[int, int, int] | None:
-    """Parameters, layers and prompts, by the model's configuration alone; None where it is not found."""
+    """The numbers of parameters, layers and prompts, from the model's configuration; None if that is not found."""
     try:
         parameters, layers = sizes(config.source)
-    except ConfigError:  # which the run will tell
+    except ConfigError:  # the run will report it
         return None
     return parameters, layers, len(natural_tasks()) * config.n_expressions * config.n_pairs
 
@@ -110,12 +110,11 @@ def probe_prompts(
         prompts: the prompts that it reads.
         config: the settings.
         name: the model's name in the record.
-        keep: a folder for each layer's clusters, from which an interrupted run continues.
+        keep: a folder for the clusters of finished layers, from which an interrupted run continues.
         show_progress: draw progress bars on the terminal.
 
     Raises:
-        ConfigError: all prompts are of one task, a prompt is longer than the model's context, or the states cannot be
-            right.
+        ConfigError: all prompts have one task, a prompt is longer than the model's context, or the states are invalid.
     """
     started = time.monotonic()
     labels = identities(prompts)
@@ -180,16 +179,16 @@ def probe_prompts(
 
 
 def _warn_of_few(n_prompts: int, perplexity: float) -> None:
-    """t-SNE looks at three times as many neighbors as its perplexity: of fewer prompts each is every other's."""
+    """Warn if all prompts are neighbors of each other: t-SNE uses three times as many neighbors as its perplexity."""
     if n_prompts <= 3 * perplexity:
-        mend = f"give more, or set perplexity={max(2, n_prompts // 6)}"
-        warnings.warn(f"prompts={n_prompts}: few for t-SNE of perplexity {perplexity:g}; {mend}", stacklevel=3)
+        fix = f"give more, or set perplexity={max(2, n_prompts // 6)}"
+        warnings.warn(f"prompts={n_prompts}: few for t-SNE of perplexity {perplexity:g}; {fix}", stacklevel=3)
 
 
 def _probed(
     path: Path | None, states: Float[Tensor, "N D"], labels: dict[str, Labels], probe: ProbeConfig, *, seed: int
 ) -> LayerClusters:
-    """One layer's clusters, read from ``path`` if an earlier run has written them there and they are unchanged."""
+    """One layer's clusters, read from ``path`` if an earlier run wrote them there and the file is intact."""
     if path is None:
         return probe_layer(states, labels, probe, seed=seed)
     kept = read_summed(path)
@@ -201,9 +200,9 @@ def _probed(
 
 
 def locate(source: str, store: Store) -> tuple[str, str]:
-    """A model's source that transformers can open, and a hash of the model's content.
+    """A source that transformers can open, and a hash of the model's content.
 
-    A folder or a hub id is returned as it is. The weights of a GGUF file are converted once and kept in the store.
+    A folder or a hub id is returned unchanged. A GGUF file is converted once and kept in the store.
 
     Raises:
         ConfigError: the file cannot be read, or no model is named and none is installed.

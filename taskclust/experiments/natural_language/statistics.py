@@ -28,9 +28,9 @@ def f1(label: str, who: str = "model") -> Draws:
 def above_surface(label: str, who: str = "model") -> Draws:
     """F1 minus that of the better negative control, draw by draw.
 
-    Counts of tokens already show which words a prompt has, and an untrained model shows which word is last and, in its
-    first layers, which words are before it. Untrained models differ, by a tenth of F1 and more: in each draw theirs is
-    that of one more such model, predicted from those that were read (:func:`_one_more`).
+    Counts of tokens show which words a prompt has; an untrained model shows which word is last and, in its first
+    layers, which words precede it. The F1 of untrained models differs by 0.1 and more. Each draw therefore uses the F1
+    of one more such model, predicted from those that were read (:func:`_one_more`).
     """
 
     def draws(record: Record) -> list[float]:
@@ -42,16 +42,16 @@ def above_surface(label: str, who: str = "model") -> Draws:
 
 
 def _one_more(found: Values, seed: int) -> Values:
-    """What another draw of the same would have, by Student's t: the mean first, then a prediction per resample.
+    """The predicted values of another untrained model, by Student's t: the mean first, then one per resample.
 
-    A prediction past 0 or 1, which F1 cannot be, counts as 0 or 1.
+    Predictions are clipped to [0, 1], the range of F1.
 
     Args:
-        found: of each of n draws, the value on all instructions, then in each resample.
-        seed: of the predictions.
+        found: for each of n models, the value on all instructions, then in each resample.
+        seed: the seed of the predictions.
 
     Returns:
-        As one draw; of a single draw, which shows no spread, NaN.
+        The values of one model; NaN if n is 1, which shows no spread.
     """
     n, columns = found.shape
     if n == 1:

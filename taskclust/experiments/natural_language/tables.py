@@ -59,15 +59,15 @@ def layer_rows(record: Record) -> Rows:
 
 
 def _parts(record: Record) -> dict[str, LayerScores]:
-    """The model, without a name, and its negative controls by theirs."""
+    """The scores of the model, under an empty name, and of its negative controls by name."""
     untrained = {f"untrained, draw {number + 1}": part for number, part in enumerate(record.untrained)}
     return {"": record.model, **untrained, "bag of tokens": record.bag}
 
 
 def _number(record: Record, layer: int) -> str:
-    """A layer's number, and what layer 0 is where it is not the embedding."""
+    """A layer's number; for layer 0 with a note if it is not the embedding."""
     is_odd = layer == 0 and record.architecture.layer_0 != "embedding"
-    return f"0 (behind the {record.architecture.layer_0})" if is_odd else str(layer)
+    return f"0 (after the {record.architecture.layer_0})" if is_odd else str(layer)
 
 
 def _at_layer(part: LayerScores, space: str, layer: int) -> dict[str, tuple[float, ...]]:

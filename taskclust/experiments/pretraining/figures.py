@@ -14,7 +14,7 @@ from taskclust.probes.scores import Values
 
 #: The sentence under each figure.
 CAPTIONS = {
-    "figure-5a-*": "Clusters by task of the trigger's states while identities are pre-trained, a line a layer: solid "
+    "figure-5a-*": "Clusters by task of the trigger's states during identity pre-training, one line per layer: solid "
     "after t-SNE, dotted without.",
     "figure-5b-*": "Validation accuracy while tuning, after pre-training on identities, on instructions, on shuffled "
     "identities, or on nothing; bands are the range over seeds.",

@@ -9,7 +9,7 @@ TAKES_CHANGES = True
 
 
 def smoke() -> ExperimentConfig:
-    """The configuration at smoke scale: data of the same shape, and a model of width 64 that is really trained.
+    """The configuration at smoke scale: data of the same form, and a model of width 64 that is trained in earnest.
 
     It was chosen by trial as a small setting in which clusters form and improve with the layer. The trials included the
     seeds that it is run with. The head is tied: with an untied head this small model passes, within 30 epochs, through

@@ -27,25 +27,25 @@ from taskclust.probes.scores import Values
 
 #: The sentence under each figure.
 CAPTIONS = {
-    "clusters-forming": "The top layer's embedding at four epochs, a color and a shape a task: unseen instructions "
+    "clusters-forming": "The top layer's embedding at four epochs, one color and shape per task: unseen instructions "
     "above, the training subset below, its hard examples larger.",
-    "figure-2-f1": "F1 of k-means clusters by the paper's three identities over training, a line a layer: solid after "
-    "t-SNE, dotted without; bands are the range over seeds; dashed: what the claim asks for, and a bag of symbols.",
+    "figure-2-f1": "F1 of k-means clusters by the paper's three identities over training, one line per layer: solid "
+    "after t-SNE, dotted without; bands: range over seeds; dashed: the claim's bound and the bag-of-symbols baseline.",
     "figure-6-all-metrics": "F1, ARI and AMI of the same clusters: solid after t-SNE, dotted without.",
-    "codes-taken-out": "F1 by task once the class means of input, output or distribution are taken out of the states.",
-    "merging": "F1 by task on unseen instructions, and how far clusters join a task's distributions, beside a bag of "
-    "symbols.",
-    "by-mapping": "F1 of one cluster a mapping, and how far clusters join a mapping's distributions, beside two "
+    "codes-taken-out": "F1 by task after the class means of input, output or distribution are ablated.",
+    "merging": "F1 by task on unseen instructions, and how far clusters join a task's distributions, with the "
+    "bag-of-symbols baseline.",
+    "by-mapping": "F1 of one cluster per mapping, and how far clusters join a mapping's distributions, with two "
     "negative controls.",
-    "figure-3-learning": "Training loss and accuracies, a line a seed; dashed: the epoch of best validation accuracy.",
-    "figure-4-neighbors": "Unseen instances' nearest training neighbors: how many are of the same task, and how well "
-    "they predict the output, a line a layer; dashed: what the claim asks for, and a bag of symbols.",
+    "figure-3-learning": "Training loss and accuracies, one line per seed; dashed: epoch of best validation accuracy.",
+    "figure-4-neighbors": "Nearest training neighbors of unseen instances: how many have the same task, and how well "
+    "they predict the output, one line per layer; dashed: the claim's bound and the bag-of-symbols baseline.",
     "components": "Shares of the top layer's variance between tasks, distributions, inputs and outputs.",
 }
 
 
 def figures(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Figure]:
-    """The figures by file name, with what claims ask for; empty if no training succeeded."""
+    """The figures by file name, with the bounds that claims require; empty if no training succeeded."""
     asked = asked or {}
     records = [record for record in records if not record.failure]
     if not records:
@@ -108,7 +108,7 @@ def forming(record: Record, most: int = 4) -> Figure:
             axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
     seed, width = record.config.seed, record.config.model.width
     figure.suptitle(
-        f"Top layer after t-SNE, a color and a shape a task, width {width}, seed {seed}; large: hard examples",
+        f"Top layer after t-SNE, one color and shape per task, width {width}, seed {seed}; large: hard examples",
         fontsize=10,
     )
     return figure
@@ -221,7 +221,7 @@ def codes_taken_out(records: Sequence[Record]) -> Figure:
     for axis, split in zip(axes[0], SPLITS, strict=True):
         for name in (records[0].f1_without or {})[split]:
             epochs, mean, low, high = over_seeds(records, "raw", _f1_without(split, name))
-            axis.plot(epochs, mean, label="as it is" if name == "nothing" else f"without {name}")
+            axis.plot(epochs, mean, label="unchanged" if name == "nothing" else f"without {name}")
             axis.fill_between(epochs, low, high, alpha=0.12, linewidth=0)
         axis.set(title=f"Top layer, {NAMES[split]}", ylabel="F1 by task, k-means", ylim=(-0.02, 1.02))
-    return finish(figure, axes, f"Codes taken out, {about(records)}")
+    return finish(figure, axes, f"Class means ablated, {about(records)}")

@@ -34,11 +34,11 @@ def key(config: ExperimentConfig, runner: Runner) -> str:  # noqa: ARG001 - depe
 
 
 def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  # noqa: ARG001 - probing starts again
-    """Every probe of every checkpoint.
+    """The record of a seed: the training, and every probe of every checkpoint.
 
     Raises:
-        ConfigError: the untrained model, with which all is compared, is not among the checkpoints; or a split cannot be
-            clustered. Both are known before anything is trained.
+        ConfigError: the untrained model, which all others are compared with, is not among the checkpoints; or a split
+            cannot be clustered. Both are checked before anything is trained.
     """
     first = config.training.checkpoints[:1]
     require(first == (0,), "training.checkpoints", config.training.checkpoints, "begin with 0, the untrained model")

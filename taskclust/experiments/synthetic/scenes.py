@@ -1,7 +1,7 @@
-"""Clusters forming, alive: the top layer's embedding in three dimensions, checkpoint after checkpoint.
+"""Animations of clusters forming: the top layer's embedding in three dimensions, checkpoint after checkpoint.
 
-Of the first seed. Each epoch has a t-SNE of its own, which may be turned and mirrored against the last: it is turned
-back, and scaled to one size, so that points move instead of jumping.
+They show the first seed. Each epoch has its own t-SNE, which may be rotated and mirrored relative to the one before. It
+is rotated back and scaled to one size, so that points move instead of jumping.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from taskclust.drawing import NAMES, color_and_marker
 from taskclust.experiments.synthetic.record import Record
 from taskclust.probes.scores import Values
 
-#: By what points can be colored, and what that is called.
+#: The labels that points can be colored by, and their names on the page.
 COLORS = {"task": "task", "distribution": "distribution", "mapping": "mapping", "is_hard": "hard or original"}
 _MARKERS = {"o": "circle", "s": "square", "D": "diamond", "x": "x", "+": "cross"}
 
-#: From where the scene is seen at first, in edges of its cube.
+#: The initial camera position, in edges of the scene's cube.
 _EYE = {"x": 0.95, "y": 0.95, "z": 0.6}
 
 Points = Float[np.ndarray, "epoch N 3"]
 
 
 def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
-    """Scenes by the sentence under them, of the first training that succeeded: over epochs, then over layers."""
+    """Animations of the first successful training by the sentence under them: over epochs, then over layers."""
     record = next((record for record in records if not record.failure), None)
     if record is None or any(record.scores[split].top_embedding is None for split in SPLITS):
         return {}
@@ -40,10 +40,10 @@ def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
     seed, found = record.config.seed, {}
     for split in SPLITS:
         points, f1 = record.scores[split].top_embedding, record.scores[split].tsne["task"]["f1"]
-        assert points is not None, "looked at above"
+        assert points is not None, "checked above"
         sentence = (
-            f"Top layer of seed {seed} after t-SNE, {NAMES[split]}: a point an instance. Play, or move the slider, to "
-            "see clusters form; drag to turn; choose what the colors tell; point to read an instance."
+            f"Top layer of seed {seed} after t-SNE, {NAMES[split]}: one point per instance. Play, or move the slider, "
+            "to see clusters form; drag to rotate; choose what the colors show; hover to read an instance."
         )
         found[sentence] = _scene(points, "epoch", record.epochs.tsne, f1[:, -1], dataset.splits[split], rows[split])
         if record.layers_at_end:
@@ -57,21 +57,21 @@ def scenes(records: Sequence[Record]) -> dict[str, go.Figure]:
 
 
 def _can_be_shown(record: Record, split: str, data: Split) -> bool:
-    """Whether points are finite and of three dimensions at the most, and the data drawn now are the record's.
+    """Whether points are finite and have at most three dimensions, and the generated data are the record's.
 
-    Of its data a record has tasks and hard examples: a generator that drew otherwise would most likely show there.
+    A record keeps the tasks and hard examples of its data; if the generator had changed, they would most likely differ.
     """
     points, kept = record.scores[split].top_embedding, record.identities[split]
-    assert points is not None, "the caller has looked"
+    assert points is not None, "checked by the caller"
     is_same = np.array_equal(data.labels("task"), kept.task) and np.array_equal(data.labels("is_hard"), kept.is_hard)
     return is_same and points.shape[-1] <= 3 and bool(np.isfinite(points).all())
 
 
 def turned(points: Points) -> Points:
-    """Each epoch's points about their mean, of mean square radius 1, turned onto those of the epoch before."""
+    """Each epoch's points, centered, scaled to mean square radius 1, and rotated onto those of the epoch before."""
     found = points - points.mean(axis=1, keepdims=True)
     radius = np.sqrt(np.square(found).sum(axis=2).mean(axis=1))[:, None, None]
-    found /= np.where(radius > 0, radius, 1)  # an epoch may have all points in one place
+    found /= np.where(radius > 0, radius, 1)  # all points of an epoch may coincide
     for epoch in range(1, len(found)):
         found[epoch] @= orthogonal_procrustes(found[epoch], found[epoch - 1])[0]
     return found
@@ -80,7 +80,7 @@ def turned(points: Points) -> Points:
 def _scene(
     points: Points, name: str, numbers: Sequence[int], f1: Values, data: Split, rows: Sequence[dict[str, object]]
 ) -> go.Figure:
-    """The points of one epoch or layer (``name``) after another, each with its F1 by task."""
+    """An animation over epochs or layers (``name``) with the F1 by task of each."""
     points = np.pad(points, ((0, 0), (0, 0), (0, 3 - points.shape[-1])))
     moving = turned(points).astype(np.float32)
     titles = [f"{name} {number}: F1 by task {value:.2f}" for number, value in zip(numbers, f1, strict=True)]
@@ -118,7 +118,7 @@ def _scene(
 
 
 def _marker(labels: np.ndarray) -> dict[str, object]:
-    """A color and a shape for each identity, alike for the colorblind; both come again where there are more."""
+    """A color and a shape for each identity, also for the colorblind; they repeat if there are too many identities."""
     looks = [color_and_marker(number) for number in np.unique(labels, return_inverse=True)[1]]
     return {
         "color": [color for color, _ in looks],

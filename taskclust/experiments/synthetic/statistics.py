@@ -2,7 +2,7 @@
 
 A *statistic* takes a record and gives one number. All scores are those of the top layer after t-SNE unless named
 otherwise: the paper says "optionally", its tables name t-SNE's values, and the report shows both. Nearest neighbors are
-of the states themselves. ``epoch`` is a place among the probed epochs: 0 is the untrained model, -1 the end.
+of the states themselves. ``epoch`` is an index into the probed epochs: 0 is the untrained model, -1 the end.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What fine-tuning forgets, from records made by hand."""
+"""The figure of forgetting, from hand-made records."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Records of §4.2: what they hold, that they are found again, and what each method learns from."""
+"""Records of §4.2: their content, that they are found again, and the data each method learns from."""
 
 import copy
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_selected_epoch_is_the_first_of_best_source_accuracy(aligned):
         assert method.others == pytest.approx(method.history["others"][method.best_epoch])
 
 
-def test_head_alone_is_fine_tuned_in_training_too():
+def test_only_the_head_is_fine_tuned():
     config = alignment()
     base = Decoder.create(config.data, config.model, generator())
     before = copy.deepcopy(base.state_dict())
@@ -114,7 +114,7 @@ def test_a_switch_never_hurts_where_it_does_not_fire():
 
 
 def check_methods_learn_from_the_new_data(patch):
-    """Each method is trained on the new data, a switch on one instance of each other task too; validation chooses."""
+    """Methods train on the new data, switches also on one instance of each other task; validation selects the epoch."""
     config = alignment()
     data = generate_alignment(config.data, 0)
     base = Decoder.create(config.data, config.model, generator())
@@ -139,7 +139,7 @@ def check_methods_learn_from_the_new_data(patch):
 
 
 def with_data(function, **changes):
-    """``function`` given other splits: a name for each, of the split it is given instead."""
+    """``function`` called with other splits, named by the split that each replaces."""
 
     def faulty(name, config, base, data, *rest):
         return function(name, config, base, replace(data, **{k: getattr(data, v) for k, v in changes.items()}), *rest)
@@ -168,7 +168,7 @@ def test_planted_fault_is_caught(name, fault, monkeypatch):
         check_methods_learn_from_the_new_data(monkeypatch)
 
 
-def test_null_of_a_switch_has_as_many_sources_among_the_same_states_but_others():
+def test_a_switchs_control_has_the_same_states_with_shuffled_labels():
     config = alignment()
     data = generate_alignment(config.data, 0)
     aligned = module.switched("linear", config, Decoder.create(config.data, config.model, generator()), data)

@@ -1,4 +1,4 @@
-"""Statistics of §4.2 on records made by hand."""
+"""Statistics of §4.2 on hand-made records."""
 
 import math
 
@@ -14,7 +14,7 @@ FIRES = Accuracy(source=1.0, others=0.1)
 
 
 def record(methods, shuffled, seed=0, failure=None):
-    """A record of these methods' and nulls' numbers; fine-tunings have a history, switches fire."""
+    """A record with the given numbers of methods and controls; fine-tunings have a history, switches fire."""
     extras = {name: {"history": HISTORY, "best_epoch": 1} for name in ("direct", "head")}
     return Record(
         config=AlignmentConfig(seed=seed),
@@ -61,7 +61,7 @@ def test_a_switch_forgets_less_than_the_head_by_the_difference_of_their_drops():
     assert s.less_forgetting("linear")(made) == pytest.approx(0.2)
 
 
-def test_what_a_switch_costs_in_source_accuracy_is_no_gain():
+def test_a_switchs_loss_of_source_accuracy_is_subtracted():
     made = table_2(head={"drop": 0.3}, linear={"drop": 0.1, "source": 0.7})
 
     assert s.less_forgetting("linear")(made) == pytest.approx(0.2 - 0.3)

@@ -1,4 +1,4 @@
-"""Table 2 from records made by hand."""
+"""Table 2 from hand-made records."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from tests.experiments.alignment.test_statistics import record
 
 
 def aligned(drop):
-    """A record in which every method drops as much."""
+    """A record in which every method has this drop."""
     row = {"source": 1.0, "others": 0.9, "drop": drop}
     return record(dict.fromkeys(PRINTED_DROPS, row), dict.fromkeys(("linear", "mlp"), row))
 
 
-def test_table_2_has_the_papers_column_beside_ours_with_mean_and_interval():
+def test_table_2_has_the_papers_column_and_ours_with_intervals():
     rows = alignment_rows([aligned(0.1), aligned(0.2), aligned(0.3)])
 
     assert [row["accuracy drop, paper"] for row in rows] == ["–", "0.21", "0.12", "0.087", "0.08", "–", "–"]
@@ -25,7 +25,7 @@ def test_table_2_has_the_papers_column_beside_ours_with_mean_and_interval():
     assert rows[4]["fires on others"] == "0.1"
 
 
-def test_table_2_says_what_the_base_had_to_lose():
+def test_table_2_has_the_base_models_accuracies():
     base = alignment_rows([aligned(0.1)])[0]
 
     assert (base["method"], base["on other tasks"], base["drop, ours"]) == ("base model", "1", "–")

@@ -1,4 +1,4 @@
-"""Figures of language models from records made by hand."""
+"""Figures of language models from hand-made records."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_every_model_has_its_layers_and_its_picture(made):
     }
 
 
-def test_layers_have_a_panel_a_label_with_the_f1_after_tsne(made):
+def test_layers_have_one_panel_per_label_with_f1_after_tsne(made):
     axes = made["language-layers-a-model"].axes
 
     assert [axis.get_title() for axis in axes] == [

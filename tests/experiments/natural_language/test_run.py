@@ -1,4 +1,4 @@
-"""A language model's record: found again by its weights, whatever its name; its nulls are what they are called."""
+"""A language model's record is found again by its weights, whatever its name, and has its negative controls."""
 
 import shutil
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_record_has_the_model_its_nulls_and_how_it_was_read():
     assert encode(decode(encode(record), Record, upgrade)) == encode(record)
 
 
-def test_untrained_models_are_not_the_model_nor_each_other_and_other_seeds_draw_others():
+def test_untrained_models_differ_from_the_model_each_other_and_by_seed():
     language = LanguageModel(gpt2(), small_tokenizer())
     bare = LanguageModel(gpt2(seed=5), small_tokenizer())
 
@@ -94,13 +94,13 @@ def test_untrained_models_are_not_the_model_nor_each_other_and_other_seeds_draw_
     assert encode(other.bag) == encode(record.bag)
 
 
-def test_every_layer_of_an_untrained_model_is_read_that_is_read_of_the_model():
+def test_untrained_models_are_read_at_every_layer():
     record = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, QUICK)
 
     assert [part.layers for part in record.untrained] == [record.model.layers] * 2 == [[0, 1, 2]] * 2
 
 
-def test_a_model_is_probed_once_wherever_it_lies(runner, folder, tmp_path, monkeypatch):
+def test_a_model_is_probed_once_wherever_it_is(runner, folder, tmp_path, monkeypatch):
     config = replace(QUICK, source=str(folder))
     shutil.copytree(folder, tmp_path / "moved")
     first = runner.record("natural_language", config)
@@ -122,7 +122,7 @@ def test_other_weights_are_another_record(folder):
 
 
 @pytest.mark.parametrize("source", ["nobody/nothing", "no/such/model.gguf"])
-def test_what_is_not_there_is_one_clear_error(runner, monkeypatch, source):
+def test_a_missing_model_is_one_clear_error(runner, monkeypatch, source):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     with pytest.raises(ConfigError, match=rf"^llm='{source}': "):
@@ -143,7 +143,7 @@ def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
     assert R.short_name(str(file)) == "model"
 
 
-def test_a_model_that_drops_its_past_is_read_prompt_by_prompt_and_so_are_untrained_ones(monkeypatch):
+def test_a_model_that_ignores_its_cache_is_read_prompt_by_prompt(monkeypatch):
     torch.manual_seed(0)
     model = tf.OpenAIGPTLMHeadModel(tf.OpenAIGPTConfig(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2))
     language, probed = LanguageModel(model.eval(), small_tokenizer()), []
@@ -161,7 +161,7 @@ def test_a_model_that_drops_its_past_is_read_prompt_by_prompt_and_so_are_untrain
     assert_close(torch.stack(probed[: len(expected)]), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_stopped_run_goes_on_from_the_layers_it_has(monkeypatch, tmp_path):
+def test_a_stopped_run_continues_from_its_finished_layers(monkeypatch, tmp_path):
     language, probed = LanguageModel(gpt2(), small_tokenizer()), []
 
     def stop_at_second(*args, **kwargs):
@@ -238,7 +238,7 @@ def test_a_hub_id_in_the_cache_is_known_by_its_commit(tmp_path, monkeypatch):
     assert R.fingerprint("some/model") == "some/model@0123abcd"
 
 
-def test_of_starts_of_tsne_each_layers_scores_are_the_mean():
+def test_each_layers_scores_are_means_over_starts():
     several = replace(QUICK, probe=replace(QUICK.probe, tsne_restarts=3))
 
     found = R.probe_prompts(LanguageModel(gpt2(), small_tokenizer()), PROMPTS, several).model

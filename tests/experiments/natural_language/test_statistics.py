@@ -24,14 +24,14 @@ def test_by_another_identity_the_layer_is_still_the_one_of_best_f1_by_task():
     assert s.f1("distribution_mapping")(record)[0] == 0.2
 
 
-def test_nulls_have_their_own_best_layer():
+def test_negative_controls_have_their_own_best_layer():
     record = language_record(untrained=(0.3, 0.35, 0.4), bag=0.5)
 
     assert (s.f1("task", "untrained")(record)[0], s.f1("task", "bag")(record)[0]) == (0.4, 0.5)
 
 
 @pytest.mark.parametrize(("untrained", "bag"), [((0.3, 0.4), 0.5), ((0.3, 0.5), 0.4)], ids=["bag", "untrained"])
-def test_surface_is_the_better_null_draw_by_draw(untrained, bag):
+def test_the_surface_is_the_better_negative_control_in_each_draw(untrained, bag):
     record = language_record(untrained=untrained, bag=bag, spread=0.01)
 
     point, *draws = s.above_surface("task")(record)
@@ -47,7 +47,7 @@ def test_the_bag_is_never_above_the_surface():
 
 
 def found_in(values, spread=0.0):
-    """A record whose model and untrained models have these F1, the model's first."""
+    """A record with these F1 of the model and of untrained models."""
     record = language_record(model=(values[0],), bag=0.0, spread=spread)
     return replace(
         record,
@@ -58,7 +58,7 @@ def found_in(values, spread=0.0):
 
 
 def test_an_untrained_model_is_rarely_above_three_others():
-    """Of 400 of four alike the check holds for 2.5 % at the most: 24 or more would be a chance of 1 in 10,000."""
+    """With four equal models the check passes in at most 2.5 % of 400 trials; 24 or more are one chance in 10,000."""
     rng = np.random.default_rng(0)
     draws = np.clip(rng.normal(0.6, 0.1, size=(400, 4)), 0, 1)
 
@@ -67,10 +67,10 @@ def test_an_untrained_model_is_rarely_above_three_others():
     assert sum(held) < 24
 
 
-def test_a_model_well_above_three_that_agree_holds():
+def test_a_model_far_above_three_similar_controls_passes():
     assert np.percentile(s.above_surface("task")(found_in((0.95, 0.60, 0.62, 0.61)))[1:], 2.5) > 0.05
 
 
-def test_the_mean_is_what_is_told_and_one_draw_tells_no_spread():
+def test_the_first_value_is_the_mean_and_one_model_gives_nan():
     assert s.above_surface("task")(found_in((0.95, 0.5, 0.7)))[0] == pytest.approx(0.35)
     assert np.isnan(s.above_surface("task")(found_in((0.95, 0.5)))).all()

@@ -1,4 +1,4 @@
-"""Table 1 from records made by hand."""
+"""Table 1 from hand-made records."""
 
 from dataclasses import replace
 
@@ -58,15 +58,15 @@ def test_without_models_the_papers_rows_are_not_shown_either():
     assert list(tables([]).values()) == [[]]
 
 
-def test_a_layer_0_that_is_no_embedding_is_called_so():
+def test_a_layer_0_other_than_the_embedding_is_labelled():
     record = language_record(model=(0.9, 0.3))
     record = replace(record, architecture=replace(record.architecture, layer_0="first block"))
 
-    assert layer_rows(record)[0]["of"] == "layer 0 (behind the first block)"
-    assert language_rows([record])[5]["layer"] == "0 (behind the first block) of 1"
+    assert layer_rows(record)[0]["of"] == "layer 0 (after the first block)"
+    assert language_rows([record])[5]["layer"] == "0 (after the first block) of 1"
 
 
-def test_a_models_own_table_has_a_row_a_layer_and_one_a_null():
+def test_a_models_table_has_one_row_per_layer_and_control():
     rows = layer_rows(language_record())
 
     assert [row["of"] for row in rows[:6]] == [

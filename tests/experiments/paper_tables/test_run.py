@@ -1,4 +1,4 @@
-"""Data sets and models, counted."""
+"""Counts of data sets and models."""
 
 from dataclasses import replace
 
@@ -91,7 +91,7 @@ def test_each_setting_is_part_of_the_key(runner, changed):
     assert runner.key("paper_tables", replace(TABLES, **changed)) != runner.key("paper_tables", TABLES)
 
 
-def test_what_takes_seconds_starts_no_process(runner, monkeypatch):
+def test_quick_experiments_start_no_process(runner, monkeypatch):
     monkeypatch.setattr(local, "ProcessPoolExecutor", None)
 
     records = obtain_all(runner, "paper_tables", [replace(TABLES, seed=seed) for seed in (6, 5)], workers=2)

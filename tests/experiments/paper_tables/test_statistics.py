@@ -1,4 +1,4 @@
-"""Statistics of what is counted, on a record made by hand."""
+"""Statistics of counts, on a hand-made record."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_rows_are_violated_by_values_that_are_not_allowed(counts, violated):
     assert s.violations(table)(counted(counts=counts)) == violated
 
 
-def test_size_deviates_by_its_share_of_the_printed_one_above_as_below():
+def test_the_deviation_of_a_size_is_relative_and_absolute():
     record = counted(train=90, subset=210)
 
     assert s.size_deviation("train", 100)(record) == pytest.approx(0.1)

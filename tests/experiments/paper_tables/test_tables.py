@@ -1,10 +1,10 @@
-"""Tables 3 and 8 beside ours, from records made by hand."""
+"""Tables 3 and 8 with our numbers, from hand-made records."""
 
 from taskclust.experiments.paper_tables.tables import count_rows, size_rows, tables
 from tests.experiments.paper_tables.test_statistics import PARAMETERS, counted
 
 
-def test_sizes_stand_beside_table_3():
+def test_sizes_are_shown_with_table_3s():
     assert size_rows([counted(), counted(seed=1, subset=175)]) == [
         {"set": "train", "paper": 7_300, "ours": "7275", "seeds": 2},
         {"set": "subset", "paper": 180, "ours": "175, 180", "seeds": 2},
@@ -12,7 +12,7 @@ def test_sizes_stand_beside_table_3():
     ]
 
 
-def test_counts_stand_beside_table_8():
+def test_counts_are_shown_with_table_8s():
     rows = count_rows(counted())
 
     assert [row["hidden dimension"] for row in rows] == [32, 256, 768, 2048]

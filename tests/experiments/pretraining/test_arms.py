@@ -1,4 +1,4 @@
-"""The arms of §4.1 differ in their pre-training alone and are selected as the paper says; tuning sees no identity."""
+"""The arms of §4.1 differ only in their pre-training and are selected as the paper says; tuning sees no identity."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def run(trainer):
 
 
 def stages(config, dataset):
-    """Every arm's two trainers, the second begun from the first one's best."""
+    """Every arm's two trainers; the second starts from the first one's best epoch."""
     for arm in ARMS:
         first = arms.pretrainer(arm, config, dataset)
         model = None if first is None else run(first).best_model()
@@ -76,7 +76,7 @@ def same(first, second):
 
 
 def check_tuning_sees_no_identity(config, dataset):
-    """No trigger and no identity stands in the data of any arm's tuning."""
+    """No arm's tuning data has a trigger or an identity."""
     for arm, _, second in stages(config, dataset):
         leaked = {t for split in ("train", "validation") for t in tokens(second, split) if t >= config.data.trigger}
         assert not leaked, f"identities leak into the tuning of {arm}"
@@ -96,7 +96,7 @@ def check_null_has_no_identities(config, dataset):
 
 
 def check_arms_are_paired(config, dataset):
-    """One data set, seed and schedule, and the same model before anything is learned, in every arm."""
+    """Every arm has the same data set, seed, schedule and initial model."""
     trainers = list(stages(config, dataset))
     assert len({repr(second.config) for *_, second in trainers}) == 1, "arms are tuned differently"
     fresh = [arms.pretrainer(arm, config, dataset) for arm in ARMS if arm != "none"]
@@ -105,7 +105,7 @@ def check_arms_are_paired(config, dataset):
 
 
 def check_tuning_begins_with_the_selected_model(config, dataset):
-    """The second stage begins where the first one's best epoch ended."""
+    """The second stage starts from the first one's best epoch."""
     for arm in ("identity", "instruction"):
         first, after = arms.pretrainer(arm, config, dataset), []
         rows = [{"validation_accuracy": score, "validation_loss": -score} for score in (0.2, 0.9, 0.1)]
@@ -140,7 +140,7 @@ def leak(config, dataset, model, device="cpu"):
 
 
 def other_seed(config, dataset, model, device="cpu"):
-    """Tuning in another order where there was a pre-training."""
+    """Tuning in another order if there was a pre-training."""
     return tuner(config if model is None else replace(config, seed=1), dataset, model, device)
 
 
@@ -179,7 +179,7 @@ def test_planted_fault_is_caught(name, fault, check, message, config, dataset, m
 # ---------------------------------------------------------------- the rest
 
 
-def test_arms_are_the_papers_three_and_the_null(config, dataset):
+def test_arms_are_the_papers_three_and_the_negative_control(config, dataset):
     firsts = {arm: pretrainer(arm, config, dataset) for arm in ARMS}
 
     assert [arm for arm, first in firsts.items() if first is None] == ["none"]
@@ -190,8 +190,8 @@ def test_arms_are_the_papers_three_and_the_null(config, dataset):
     }
 
 
-def test_the_null_learns_from_instructions_as_long_as_what_it_is_compared_with(config, dataset):
-    """Its identities cannot be predicted, so that its own best epoch would be any."""
+def test_the_control_trains_as_long_as_the_identity_arm(config, dataset):
+    """Its identities cannot be predicted, so its own best epoch would be arbitrary."""
     first = run(pretrainer("shuffled", config, dataset, epochs=1))
     longer = replace(config, pretraining=replace(config.pretraining, epochs=2, schedule_epochs=2, checkpoints=()))
     second = run(pretrainer("shuffled", longer, dataset, epochs=2))
@@ -204,7 +204,7 @@ def test_the_null_learns_from_instructions_as_long_as_what_it_is_compared_with(c
 
 
 def test_identities_are_learned(config, dataset):
-    """All twelve instances of the subset over 24 seeds; shuffled identities end at 0.1 with a deviation of 0.07."""
+    """All twelve instances of the training subset, over 24 seeds; shuffled identities reach 0.1 ± 0.07."""
     model = replace(config.model, width=32, feed_forward=64, norm="before", dropout=0.0)
     stage = replace(config.pretraining, epochs=120, schedule_epochs=120, learning_rate=5e-3, batch_instructions=4)
     longer = replace(config, model=model, pretraining=stage)

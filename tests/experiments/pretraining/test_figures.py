@@ -1,4 +1,4 @@
-"""Figures 5a and 5b from records made by hand."""
+"""Figures 5a and 5b from hand-made records."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_figures_are_5a_and_5b(made):
     assert list(made) == ["figure-5a-pretraining-clusters", "figure-5b-pretraining-speedup"]
 
 
-def test_figure_5a_has_a_panel_a_split_and_metric_with_a_line_a_layer(made):
+def test_figure_5a_has_one_panel_per_split_and_metric(made):
     axes = made["figure-5a-pretraining-clusters"].axes
 
     assert [(axis.get_ylabel(), axis.get_title()) for axis in axes] == [
@@ -27,7 +27,7 @@ def test_figure_5a_has_a_panel_a_split_and_metric_with_a_line_a_layer(made):
     assert all(line.get_xdata().tolist() == [0, 3] for line in solid)
 
 
-def test_figure_5b_has_a_line_an_arm_of_the_mean_over_seeds():
+def test_figure_5b_has_one_line_per_arm():
     records = [tuned(none=[0.0, 0.5], identity=[0.0, late]) for late in (0.7, 0.9)]
 
     lines = figures(records)["figure-5b-pretraining-speedup"].axes[0].get_lines()

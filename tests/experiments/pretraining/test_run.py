@@ -1,4 +1,4 @@
-"""Records of §4.1: what they hold, that they are found again, and that a stop changes nothing."""
+"""Records of §4.1: their content, that they are found again, and that a stop changes nothing."""
 
 from dataclasses import replace
 
@@ -70,7 +70,7 @@ def test_every_arm_is_tuned_and_all_but_none_are_pretrained(pretrained):
 
 
 @pytest.mark.parametrize("best", [1, 2])
-def test_the_null_lasts_as_long_as_the_identities_that_were_selected(tmp_path, monkeypatch, best):
+def test_the_control_trains_until_the_identity_arms_best_epoch(tmp_path, monkeypatch, best):
     monkeypatch.setattr(Trainer, "best_epoch", property(lambda self: min(best, self.epoch)))
 
     record = Runner(Store(tmp_path)).record("pretraining", pretraining())
@@ -218,7 +218,7 @@ def test_each_stages_settings_are_part_of_the_key(change, runner):
 
 
 @pytest.mark.parametrize("stop", [2, 5, 8])
-def test_a_stopped_pretraining_goes_on_to_the_same_record(stop, pretrained, tmp_path, monkeypatch):
+def test_a_stopped_pretraining_continues_to_the_same_record(stop, pretrained, tmp_path, monkeypatch):
     runner, config, count = Runner(Store(tmp_path)), pretraining(), iter(range(1000))
     real = Trainer.epoch_steps
     monkeypatch.setattr(runner_module, "SAVE_EVERY", -1.0)

@@ -1,4 +1,4 @@
-"""Statistics of §4.1 on records made by hand."""
+"""Statistics of §4.1 on hand-made records."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def stage(accuracies, best_epoch=0):
 
 
 def tuned(seed=0, failure=None, **curves):
-    """A record of §4.1 with these validation accuracies; what has none is tuned as what was not pre-trained."""
+    """A record of §4.1 with these validation accuracies; arms without any have those of no pre-training."""
     full = {arm: curves.get(arm, curves["none"]) for arm in ARMS}
     table = {"task": dict.fromkeys((*METRICS, "shuffled_f1", "shuffled_ari"), SCORES)}
     return Record(
@@ -52,7 +52,7 @@ def test_epochs_are_counted_to_the_first_that_reaches_the_level():
     assert [s.epochs_to(curve, level) for level in (0.0, 0.5, 0.6)] == [0, 1, 3]
 
 
-def test_a_level_that_is_never_reached_takes_one_epoch_more_than_there_are():
+def test_an_unreached_level_counts_as_one_more_than_the_epochs():
     assert s.epochs_to(np.array([0.0, 0.5, 0.4, 0.9]), 0.95) == 4
 
 

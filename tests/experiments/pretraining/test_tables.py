@@ -1,4 +1,4 @@
-"""Figure 5b in numbers, from records made by hand."""
+"""Figure 5b in numbers, from hand-made records."""
 
 import pytest
 

@@ -11,7 +11,7 @@ from tests.records import perfect_record, world
 
 
 def with_codes(record, f1):
-    """The record with F1 once the codes of inputs are taken out, at every epoch."""
+    """The record with F1 after the inputs' class means are ablated, at every epoch."""
     curves = {name: np.full(len(record.epochs.raw), value) for name, value in {"nothing": 0.3, "input": f1}.items()}
     return replace(record, f1_without=dict.fromkeys(SPLITS, curves))
 
@@ -36,7 +36,7 @@ def test_line_is_the_mean_over_seeds_and_band_their_range():
     assert (at_the_end.min(), at_the_end.max()) == (pytest.approx(min(late)), pytest.approx(max(late)))
 
 
-def test_clusters_have_a_panel_a_split_metric_and_label():
+def test_clusters_have_one_panel_per_split_metric_and_label():
     axes = clusters([perfect_record(0)], ("f1", "ari")).axes
 
     assert [axis.get_ylabel() for axis in axes[::3]] == [
@@ -61,16 +61,16 @@ def test_components_are_drawn_of_the_splits_that_every_record_has():
     assert [axis.get_title() for axis in drawn.axes] == ["Top layer, validation set"]
 
 
-def test_codes_taken_out_are_drawn_as_their_mean_beside_what_is_left_in():
+def test_ablations_are_drawn_as_means_with_the_unchanged_states():
     records = [with_codes(perfect_record(seed), 0.6 + 0.1 * seed) for seed in range(3)]
 
     axis = figures(records)["codes-taken-out"].axes[0]
 
-    assert [line.get_label() for line in axis.lines] == ["as it is", "without input"]
+    assert [line.get_label() for line in axis.lines] == ["unchanged", "without input"]
     assert axis.lines[1].get_ydata()[-1] == pytest.approx(0.7)
 
 
-def test_codes_taken_out_are_drawn_where_every_record_has_them_alone():
+def test_ablations_are_drawn_only_if_every_record_has_them():
     records = [with_codes(perfect_record(0), 0.6), perfect_record(1)]
 
     assert "codes-taken-out" not in figures(records)
@@ -84,7 +84,7 @@ def lines(axis):
     return {line.get_label(): line for line in axis.get_lines()}
 
 
-def test_what_claims_ask_for_and_controls_are_drawn():
+def test_required_bounds_and_controls_are_drawn():
     records = world(perfect_record)
     asked = {("cluster-emergence", "subset", "late f1"): 0.9, ("knn-accuracy", "validation", "late level"): 0.6}
 

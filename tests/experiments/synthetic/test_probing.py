@@ -1,4 +1,4 @@
-"""What a checkpoint's row of scores is made of: each number recomputed by hand from that checkpoint and that split."""
+"""Scores of a checkpoint, each recomputed by hand from that checkpoint and split."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def test_a_splits_scores_come_from_its_own_states(model, dataset, split):
     assert encode(row.scores[split].raw) == encode(expected.raw)
 
 
-def test_codes_are_taken_out_of_the_top_layer(model, dataset):
+def test_class_means_are_ablated_from_the_top_layer(model, dataset):
     top = {name: hidden_states(model, split).input_token[-1] for name, split in dataset.splits.items()}
 
     row = probe_checkpoint(model, dataset, PROBE, with_tsne=False, seed=1)
@@ -64,7 +64,7 @@ def test_codes_are_taken_out_of_the_top_layer(model, dataset):
     assert len(set(found["validation"].values())) > 1
 
 
-def test_neighbors_are_sought_in_the_training_set_alone(model, dataset):
+def test_neighbors_are_searched_only_in_the_training_set(model, dataset):
     queries = hidden_states(model, dataset.validation).input_token[-1].numpy()
     references = hidden_states(model, dataset.train).input_token[-1].numpy()
     distances = ((queries[:, None] - references[None]) ** 2).sum(-1)
@@ -78,7 +78,7 @@ def test_neighbors_are_sought_in_the_training_set_alone(model, dataset):
 
 def test_the_top_layer_has_its_own_embedding(model, dataset):
     states = hidden_states(model, dataset.validation).input_token
-    few = replace(PROBE, iterations=30, tsne_restarts=1)  # so few that rounding cannot lead elsewhere
+    few = replace(PROBE, iterations=30, tsne_restarts=1)  # so few that rounding does not matter
     generator = torch.Generator().manual_seed(0)
     expected = tsne(states[-1:], generator=generator, perplexity=PROBE.perplexity, iterations=30, restarts=1).best()[0]
 
@@ -109,13 +109,13 @@ def test_neighbours_of_bags_of_symbols_are_the_nearest(dataset):
 
     found = bag_neighbors(dataset, PROBE)
 
-    assert found.percentage == pytest.approx(same.mean(), abs=0.1)  # equals may fall otherwise
+    assert found.percentage == pytest.approx(same.mean(), abs=0.1)  # ties may be broken differently
     assert 0 < found.accuracy < 1
 
 
 @pytest.fixture
 def embedded_as_they_are(monkeypatch):
-    """States that are embeddings: t-SNE gives them back."""
+    """Replace t-SNE so that it returns the states."""
 
     def given(points, **_settings):
         return Embedding(points[:, None], torch.zeros(len(points), 1))
@@ -124,7 +124,7 @@ def embedded_as_they_are(monkeypatch):
 
 
 def planted(data: Dataset, label: str) -> dict[str, ClusterScores]:
-    """Scores of two checkpoints: the first one's top layer has a place for each of the labels, all else is noise."""
+    """Scores of two checkpoints: the first one's top layer has one point per label, everything else is noise."""
     rng = np.random.default_rng(0)
     scores = {}
     for name in SPLITS:
@@ -168,7 +168,7 @@ def test_clusters_by_mapping_are_those_of_the_top_layers_embeddings(dataset, spl
     assert float(found["merging"].bag) == bags[split].mapping["merging"].mean()
 
 
-def test_codes_of_input_and_output_alone_are_clusters_by_mapping():
+def test_states_of_only_input_and_output_cluster_by_mapping():
     data = generate(DataConfig(), 0)
     part, rng = data.validation, np.random.default_rng(0)
     codes = (rng.normal(size=(data.config.vocab_size, 50))[part.labels(name)] for name in ("input", "output"))
@@ -181,8 +181,8 @@ def test_codes_of_input_and_output_alone_are_clusters_by_mapping():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_by_mapping_unmerged_is_what_places_that_know_no_task_get(split):
-    """Each distribution has a place for each of its mappings, drawn anew here: more places than clusters."""
+def test_unmerged_scores_are_those_of_points_without_task(split):
+    """Each pair of distribution and mapping has a random point, drawn again here: more points than clusters."""
     data = generate(DataConfig(), 0)
     few = replace(PROBE, tsne_restarts=1)
     bags = {name: bag_scores(data, name, few) for name in SPLITS}
@@ -200,11 +200,11 @@ def test_by_mapping_unmerged_is_what_places_that_know_no_task_get(split):
 
 
 def bags_as_states(bags):
-    """The bags' scores as those of one checkpoint."""
+    """The baseline's scores in the form of one checkpoint's."""
     return {split: stack([scores]) for split, scores in bags.items()}
 
 
-def test_the_bags_scores_are_those_of_their_counts_with_no_embedding_kept(dataset):
+def test_baseline_scores_are_of_counts_and_keep_no_embedding(dataset):
     found = bag_scores(dataset, "validation", PROBE)
 
     counts = bag_of_symbols(dataset, "validation")[None]
@@ -213,7 +213,7 @@ def test_the_bags_scores_are_those_of_their_counts_with_no_embedding_kept(datase
     assert found.divergence is found.top_embedding is None
 
 
-def test_only_with_tsne_is_anything_embedded(model, dataset):
+def test_nothing_is_embedded_without_tsne(model, dataset):
     row = probe_checkpoint(model, dataset, PROBE, with_tsne=False)
 
     for scores in row.scores.values():
@@ -222,7 +222,7 @@ def test_only_with_tsne_is_anything_embedded(model, dataset):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_bag_of_symbols_counts_what_an_instance_reads(dataset, split):
+def test_a_bag_of_symbols_counts_an_instances_symbols(dataset, split):
     part = dataset.splits[split]
 
     found = bag_of_symbols(dataset, split)

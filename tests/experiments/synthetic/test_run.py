@@ -1,4 +1,4 @@
-"""What the main experiment's record holds: its shapes, of what its numbers are means, what made it."""
+"""The main experiment's record: its shapes, its means and its provenance."""
 
 import shutil
 from dataclasses import replace
@@ -22,7 +22,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """The store that holds the experiment's records; to be read only."""
+    """The store with the experiment's records; only for reading."""
     return Store(tmp_path_factory.mktemp("store"))
 
 
@@ -31,7 +31,7 @@ def record(original):
     return Runner(original).record("synthetic", CONFIG)
 
 
-def test_history_begins_untrained_and_has_a_row_an_epoch(record):
+def test_history_begins_untrained_and_has_one_row_per_epoch(record):
     assert record.history.keys() == {"loss", "validation_accuracy", "subset_accuracy", "hard_accuracy"}
     assert {column.shape for column in record.history.values()} == {(EPOCHS + 1,)}
     loss = record.history["loss"]
@@ -40,7 +40,7 @@ def test_history_begins_untrained_and_has_a_row_an_epoch(record):
     assert not any(np.isnan(column[1:]).any() for column in record.history.values())
 
 
-def test_checkpoints_are_those_asked_for_and_the_best(record):
+def test_checkpoints_are_the_configured_ones_and_the_best(record):
     best = int(np.argmax(record.history["validation_accuracy"]))
 
     assert best not in CONFIG.training.checkpoints
@@ -48,7 +48,7 @@ def test_checkpoints_are_those_asked_for_and_the_best(record):
     assert record.epochs.raw == record.epochs.tsne == sorted({0, 1, 2, best, EPOCHS})
 
 
-def test_every_score_is_a_number_an_epoch_and_layer(record):
+def test_every_score_is_one_number_per_epoch_and_layer(record):
     assert record.scores.keys() == set(SPLITS)
     for split in SPLITS:
         for table in (record.scores[split].raw, record.scores[split].tsne):
@@ -68,14 +68,14 @@ def test_every_starts_score_is_kept_and_the_score_is_their_mean(record):
                 np.testing.assert_allclose(scores.tsne[label][metric], starts.mean(axis=-1), atol=1e-4)
 
 
-def test_embeddings_have_a_divergence_a_restart_and_the_top_layer_is_kept(record, dataset):
+def test_embeddings_have_one_divergence_per_start_and_keep_the_top_layer(record, dataset):
     for split in SPLITS:
         scores = record.scores[split]
         assert scores.divergence.shape == (5, LAYERS + 1, 2)
         assert scores.top_embedding.shape == (5, dataset.splits[split].n_instances, 3)
 
 
-def test_components_and_neighbours_are_numbers_an_epoch_and_layer(record):
+def test_components_and_neighbours_are_numbers_per_epoch_and_layer(record):
     tables = [*record.components.values(), *record.instruction_end_components.values()]
 
     assert record.components.keys() == record.instruction_end_components.keys() == set(SPLITS)
@@ -83,7 +83,7 @@ def test_components_and_neighbours_are_numbers_an_epoch_and_layer(record):
     assert record.knn.percentage.shape == record.knn.accuracy.shape == (5, LAYERS + 1)
 
 
-def test_f1_without_codes_is_a_number_an_epoch_of_the_top_layer(record):
+def test_f1_with_ablation_is_one_number_per_epoch_of_the_top_layer(record):
     assert record.f1_without.keys() == set(SPLITS)
     for part in record.f1_without.values():
         assert part.keys() == {"nothing", "input", "output", "input and output", "distribution"}
@@ -124,7 +124,7 @@ def test_merging_and_clusters_by_mapping_are_means_over_starts(record):
     assert scores.mapping["f1"].shape == (len(record.epochs.tsne), CONFIG.probe.tsne_restarts)
 
 
-def test_a_record_says_what_was_run_and_on_what(record):
+def test_a_record_has_its_configuration_and_provenance(record):
     assert record.config == CONFIG
     assert record.failure is None
     assert record.seconds.keys() == {"train", "probe"}
@@ -133,7 +133,7 @@ def test_a_record_says_what_was_run_and_on_what(record):
     assert record.provenance["threads"] == 1
 
 
-def test_scores_say_what_made_them_and_what_made_the_model(tmp_path, monkeypatch):
+def test_scores_have_their_own_and_the_trainings_provenance(tmp_path, monkeypatch):
     runner = Runner(Store(tmp_path))
     for made in ("training", "probe"):
         for place in (runner_module, module):
@@ -149,7 +149,7 @@ def test_scores_say_what_made_them_and_what_made_the_model(tmp_path, monkeypatch
 def test_few_embeddings_are_those_of_the_first_the_best_and_the_last_checkpoint(
     record, original, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(runner_module, "Trainer", None)  # the stored training serves
+    monkeypatch.setattr(runner_module, "Trainer", None)  # the stored training is used
     shutil.copytree(original.root, tmp_path / "store")
 
     few = Runner(Store(tmp_path / "store")).record(

@@ -1,4 +1,4 @@
-"""Clusters forming: points that move and do not jump, told for the instances that they are."""
+"""Animations of clusters forming: points move without jumping and show their instances."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def found(record):
     return dict(zip(SPLITS, list(S.scenes([record]).values())[::2], strict=True))
 
 
-def test_points_are_turned_onto_those_of_the_epoch_before():
+def test_points_are_rotated_onto_those_of_the_epoch_before():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(20, 3))
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
@@ -37,7 +37,7 @@ def test_points_are_turned_onto_those_of_the_epoch_before():
     np.testing.assert_allclose(np.square(turned).sum(axis=2).mean(axis=1), 1)
 
 
-def test_a_scene_has_a_frame_and_a_step_an_epoch(found, record):
+def test_a_scene_has_one_frame_and_step_per_epoch(found, record):
     for split, figure in found.items():
         assert [step.label for step in figure.layout.sliders[0].steps] == list(map(str, record.epochs.tsne))
         assert len(figure.frames) == len(record.epochs.tsne)
@@ -60,7 +60,7 @@ def test_layers_follow_one_another_from_the_embedding_to_the_top(record):
     np.testing.assert_allclose(np.stack([frame.x, frame.y, frame.z], axis=1), S.turned(layers)[1], atol=1e-5)
 
 
-def test_a_record_without_layers_has_its_epochs_alone(record):
+def test_a_record_without_layers_has_only_its_epochs(record):
     assert len(S.scenes([record])) == 2 * len(S.scenes([replace(record, layers_at_end=None)])) == 4
 
 
@@ -72,7 +72,7 @@ def test_frames_are_the_records_points(found, record):
     np.testing.assert_allclose(np.stack([frame.x, frame.y, frame.z], axis=1), moving[0], atol=1e-5)
 
 
-def test_a_point_tells_its_instance(found):
+def test_a_point_shows_its_instance(found):
     dataset = generate(CONFIG.data, CONFIG.seed)
     for split, figure in found.items():
         labels = dataset.splits[split].labels("task")
@@ -108,7 +108,7 @@ def test_an_epoch_with_all_points_in_one_place_is_drawn():
     assert np.isfinite(S.turned(np.stack([np.ones((5, 3)), np.arange(15.0).reshape(5, 3)]))).all()
 
 
-def test_a_page_holds_scenes_and_their_library(record):
+def test_a_page_contains_scenes_and_their_library(record):
     scenes = scenes_of({"synthetic": [record]})
 
     assert len(scenes) == 4

@@ -1,4 +1,4 @@
-"""Each statistic on a record small enough to be read: three epochs, three layers, known answers."""
+"""Each statistic on a small record with known answers: three epochs, three layers."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ RECORD = replace(
             raw={"task": {"f1": np.array([[0.0] * 3, [0.1] * 3, [0.2] * 3, [0.3] * 3])}},
         )
     },
-    # the loss is half way down, at 2 of 4 to 0, at epoch 3; the accuracy half way up, at 0.4 of 0.8, at epoch 6
+    # the loss is halfway down (2 of 4) at epoch 3, the accuracy halfway up (0.4 of 0.8) at epoch 6
     history={
         "loss": np.array([np.nan, 4.0, 3.0, 1.5, 1.0, 0.5, 0.2, 0.1, 0.0, 0.0, 0.0]),
         "validation_accuracy": np.array([0.0, 0.0, 0.0, 0.08, 0.1, 0.3, 0.5, 0.8, 0.7, 0.8, 0.8]),
@@ -96,7 +96,7 @@ def test_statistic_has_the_known_answer(name):
 
 
 @pytest.mark.parametrize("name", STATISTICS)
-def test_statistic_is_a_plain_float_and_leaves_the_record_alone(name):
+def test_a_statistic_is_a_float_and_does_not_change_the_record(name):
     before = encode(RECORD)
 
     assert type(STATISTICS[name][0](RECORD)) is float
@@ -138,7 +138,7 @@ def test_accuracy_is_half_way_up_at_the_first_epoch_that_reaches_it(accuracy, ep
 
 
 def with_history(loss, accuracy):
-    """A record of a loss from the first epoch on, and an accuracy from before it."""
+    """A record with a loss from epoch 1 on and an accuracy from epoch 0 on."""
     return replace(
         RECORD, history={"loss": np.array([np.nan, *loss], dtype=float), "validation_accuracy": np.array(accuracy)}
     )

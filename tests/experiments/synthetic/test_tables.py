@@ -15,7 +15,7 @@ def by_mapping(states, bag, unmerged):
 
 
 def with_mappings(seed, late):
-    """A perfect record whose last F1 by mapping is ``late``; merging on the subset cannot be measured."""
+    """A perfect record whose last F1 by mapping is ``late``; merging on the training subset cannot be measured."""
     made = perfect_record(seed)
     found = {
         "validation": {**made.by_mapping["validation"], "f1": by_mapping([0.1, late], 0.2, 0.45)},
@@ -32,7 +32,7 @@ def found_rows():
     return {(row["set"], row["top layer's states"]): row for row in mapping_rows(records())}
 
 
-def test_clusters_by_mapping_stand_beside_their_nulls():
+def test_clusters_by_mapping_are_shown_with_negative_controls():
     states = ("untrained", "at the end", "null: nothing merged")
 
     f1 = {name: found_rows()["validation", name]["F1 by mapping"] for name in states}
@@ -40,12 +40,12 @@ def test_clusters_by_mapping_stand_beside_their_nulls():
     assert f1 == {"untrained": "0.1", "at the end": "0.8 [0.712, 0.888]", "null: nothing merged": "0.45"}
 
 
-def test_every_split_has_a_row_a_state_and_null():
+def test_every_split_has_one_row_per_state_and_control():
     assert len(found_rows()) == 8
     assert {row["seeds"] for row in found_rows().values()} == {5}
 
 
-def test_what_cannot_be_measured_is_left_blank():
+def test_unmeasurable_values_are_blank():
     assert found_rows()["subset", "at the end"]["merging of a mapping's distributions"] == "–"
 
 
@@ -63,7 +63,7 @@ def test_without_records_there_are_no_rows():
 
 
 def with_starts(seed, *starts):
-    """A perfect record whose last F1 by task is the mean of these."""
+    """A perfect record whose last F1 by task is the mean of these starts."""
     made = perfect_record(seed)
     scores = {
         split: replace(
@@ -76,7 +76,7 @@ def with_starts(seed, *starts):
     return replace(made, scores=scores)
 
 
-def test_starts_are_worth_their_share_of_the_seeds_variance():
+def test_starts_have_their_share_of_the_seeds_variance():
     """Two starts 0.1 apart deviate by 0.0707, so their mean by 0.05; the seeds' means are 0.2 apart: 0.1414."""
     row, *others = start_rows([with_starts(0, 0.5, 0.6), with_starts(1, 0.7, 0.8)])
 
@@ -89,7 +89,7 @@ def test_starts_are_worth_their_share_of_the_seeds_variance():
     assert len(others) == 5
 
 
-def test_records_of_before_say_that_they_have_one_start():
+def test_older_records_say_that_they_have_one_start():
     rows = start_rows([with_starts(0, 0.5, 0.6), perfect_record(1)])
 
     assert {row["starts"] for row in rows} == {"1, of lowest divergence among 3"}
