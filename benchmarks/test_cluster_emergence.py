@@ -55,6 +55,7 @@ HARD_ANSWERS = (
 CLAIM = Claim(
     id="cluster-emergence",
     place="§3.2, Figures 2 and 6",
+    headline="States form one cluster per task",
     sentence="Hidden states form clusters by task identity, and the clusters evolve throughout training.",
     experiment="synthetic",
     order=30,

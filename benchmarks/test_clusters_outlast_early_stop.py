@@ -61,6 +61,7 @@ LATE = KnownFailure(
 CLAIM = Claim(
     id="clusters-outlast-early-stop",
     place="§3.2",
+    headline="Clusters last beyond the best epoch",
     sentence="The best epoch is the 51st; clusters persist long after it.",
     experiment="synthetic",
     order=90,

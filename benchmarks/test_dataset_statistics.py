@@ -44,6 +44,7 @@ def size(split, printed):
 CLAIM = Claim(
     id="dataset-statistics",
     place="Tables 3 and 4",
+    headline="The data has the printed sizes",
     sentence="The data set has the counts of Table 4 and the sizes of Table 3.",
     experiment="paper_tables",
     order=10,

@@ -21,6 +21,7 @@ def merging(name, statistic, null):
 CLAIM = Claim(
     id="distribution-merging",
     place="§3.2",
+    headline="Clusters merge a task's distributions",
     sentence="Instances whose instructions are from different distributions of one task are clustered together.",
     experiment="synthetic",
     order=40,

@@ -6,6 +6,7 @@ from taskclust.experiments.synthetic import statistics as s
 CLAIM = Claim(
     id="hard-example-separation",
     place="§3.2",
+    headline="Hard examples leave their originals",
     sentence="Hard examples and their originals are predominantly separated into different clusters.",
     experiment="synthetic",
     order=60,

@@ -52,6 +52,7 @@ CHECKS = (
 CLAIM = Claim(
     id="knn-accuracy",
     place="§3.3, Figure 4b",
+    headline="Neighbors predict the output",
     sentence="The nearest training instances predict an unseen instance's output, better with training and depth.",
     experiment="synthetic",
     order=110,

@@ -52,6 +52,7 @@ CHECKS = (
 CLAIM = Claim(
     id="knn-percentage",
     place="§3.3, Figure 4a",
+    headline="Neighbors share the task",
     sentence="The nearest training instances of an unseen instance share its task, more with training and depth.",
     experiment="synthetic",
     order=100,

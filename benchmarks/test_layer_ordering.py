@@ -41,6 +41,7 @@ NO_CHANGE = KnownFailure(
 CLAIM = Claim(
     id="layer-ordering",
     place="§3.2, Figure 2",
+    headline="Higher layers cluster better",
     sentence="Clustering improves in higher layers; layer 0, the word embedding, hardly changes.",
     experiment="synthetic",
     order=50,

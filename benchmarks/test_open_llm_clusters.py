@@ -38,6 +38,7 @@ def checks(label, bound, reason, is_asserted):
 CLAIM = Claim(
     id="open-llm-clusters",
     place="§3.4, Table 1",
+    headline="Open LLMs cluster by category",
     sentence="Open language models, instruction-tuned or not, cluster prompts by task category; LLaMa models also by "
     "distribution and mapping.",
     experiment="natural_language",

@@ -22,6 +22,7 @@ def parameters(width, printed):
 CLAIM = Claim(
     id="parameter-counts",
     place="Table 8",
+    headline="Models have the printed sizes",
     sentence="The models have 55 thousand, 3 million, 23 million and 202 million parameters.",
     experiment="paper_tables",
     order=20,

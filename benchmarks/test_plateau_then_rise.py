@@ -43,6 +43,7 @@ def lag(column):
 CLAIM = Claim(
     id="plateau-then-rise",
     place="§3.2, Figure 3",
+    headline="Accuracy waits, then rises",
     # the paper says "abruptly"; we do not check how steep the rise is
     sentence="Accuracy stays near zero for the first epochs while the loss falls, and then rises.",
     experiment="synthetic",

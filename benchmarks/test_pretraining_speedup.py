@@ -37,6 +37,7 @@ def epochs_saved(level):
 CLAIM = Claim(
     id="pretraining-speedup",
     place="§4.1, Figure 5b",
+    headline="Identities speed up tuning",
     sentence="Pre-training on task identities makes tuning converge faster and end higher than pre-training on only "
     "instructions, and than no pre-training.",
     experiment="pretraining",

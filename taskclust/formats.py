@@ -27,6 +27,15 @@ def band(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None or low == high else f" [{number(low)}, {number(high)}]"
 
 
+def measured(mean: float | None, low: float | None, high: float | None) -> str:
+    """A mean with its interval: as ± half the width if the interval is symmetric, else with both ends."""
+    if low == high:
+        return number(mean)
+    if low is None or high is None or mean is None or abs(low + high - 2 * mean) > 1e-6 * (high - low):
+        return number(mean) + band(low, high)
+    return f"{number(mean)} ± {number((high - low) / 2)}"
+
+
 def with_interval(values: Sequence[float]) -> str:
     """The mean over seeds as text, with its 95 % interval unless there is one seed or the interval has no width."""
     mean, low, high = map(number, (sum(values) / len(values), *interval(values)))

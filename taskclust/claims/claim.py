@@ -109,6 +109,10 @@ class KnownFailure:
     evidence: str
 
 
+#: Characters of a claim's headline.
+LONGEST_HEADLINE = 40
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A sentence of the paper and the conditions (*cells*: splits, labels, widths) in which it is decided.
@@ -127,6 +131,7 @@ class Claim:
             widths, e.g. "paper-768", followed by any changes. With several subjects the condition is "subject: cell".
         exact: whether the statistics are the same on every processor.
         elsewhere: how to run the claim if the chosen scale does not have it.
+        headline: the sentence in at most 40 characters, for tables with one row per claim; the ``id`` by default.
     """
 
     id: str
@@ -141,11 +146,14 @@ class Claim:
     known_failures: Mapping[str, Mapping[str, KnownFailure]] = field(default_factory=dict)
     exact: bool = False
     elsewhere: str = ""
+    headline: str = ""
 
     def __post_init__(self) -> None:
         for name, checks in self.cells.items():
             if not checks:
                 raise ValueError(f"{self.id}: the cell {name!r} has no checks; give it one, or leave it out")
+        if len(self.headline) > LONGEST_HEADLINE:
+            raise ValueError(f"{self.id}: headline={self.headline!r}: use at most {LONGEST_HEADLINE} characters")
 
     @property
     def smoke_power(self) -> str:

@@ -112,7 +112,7 @@ def _write(
     }
     texts = {
         "verdicts.md": f"{caveat}\n\n{made}\n\n{markdown(verdicts)}\n",
-        "verdicts.csv": comma_separated(verdicts),
+        "verdicts.csv": comma_separated([{**row, "headline": claims[str(row["claim"])].headline} for row in verdicts]),
         "verdicts.json": json.dumps(as_json(document), indent=1, allow_nan=False),
         "checks.csv": comma_separated(as_json(check_numbers(results))),
         "values.csv": comma_separated(as_json(value_rows(results))),

@@ -13,7 +13,7 @@ from pathlib import Path
 from taskclust.claims import shown
 from taskclust.claims.criteria import Verdict
 from taskclust.config import ConfigError, require
-from taskclust.formats import number
+from taskclust.formats import measured
 from taskclust.report.saved import SavedCell, SavedReport, read_report
 from taskclust.report.tables import verdict_word
 from taskclust.store.folders import write_whole
@@ -35,7 +35,7 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
 _WORST_FIRST: tuple[Verdict, ...] = ("not reproduced", "inconclusive", "reproduced")
 #: What a row may take, so that it can be read in the file as well.
 _WIDTH = 100
-_HEADER = ("verdict", "deciding statistic", "value", "required")
+_ANSWERS: dict[Verdict, str] = {"reproduced": "✔ yes", "inconclusive": "? open", "not reproduced": "✘ no"}
 
 
 def short_table(folder: Path) -> str:
@@ -45,10 +45,13 @@ def short_table(folder: Path) -> str:
         ConfigError: the folder has no report, or one at another scale, whose verdicts have other words.
     """
     report = read_report(folder)
-    require(report.profile == "paper", "report", str(folder), "a short table is of the paper's scale")
-    places = {row["claim"]: row["where"].split(",")[0] for row in _listed(folder)}
-    rows = [_row(claim, cells, report.profile, places[claim]) for claim, cells in _by_claim(folder, report).items()]
-    return _table(("claim", "in the paper"), rows)
+    require(report.profile == "paper", "report", str(folder), "a short table is only for the paper's scale")
+    listed = {row["claim"]: row for row in _listed(folder)}
+    rows = []
+    for claim, cells in _by_claim(folder, report).items():
+        headline, place = listed[claim].get("headline") or claim, listed[claim]["where"].split(",")[0]
+        rows.append(_row(headline, place, cells=cells, profile=report.profile))
+    return _table(("claim", "section", "reproduced?"), rows)
 
 
 def condition_table(folder: Path) -> str:
@@ -60,9 +63,9 @@ def condition_table(folder: Path) -> str:
     report = read_report(folder)
     rows: list[Sequence[str]] = []
     for claim, cells in _by_claim(folder, report).items():
-        rows.append((f"**{claim}**", "" if cells else "not run", "", "", ""))
-        rows += [_row(cell.cell, [cell], report.profile) for cell in cells]
-    return _table(("condition",), rows)
+        rows.append((f"**{claim}**", "" if cells else "not run", "", ""))
+        rows += [_row(cell.cell, cells=[cell], profile=report.profile) for cell in cells]
+    return _table(("condition", "reproduced?" if report.profile == "paper" else "verdict"), rows)
 
 
 def _by_claim(folder: Path, report: SavedReport) -> dict[str, list[SavedCell]]:
@@ -82,7 +85,7 @@ def _listed(folder: Path) -> list[dict[str, str]]:
 
 
 def _table(first: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    header = (*first, *_HEADER)
+    header = (*first, "measured", "required")
     return "\n".join(_line(row) for row in (header, ("---",) * len(header), *rows))
 
 
@@ -90,17 +93,22 @@ def _line(row: Sequence[str]) -> str:
     return f"| {' | '.join(row)} |"
 
 
-def _row(name: str, cells: Sequence[SavedCell], profile: str, *place: str) -> tuple[str, ...]:
-    """The deciding check of the worst condition: its verdict, statistic, value, and what we require."""
+def _answer(verdict: Verdict, profile: str) -> str:
+    return _ANSWERS[verdict] if profile == "paper" else verdict_word(verdict, profile)
+
+
+def _row(*names: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ...]:
+    """The deciding check of the worst condition: its verdict, statistic with interval, and what we require."""
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == shown(verdict, profile))
     verdict, worst = next(found, (None, None))
     if verdict is None or worst is None or not worst.checks:
-        return name, *place, "not run", "", "", ""
+        return *names, "not run", "", ""
     check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
     required = check.criterion.replace("consistent with", "about").split(",")[0]
-    before, after = (name, *place, verdict_word(verdict, profile)), (number(check.mean), required)
+    before, value = (*names, _answer(verdict, profile)), measured(check.mean, check.low, check.high)
     statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.name.split(", against")[0])
-    return *before, _shortened(statistic, _WIDTH - len(_line((*before, "", *after)))), *after
+    room = _WIDTH - len(_line((*before, f" {value}", required)))
+    return *before, f"{_shortened(statistic, room)} {value}", required
 
 
 def _shortened(name: str, room: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from taskclust.claims import CellResult, CheckResult, Claim, shown
 from taskclust.claims.criteria import Verdict
-from taskclust.formats import Rows, band, number
+from taskclust.formats import Rows, band, measured, number
 
 _MARKS = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", None: "–"}
 
@@ -57,19 +57,9 @@ def _closing_row(claim: Claim, result: CellResult) -> dict[str, str | int]:
         "verdict": verdict_word(result.verdict, result.profile) + "*" * is_known,
         "claim": f"{claim.id}: {result.cell}",
         "n": len(result.seeds),
-        "measured": _measured(check) if check else "nothing is asserted",
+        "measured": measured(check.mean, check.low, check.high) if check else "nothing is asserted",
         "asked": asked,
     }
-
-
-def _measured(check: CheckResult) -> str:
-    """A mean with its interval: as ± half the width if the interval is symmetric, else with both ends."""
-    mean, low, high = check.mean, check.low, check.high
-    if low == high:
-        return number(mean)
-    if low is None or high is None or mean is None or abs(low + high - 2 * mean) > 1e-6 * (high - low):
-        return number(mean) + band(low, high)
-    return f"{number(mean)} ± {number((high - low) / 2)}"
 
 
 def _verdict_row(claim: Claim, cell: str, result: CellResult | None) -> dict[str, str | int]:

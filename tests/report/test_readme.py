@@ -106,16 +106,16 @@ def judged(tmp_path):
     ]
     document = {"profile": "paper", "command": "pytest", "provenance": {}, "results": cells}
     (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
-    rows = ["claim,where", 'emergence,"§3.2, Figure 2"', "drops,§4.2", "models,§3.4"]
+    rows = ["claim,where,headline", 'emergence,"§3.2, Figure 2",States cluster', "drops,§4.2,", "models,§3.4,"]
     (folder / "verdicts.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
 
 
 def test_a_claim_has_one_row_with_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
-        "| emergence | §3.2 | ✘ not reproduced | pairs of one task that share a cluster … | 0.4 | ≥ 0.8 |",
-        "| drops | §4.2 | ? inconclusive | drop (fraction of tuning) | 0.047 | about 0.21 |",
-        "| models | §3.4 | not run |  |  |  |",
+        "| States cluster | §3.2 | ✘ no | pairs of one task that share a cluster, less pairs … 0.4 | ≥ 0.8 |",
+        "| drops | §4.2 | ? open | drop (fraction of tuning) 0.047 | about 0.21 |",
+        "| models | §3.4 | not run |  |  |",
     ]
 
 
@@ -146,14 +146,13 @@ def test_the_tables_of_results_are_those_of_their_reports():
 
 
 def test_a_condition_has_a_row_of_its_deciding_check(judged):
-    long = "pairs of one task that share a cluster, less pairs …"
     assert condition_table(judged).splitlines()[2:] == [
-        "| **emergence** |  |  |  |  |",
-        "| a cell | ✔ reproduced | rise | 0.25 | > 0.05 |",
-        f"| a cell | ✘ not reproduced | {long} | 0.4 | ≥ 0.8 |",
-        "| **drops** |  |  |  |  |",
-        "| a cell | ? inconclusive | drop (fraction of tuning) | 0.047 | about 0.21 |",
-        "| **models** | not run |  |  |  |",
+        "| **emergence** |  |  |  |",
+        "| a cell | ✔ yes | rise 0.25 | > 0.05 |",
+        "| a cell | ✘ no | pairs of one task that share a cluster, less pairs of two 0.4 | ≥ 0.8 |",
+        "| **drops** |  |  |  |",
+        "| a cell | ? open | drop (fraction of tuning) 0.047 | about 0.21 |",
+        "| **models** | not run |  |  |",
     ]
 
 
