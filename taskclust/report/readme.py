@@ -112,7 +112,7 @@ def _row(*names: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ..
 
 
 def _shortened(name: str, room: int) -> str:
-    """The name cut after a word, with its unit if that stands at its end in parentheses."""
+    """The name cut after a word, with its unit if that stands at its end in parentheses and there is room."""
     if len(name) <= room:
         return name
     start, mark, unit = name.partition(" (")
@@ -120,7 +120,8 @@ def _shortened(name: str, room: int) -> str:
     words = start.split(" ")
     while len(words) > 1 and len(" ".join(words) + end) > room:
         words.pop()
-    return " ".join(words).rstrip(",") + end
+    cut = " ".join(words).rstrip(",")
+    return cut + end if len(cut + end) <= room else f"{cut} …"
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:
