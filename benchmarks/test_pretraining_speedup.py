@@ -5,6 +5,9 @@ from taskclust.experiments.pretraining import statistics as s
 
 #: At smoke scale we only require not to be behind, and pre-training on shuffled identities is not behind either.
 UNTUNED = "the same model before its tuning"
+#: Of 30 seeds outside the profile (reports/twins/seeds.md) single gains deviate by 0.04 to 0.05, so six of them show no
+#: more than this: half of all sixes were inconclusive for -0.01, none for this. The control lies at -0.65.
+NOT_BEHIND = -0.1
 
 
 def gain(name, statistic, null, *, paper, smoke, reason, smoke_null=None):
@@ -51,7 +54,7 @@ CLAIM = Claim(
                 s.area_gain("identity"),
                 s.area_gain("shuffled"),
                 paper=Exceeds(0.01),
-                smoke=AtLeast(-0.01),
+                smoke=AtLeast(NOT_BEHIND),
                 smoke_null=(s.untuned_gain("identity"), UNTUNED),
                 reason='"converges faster": a hundredth of accuracy, over all epochs',
             ),
@@ -60,13 +63,13 @@ CLAIM = Claim(
                 s.final_gain("identity"),
                 s.final_gain("shuffled"),
                 paper=Exceeds(0.005),
-                smoke=AtLeast(-0.01),
+                smoke=AtLeast(NOT_BEHIND),
                 smoke_null=(s.untuned_gain("identity"), UNTUNED),
                 reason='"higher task accuracy": one or two instances of 315',
             ),
         )
     },
-    smoke_asserts="that identity pre-training is no more than 0.01 behind the better of the two, in area and at "
+    smoke_asserts="that identity pre-training is no more than 0.1 behind the better of the two, in area and at "
     "the end; small models gain little, depending on the seed",
     figures=("figure-5b-pretraining-speedup",),
 )
