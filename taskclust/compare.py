@@ -13,6 +13,8 @@ from taskclust.report.comparison import Comparison, check_page, compare, write_p
 
 #: Longer texts, e.g. commands, are wrapped at this width.
 _WIDTH = 60
+#: Columns that are narrower, so that verdicts fit into 100 characters.
+_NARROW = {"claim: condition": 28, "check": 36}
 
 
 def as_text(comparison: Comparison) -> str:
@@ -22,8 +24,27 @@ def as_text(comparison: Comparison) -> str:
 
 
 def _table(rows: Rows) -> str:
-    wrap = textwrap.TextWrapper(_WIDTH, break_on_hyphens=False).fill
-    return aligned_columns([{name: wrap(value) for name, value in row.items()} for row in rows]) or "none"
+    return (
+        aligned_columns([{name: _wrapped(name, value) for name, value in row.items()} for row in _named(rows)])
+        or "none"
+    )
+
+
+def _wrapped(name: str, value: str) -> str:
+    return textwrap.fill(value, _NARROW.get(name, _WIDTH), break_on_hyphens=False)
+
+
+def _named(rows: Rows) -> Rows:
+    """The rows with claim and condition as one name, given where it changes; tables without claims as they are."""
+    named, last = [], ""
+    for row in rows:
+        if "claim" not in row:
+            return rows
+        name = f"{row['claim']}: {row['cell']}"
+        rest = {key: value for key, value in row.items() if key not in ("claim", "cell")}
+        named.append({"claim: condition": "" if name == last else name, **rest})
+        last = name
+    return named
 
 
 def print_comparisons(reports: Sequence[Path], html: Path | None = None) -> None:
