@@ -85,7 +85,7 @@ def printed_drop(method, printed):
 CLAIM = Claim(
     id="switch-forgetting",
     place="§4.2, Table 2",
-    headline="A switch network forgets least",
+    headline="Tuning forgets, a switch less",
     sentence="All four methods give updated source tasks their healthy outputs; direct fine-tuning forgets most, "
     "then head fine-tuning, then the linear switch network, then the MLP switch network.",
     experiment="alignment",
