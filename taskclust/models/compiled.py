@@ -14,7 +14,7 @@ Shapes: R rows (a row a token), D width, F feed-forward width, V vocabulary, S i
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -37,7 +37,8 @@ _COLUMNS = 16
 #: How often a thread looks whether the others have come before it lets go of its processor (some tenths of a
 #: millisecond), and how long for (seconds).
 _LOOKS, _PAUSE = 1_000_000, 2e-5
-#: How often the second thread looks when all have come, the third twice as often, and so on (some microseconds).
+#: How often the second thread looks when all have come, the third twice and others three times as often (some
+#: microseconds).
 _APART = 10_000
 
 
@@ -316,6 +317,8 @@ class CompiledStep:
         """Continue from what :meth:`state` gave."""
         for name in ("step", "exp_avg", "exp_avg_sq"):
             getattr(self, name).copy_(tensors[name])
+        for read in (*(site.y for site in self._sites), *(branch.inner for branch in self._branches)):
+            read.zero_()  # what a training that diverged has left in rows that no instruction is in
 
     def update(
         self, indices: ndarray, rate: float, *, decay: float, max_norm: float, generator: torch.Generator
@@ -329,10 +332,9 @@ class CompiledStep:
             max_norm: of the gradient.
             generator: of dropout.
         """
-        self.step += 1
         squares = np.zeros(self._threads)
         bounds = np.linspace(0, len(self._low), self._threads + 1).astype(int).tolist()
-        step = int(self.step)
+        step = int(self.step) + 1
 
         def move(part: int, meeting: _Meeting) -> None:
             squares[part] = kernels.sum_of_squares(bounds[part], bounds[part + 1], self._gradient_numbers)
@@ -340,16 +342,20 @@ class CompiledStep:
             factor = min(1.0, max_norm / (float(squares.sum()) ** 0.5 + 1e-6))
             self._move(bounds[part], bounds[part + 1], factor, rate, decay, step)
 
-        return self._share(indices, generator, move)
+        loss = self._share(indices, generator, move)
+        self.step += 1
+        return loss
 
     def gradient(self, indices: ndarray, generator: torch.Generator) -> tuple[float, Tensor]:
         """The loss and its gradient, in the order of the parameters, without a step."""
         loss = self._share(indices, generator, lambda *_: None)
-        return loss, self._gradient.float()
+        return loss, self._gradient.to(torch.float32, copy=True)
 
     def _share(self, indices: ndarray, generator: torch.Generator, then: Callable[[int, "_Meeting"], None]) -> float:
         """Have every thread do its part of the loss and the gradient, and ``then`` what follows; the loss."""
         rows = self._layout.rows(indices, self._threads)
+        if rows.end > len(self._residual) or rows.pairs * self._groups > self._pairs:
+            raise ValueError(f"indices: {len(indices)} instructions are more than a step was made for; take fewer")
         drawn = self._draw(rows, generator)
         products = self._products.get(rows.end) or self._prepare(rows.end)
         losses = np.zeros(self._threads)
@@ -365,8 +371,10 @@ class CompiledStep:
             work(0, _Meeting(1))
         else:
             threads = torch.get_num_threads()
-            together(self._pool, work, self._threads)
-            torch.set_num_threads(threads)  # for threads to come: those of the pool have said one for all
+            try:
+                together(self._pool, work, self._threads)
+            finally:
+                torch.set_num_threads(threads)  # for threads to come: those of the pool have said one for all
         return float(losses.sum()) / rows.total_weight
 
     def _prepare(self, end: int) -> list["Products"]:
@@ -564,7 +572,7 @@ class _Meeting:
 
     def __init__(self, threads: int, state: Int64[ndarray, " 2"] | None = None, part: int = 0) -> None:
         self._threads, self._state, self._awaited = threads, state, 0
-        self._more = _APART * part
+        self._more = _APART * min(part, 3)
 
     def wait(self) -> None:
         if self._state is None:
@@ -586,18 +594,35 @@ class _Meeting:
 
 
 def together(pool: ThreadPoolExecutor, work: Callable[[int, _Meeting], None], threads: int) -> None:
-    """Have ``threads`` threads do their parts of a work in which they meet; the first error that is one's own."""
+    """Have ``threads`` threads do their parts of a work in which they meet.
+
+    Raises:
+        Exception: the first error that was not raised because another thread failed.
+        KeyboardInterrupt: once the threads are done, so that none works on what the caller sees.
+    """
     state = np.zeros(2, np.int64)
 
     def run(part: int) -> None:
         try:
-            work(part, _Meeting(threads, state, part))
+            if not state[1]:  # a thread of this work could not be started
+                work(part, _Meeting(threads, state, part))
         except BaseException:
             state[1] = 1
             raise
 
-    errors = [job.exception() for job in [pool.submit(run, part) for part in range(threads)]]
-    failed = [error for error in errors if error is not None]
+    jobs: list[Future[None]] = []
+    try:
+        jobs.extend(pool.submit(run, part) for part in range(threads))
+    except BaseException:
+        state[1] = 1  # or those that were started would wait for ever
+        wait(jobs)
+        raise
+    try:
+        wait(jobs)
+    except BaseException:
+        wait(jobs)
+        raise
+    failed = [error for error in (job.exception() for job in jobs) if error is not None]
     for error in sorted(failed, key=lambda each: isinstance(each, threading.BrokenBarrierError)):
         raise error
 
