@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.perf.conftest import interleaved
 from benchmarks.perf.tables import fitted_exponent, growth_rows, page
+from benchmarks.perf.timing import interleaved
 from studies.numbers import Sources, value
 
 ROOT = Path(__file__).parents[1]
