@@ -34,9 +34,11 @@ from taskclust.models.precision import FlatParameters, buffer
 ROUND = 32
 #: Columns that a thread computes of a product are a multiple of this.
 _COLUMNS = 16
-#: How often a thread looks whether the others have come before it lets go of its processor (some tenths of a
-#: millisecond), and how long for (seconds).
-_LOOKS, _PAUSE = 1_000_000, 2e-5
+#: How often at most and at least a thread looks whether the others have come before it lets go of its processor: up to
+#: some tenths of a millisecond, but less where others were late, as they are if threads are more than processors.
+_LOOKS, _FEWEST_LOOKS = 1_000_000, 1_000
+#: Seconds that it lets go for, the first time and at most.
+_PAUSE, _LONGEST_PAUSE = 2e-5, 1e-3
 #: How often the second thread looks when all have come, the third twice and others three times as often (some
 #: microseconds).
 _APART = 10_000
@@ -572,16 +574,19 @@ class _Meeting:
 
     def __init__(self, threads: int, state: Int64[ndarray, " 2"] | None = None, part: int = 0) -> None:
         self._threads, self._state, self._awaited = threads, state, 0
-        self._more = _APART * min(part, 3)
+        self._more, self._looks = _APART * min(part, 3), _LOOKS
 
     def wait(self) -> None:
         if self._state is None:
             return
         self._awaited += self._threads
-        found = kernels.meet(self._state, self._awaited, True, _LOOKS, self._more)
+        found = kernels.meet(self._state, self._awaited, True, self._looks, self._more)
+        self._looks = max(self._looks // 4, _FEWEST_LOOKS) if found == 0 else min(self._looks * 2, _LOOKS)
+        pause = _PAUSE
         while found == 0:
-            time.sleep(_PAUSE)
-            found = kernels.meet(self._state, self._awaited, False, _LOOKS, self._more)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            found = kernels.meet(self._state, self._awaited, False, _FEWEST_LOOKS, self._more)
         if found < 0:
             raise threading.BrokenBarrierError
 
