@@ -219,3 +219,19 @@ def test_the_committed_table_is_that_of_the_committed_values():
     for kind in R.KINDS:
         n = len({(row["machine"], row["twin"]) for row in rows if row["kind"] == kind})
         assert f"{n} of {kind} (0 red)" in table
+
+
+@pytest.mark.parametrize(("bound", "lowest", "highest"), [(-0.01, 0.3, 1.0), (-0.1, 0.0, 0.0)])
+def test_not_being_behind_by_a_hundredth_is_more_than_six_seeds_can_show(bound, lowest, highest):
+    """Why benchmarks/test_pretraining_speedup.py requires -0.1 at smoke scale."""
+    rows = [json.loads(line) for line in (ROOT / R.SEEDS).read_text().splitlines()]
+    of_kind = [row["values"] for row in rows if row["kind"] == "pretraining"]
+    rng = np.random.default_rng(0)
+    assert {row["seed"] for row in rows}.isdisjoint(smoke().seeds)
+
+    for name in (name for name in of_kind[0] if name.startswith("pretraining-speedup")):
+        gains = np.array([values[name][0] for values in of_kind])
+        draws = [gains[rng.choice(len(gains), S, replace=False)] for _ in range(500)]
+        red = np.mean([AtLeast(bound).judge(draw.tolist()) != "reproduced" for draw in draws])
+
+        assert lowest <= red <= highest, (name, red)
