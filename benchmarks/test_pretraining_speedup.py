@@ -5,8 +5,8 @@ from taskclust.experiments.pretraining import statistics as s
 
 #: At smoke scale we only require not to be behind, and pre-training on shuffled identities is not behind either.
 UNTUNED = "the same model before its tuning"
-#: What six seeds can show. Over 30 seeds outside the profile (reports/twins/seeds.md) gains deviate by 0.03 to 0.04, and
-#: two thirds of all draws of six are inconclusive for -0.01; for this none is. The control is at -0.65.
+#: What six seeds can show. Over 30 seeds outside the profile (reports/twins/seeds.md), gains deviate by 0.03 to 0.04.
+#: Two thirds of all draws of six are inconclusive for -0.01, and none for this. The control is at -0.65.
 #: tests/studies/test_rounding_twins.py computes both from the committed values.
 NOT_BEHIND = -0.1
 
