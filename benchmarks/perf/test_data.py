@@ -10,8 +10,8 @@ SIZES = (25, 50, 100, 200)
 
 
 def with_tasks(n_tasks: int) -> DataConfig:
-    """The paper's data set with another number of tasks, and three distributions per task as there."""
-    return DataConfig(n_tasks=n_tasks, n_task_symbols=40, distribution_totals=((n_tasks, 3 * n_tasks),))
+    """The paper's data set with another number of tasks, three distributions per task as there, and enough symbols."""
+    return DataConfig(n_tasks=n_tasks, n_task_symbols=60, distribution_totals=((n_tasks, 3 * n_tasks),))
 
 
 def test_generation_grows_with_the_tasks(grow):
