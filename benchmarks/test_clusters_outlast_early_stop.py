@@ -20,6 +20,7 @@ def outlast(split, *, smoke_rise):
     return (
         Check(
             name="share of the training after the best epoch",
+            brief="training after the best epoch",
             statistic=s.after_best,
             null=lambda record: 0.0,
             null_name="the last epoch is the best, 0 by its making",

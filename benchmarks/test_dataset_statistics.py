@@ -30,6 +30,7 @@ UNCONDITIONED = {"train": 175 * 50 - 35 * 15 + 17.5 * 15, "subset": 17.5 * 30, "
 def size(split, printed):
     return Check(
         name="relative deviation from Table 3",
+        brief="deviation from Table 3",
         statistic=s.size_deviation(split, printed),
         null=lambda record: abs(UNCONDITIONED[split] / printed - 1),
         null_name="mean of draws not conditioned on Table 3",
@@ -54,6 +55,7 @@ CLAIM = Claim(
         "table-4": (
             Check(
                 name="violated rows",
+                brief="wrong rows of Table 4",
                 statistic=s.violations(TABLE_4),
                 null=s.violations(TABLE_7),
                 null_name="the rows of Table 7",

@@ -4,9 +4,10 @@ from taskclust.claims import Check, Claim, Exceeds
 from taskclust.experiments.synthetic import statistics as s
 
 
-def merging(name, statistic, null):
+def merging(name, brief, statistic, null):
     return Check(
         name=name,
+        brief=brief,
         statistic=statistic,
         null=null,
         null_name="untrained model",
@@ -21,7 +22,7 @@ def merging(name, statistic, null):
 CLAIM = Claim(
     id="distribution-merging",
     place="§3.2",
-    headline="Clusters merge a task's distributions",
+    headline="A task's distributions merge",
     sentence="Instances whose instructions are from different distributions of one task are clustered together.",
     experiment="synthetic",
     order=40,
@@ -29,11 +30,13 @@ CLAIM = Claim(
         "validation": (
             merging(
                 "pairs of one task that share a cluster, less pairs of two",
+                "pairs merged above chance",
                 s.distributions_merged(),
                 s.distributions_merged(epoch=0),
             ),
             merging(
                 "the same less that of a bag of symbols",
+                "the same, less a bag's",
                 s.distributions_merged_above_bag(),
                 s.distributions_merged_above_bag(epoch=0),
             ),

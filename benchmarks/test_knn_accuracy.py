@@ -6,6 +6,7 @@ from taskclust.experiments.synthetic import statistics as s
 CHECKS = (
     Check(
         name="rise",
+        brief="rise of neighbors' accuracy",
         statistic=s.knn_rise("accuracy"),
         null=s.knn_rise("accuracy", layer=0),
         null_name="layer 0, the embedding",
@@ -17,6 +18,7 @@ CHECKS = (
     ),
     Check(
         name="late level",
+        brief="neighbors' late accuracy",
         statistic=s.knn("accuracy"),
         null=s.knn("accuracy", epoch=0),
         null_name="untrained model",

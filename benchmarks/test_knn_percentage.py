@@ -6,6 +6,7 @@ from taskclust.experiments.synthetic import statistics as s
 CHECKS = (
     Check(
         name="rise",
+        brief="rise of same-task neighbors",
         statistic=s.knn_rise("percentage"),
         null=s.knn_rise("percentage", layer=0),
         null_name="layer 0, the embedding",
@@ -17,6 +18,7 @@ CHECKS = (
     ),
     Check(
         name="late level",
+        brief="late same-task neighbors",
         statistic=s.knn("percentage"),
         null=s.knn("percentage", epoch=0),
         null_name="untrained model",

@@ -7,6 +7,7 @@ from taskclust.experiments.synthetic import statistics as s
 def rises_with_depth(split):
     return Check(
         name="rise of f1 from layer 0 to the top, fitted",
+        brief="rise of F1 by layer",
         statistic=s.depth_rise(split, "task", "f1"),
         null=s.depth_rise(split, "task", "f1", epoch=0),
         null_name="untrained model",
@@ -21,6 +22,7 @@ def rises_with_depth(split):
 def layer_0_hardly_changes(split, *, smoke):
     return Check(
         name="a quarter of the top layer's change less layer 0's",
+        brief="layer 0 lags by",
         statistic=s.baseline_stillness(split, "task", "f1"),
         null=s.baseline_stillness(split, "task", "shuffled_f1"),
         null_name="shuffled labels",

@@ -18,6 +18,7 @@ def lag(column):
         ),
         Check(
             name="accuracy's lag behind the loss (fraction of training)",
+            brief="accuracy's lag behind the loss",
             statistic=s.accuracy_lag(column),
             null=s.lockstep_lag,
             null_name="accuracy in step with the loss, 0 by its making",
@@ -28,6 +29,7 @@ def lag(column):
         ),
         Check(
             name="accuracy until the loss is half way down (relative to its highest)",
+            brief="accuracy on the plateau",
             statistic=s.plateau_accuracy(column),
             null=s.lockstep_plateau,
             null_name="accuracy in step with the loss",
@@ -43,7 +45,7 @@ def lag(column):
 CLAIM = Claim(
     id="plateau-then-rise",
     place="§3.2, Figure 3",
-    headline="Accuracy waits, then rises",
+    headline="Accuracy rises late, and high",
     # the paper says "abruptly"; we do not check how steep the rise is
     sentence="Accuracy stays near zero for the first epochs while the loss falls, and then rises.",
     experiment="synthetic",

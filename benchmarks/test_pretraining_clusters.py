@@ -39,7 +39,7 @@ def evolution(split):
 CLAIM = Claim(
     id="pretraining-clusters",
     place="§4.1, Figure 5a",
-    headline="Pre-training on identities clusters",
+    headline="Task pre-training forms clusters",
     sentence="Task clusters evolve while a model is pre-trained to predict task identities.",
     experiment="pretraining",
     order=120,

@@ -11,10 +11,11 @@ UNTUNED = "the same model before its tuning"
 NOT_BEHIND = -0.1
 
 
-def gain(name, statistic, null, *, paper, smoke, reason, smoke_null=None):
+def gain(name, brief, statistic, null, *, paper, smoke, reason, smoke_null=None):
     """The gain of identity pre-training over the better of instruction pre-training and none, paired by seed."""
     return Check(
         name=f"{name}, against the better of instruction pre-training and none",
+        brief=brief,
         statistic=statistic,
         null=null,
         null_name="pre-training on shuffled identities",
@@ -30,6 +31,7 @@ def gain(name, statistic, null, *, paper, smoke, reason, smoke_null=None):
 def epochs_saved(level):
     return gain(
         f"epochs saved to accuracy {level} (fraction of tuning)",
+        "share of epochs saved",
         s.epochs_saved("identity", level),
         s.epochs_saved("shuffled", level),
         paper=Exceeds(0.025),
@@ -41,7 +43,7 @@ def epochs_saved(level):
 CLAIM = Claim(
     id="pretraining-speedup",
     place="§4.1, Figure 5b",
-    headline="Identities speed up tuning",
+    headline="Task pre-training speeds tuning",
     sentence="Pre-training on task identities makes tuning converge faster and end higher than pre-training on only "
     "instructions, and than no pre-training.",
     experiment="pretraining",
@@ -52,6 +54,7 @@ CLAIM = Claim(
             epochs_saved(0.8),
             gain(
                 "area under the accuracy curve",
+                "mean accuracy gained",
                 s.area_gain("identity"),
                 s.area_gain("shuffled"),
                 paper=Exceeds(0.01),
@@ -61,6 +64,7 @@ CLAIM = Claim(
             ),
             gain(
                 "final accuracy",
+                "final accuracy gained",
                 s.final_gain("identity"),
                 s.final_gain("shuffled"),
                 paper=Exceeds(0.005),

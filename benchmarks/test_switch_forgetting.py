@@ -71,6 +71,7 @@ BASE = Check(
 def printed_drop(method, printed):
     return Check(
         name=f"accuracy drop, {method}",
+        brief="accuracy drops" if method == "direct" else f"accuracy drops, {method}",
         statistic=s.aligned(method, "drop"),
         null=lambda record: 0.0,
         null_name="base model, which drops nothing",
@@ -85,7 +86,7 @@ def printed_drop(method, printed):
 CLAIM = Claim(
     id="switch-forgetting",
     place="§4.2, Table 2",
-    headline="Tuning forgets, a switch less",
+    headline="Direct tuning forgets, switches less",
     sentence="All four methods give updated source tasks their healthy outputs; direct fine-tuning forgets most, "
     "then head fine-tuning, then the linear switch network, then the MLP switch network.",
     experiment="alignment",

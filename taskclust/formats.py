@@ -28,12 +28,17 @@ def band(low: float | None, high: float | None) -> str:
 
 
 def measured(mean: float | None, low: float | None, high: float | None) -> str:
-    """A mean with its interval: as ± half the width if the interval is symmetric, else with both ends."""
+    """A mean with its interval: as ± half the width if the interval is symmetric, else with both ends.
+
+    After ± both numbers have the digits that the half has with two significant ones, and three at most.
+    """
     if low == high:
         return number(mean)
     if low is None or high is None or mean is None or abs(low + high - 2 * mean) > 1e-6 * (high - low):
         return number(mean) + band(low, high)
-    return f"{number(mean)} ± {number((high - low) / 2)}"
+    half = (high - low) / 2
+    digits = min(max(1 - math.floor(math.log10(half)), 0), 3)
+    return f"{round(mean, digits) + 0.0:,.{digits}f} ± {half:,.{digits}f}"
 
 
 def with_interval(values: Sequence[float]) -> str:

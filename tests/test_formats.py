@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from taskclust.formats import aligned_columns, comma_separated, latex, markdown, number, with_interval
+from taskclust.formats import aligned_columns, comma_separated, latex, markdown, measured, number, with_interval
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,22 @@ def test_zero_after_rounding_has_no_sign():
 )
 def test_a_mean_has_its_interval_if_that_has_a_width(values, text):
     assert with_interval(values) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "text"),
+    [
+        (0.29, 0.234, 0.346, "0.290 ± 0.056"),
+        (165.4, 154.378, 176.422, "165 ± 11"),
+        (1234.5, 1134.5, 1334.5, "1,234 ± 100"),
+        (-0.0001, -0.0002, 0.0, "0.000 ± 0.000"),
+        (0.5, 0.5, 0.5, "0.5"),
+        (0.5, None, None, "0.5"),
+        (0.5, 0.1, 0.6, "0.5 [0.1, 0.6]"),
+    ],
+)
+def test_a_mean_and_its_interval_have_the_same_digits(mean, low, high, text):
+    assert measured(mean, low, high) == text
 
 
 def test_tables_keep_numbers_as_they_are_written():

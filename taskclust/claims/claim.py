@@ -45,6 +45,7 @@ class Check:
         worst: the value of a seed whose training failed; it must not meet a criterion.
         smoke_null: the negative control at smoke scale with its name, where the criterion asks so much less there that
             ``null`` may meet it.
+        brief: the statistic's name in tables with one row per claim, where there is little room; ``name`` by default.
 
     Raises:
         ValueError: ``worst`` would pass.
@@ -60,6 +61,7 @@ class Check:
     reason: str = ""
     worst: float = 0.0
     smoke_null: tuple[Statistic, str] | None = None
+    brief: str = ""
 
     def __post_init__(self) -> None:
         for criterion in filter(None, (self.paper, self.smoke)):
@@ -89,6 +91,7 @@ class ResampledCheck:
         source: how firmly the paper fixes the criterion.
         reason: why the criterion is what it is.
         is_asserted: whether the check is asserted of a record; for other records its values are only shown.
+        brief: as in :class:`Check`.
     """
 
     name: str
@@ -99,6 +102,7 @@ class ResampledCheck:
     source: Source
     reason: str
     is_asserted: Callable[[Any], bool] = lambda record: True
+    brief: str = ""
 
 
 @dataclass(frozen=True, slots=True)

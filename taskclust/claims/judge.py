@@ -41,6 +41,7 @@ class CheckResult:
     null_mean: float
     null_fails: bool
     verdict: Verdict | None
+    brief: str = ""  # a short name
 
     def explain(self, profile: str) -> str:
         """The check in one line: statistic, interval, criterion, negative control and verdict."""
@@ -145,6 +146,7 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
         null_mean=float(np.mean(nulls)),
         null_fails=null_fails,
         verdict=verdict,
+        brief=check.brief,
     )
 
 
@@ -185,4 +187,5 @@ def _decide_by_resamples(check: ResampledCheck, record: Any) -> CheckResult:
         null_mean=null_point,
         null_fails=null_fails,
         verdict="inconclusive" if verdict == "reproduced" and not null_fails else verdict,
+        brief=check.brief,
     )

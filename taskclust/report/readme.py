@@ -98,30 +98,34 @@ def _answer(verdict: Verdict, profile: str) -> str:
 
 
 def _row(*names: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ...]:
-    """The deciding check of the worst condition: its verdict, statistic with interval, and what we require."""
+    """The deciding check of the worst condition: its verdict, statistic with interval, and what we require.
+
+    Of several conditions the worst one's name follows, unless the statistic says it.
+    """
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == shown(verdict, profile))
     verdict, worst = next(found, (None, None))
     if verdict is None or worst is None or not worst.checks:
         return *names, "not run", "", ""
     check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
     required = check.criterion.replace("consistent with", "about").split(",")[0]
-    before, value = (*names, _answer(verdict, profile)), measured(check.mean, check.low, check.high)
-    statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.name.split(", against")[0])
-    room = _WIDTH - len(_line((*before, f" {value}", required)))
-    return *before, f"{_shortened(statistic, room)} {value}", required
+    statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.brief or check.name)
+    condition = worst.cell.removeprefix("validation").removeprefix("-").replace("-", " ")
+    said, needed = ({*re.findall(r"\w+", text.casefold())} for text in (statistic, condition))
+    is_said = len(cells) == 1 or needed <= said
+    value = measured(check.mean, check.low, check.high) + ("" if is_said else f" ({condition})")
+    before = (*names, _answer(verdict, profile))
+    room = _WIDTH - len(_line((*before, f": {value}", required)))
+    return *before, f"{_shortened(statistic, room)}: {value}", required
 
 
 def _shortened(name: str, room: int) -> str:
-    """The name cut after a word, with its unit if that stands at its end in parentheses and there is room."""
+    """The name, cut after a word if there is no room for it."""
     if len(name) <= room:
         return name
-    start, mark, unit = name.partition(" (")
-    end = f" …{mark}{unit}"
-    words = start.split(" ")
-    while len(words) > 1 and len(" ".join(words) + end) > room:
+    words = name.split(" ")
+    while len(words) > 1 and len(" ".join(words)) + 2 > room:
         words.pop()
-    cut = " ".join(words).rstrip(",")
-    return cut + end if len(cut + end) <= room else f"{cut} …"
+    return " ".join(words).rstrip(",") + " …"
 
 
 def insert_tables(page: Path, reports: Sequence[Path]) -> None:

@@ -23,6 +23,7 @@ class SavedCheck:
     high: float | None
     criterion: str
     verdict: str
+    brief: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,12 +77,15 @@ def test_a_file_without_marks_is_left_alone(tmp_path, reports):
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def cell(claim, verdict, *checks):
+def cell(claim, name, verdict, *checks):
     found = [
         {"name": name, "values": [mean], "mean": mean, "low": None, "high": None, "criterion": asked, "verdict": said}
         for name, mean, asked, said in checks
     ]
-    return {"claim": claim, "cell": "a cell", "scale": "paper", "seeds": [0], "checks": found, "verdict": verdict}
+    return {"claim": claim, "cell": name, "scale": "paper", "seeds": [0], "checks": found, "verdict": verdict}
+
+
+LONG = "pairs of one task that share a cluster, less pairs of two"
 
 
 @pytest.fixture
@@ -90,16 +93,13 @@ def judged(tmp_path):
     """A report of two claims, one with two conditions, and of a claim that was not run."""
     folder = tmp_path / "paper-256"
     folder.mkdir()
+    rise = ("rise", 0.25, "> 0.05", "reproduced")
     cells = [
-        cell("emergence", "reproduced", ("rise", 0.25, "> 0.05", "reproduced")),
-        cell(
-            "emergence",
-            "not reproduced",
-            ("rise", 0.25, "> 0.05", "reproduced"),
-            ("pairs of one task that share a cluster, less pairs of two", 0.4, "≥ 0.8", "not reproduced"),
-        ),
+        cell("emergence", "validation", "reproduced", rise),
+        cell("emergence", "subset-task", "not reproduced", rise, (LONG, 0.4, "≥ 0.8", "not reproduced")),
         cell(
             "drops",
+            "a cell",
             "inconclusive",
             ("drop (fraction of tuning)", 0.047, "consistent with 0.21, runs within ± 0.1", "inconclusive"),
         ),
@@ -113,10 +113,34 @@ def judged(tmp_path):
 
 def test_a_claim_has_one_row_with_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
-        "| States cluster | §3.2 | ✘ no | pairs of one task that share a cluster, less pairs … 0.4 | ≥ 0.8 |",
-        "| drops | §4.2 | ? open | drop (fraction of tuning) 0.047 | about 0.21 |",
+        "| States cluster | §3.2 | ✘ no | pairs of one task that share a …: 0.4 (subset task) | ≥ 0.8 |",
+        "| drops | §4.2 | ? open | drop (fraction of tuning): 0.047 | about 0.21 |",
         "| models | §3.4 | not run |  |  |",
     ]
+
+
+def rename(folder, **changes):
+    """Change the second condition of the report, and its deciding check's brief name."""
+    document = json.loads((folder / "verdicts.json").read_text("utf-8"))
+    found = document["results"][1]
+    found["cell"], found["checks"][1]["brief"] = changes["cell"], changes["brief"]
+    (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("condition", "brief", "shown"),
+    [
+        ("subset", "pairs merged", "pairs merged: 0.4 (subset)"),
+        ("validation", "pairs merged", "pairs merged: 0.4"),
+        ("validation-distribution", "late f1", "late F1: 0.4 (distribution)"),
+        ("best-epoch", "the best epoch", "the best epoch: 0.4"),
+        ("drops", "accuracy drops, direct", "accuracy drops, direct: 0.4"),
+    ],
+)
+def test_a_row_has_the_brief_name_and_the_condition_that_it_does_not_say(judged, condition, brief, shown):
+    rename(judged, cell=condition, brief=brief)
+
+    assert f"| {shown} |" in short_table(judged)
 
 
 def test_the_short_table_is_put_between_its_marks(judged, tmp_path):
@@ -148,10 +172,10 @@ def test_the_tables_of_results_are_those_of_their_reports():
 def test_a_condition_has_a_row_of_its_deciding_check(judged):
     assert condition_table(judged).splitlines()[2:] == [
         "| **emergence** |  |  |  |",
-        "| a cell | ✔ yes | rise 0.25 | > 0.05 |",
-        "| a cell | ✘ no | pairs of one task that share a cluster, less pairs of two 0.4 | ≥ 0.8 |",
+        "| validation | ✔ yes | rise: 0.25 | > 0.05 |",
+        f"| subset-task | ✘ no | {LONG}: 0.4 | ≥ 0.8 |",
         "| **drops** |  |  |  |",
-        "| a cell | ? open | drop (fraction of tuning) 0.047 | about 0.21 |",
+        "| a cell | ? open | drop (fraction of tuning): 0.047 | about 0.21 |",
         "| **models** | not run |  |  |",
     ]
 
