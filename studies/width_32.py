@@ -40,11 +40,10 @@ def _batch(n: int) -> dict[str, Any]:
     return {"training.batch_instructions": n}
 
 
-#: Changes to plain GPT-2, by name; the last ones are combinations.
+#: Changes to plain GPT-2, by name, quick ones first.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is: 8 instructions a step": {},
     "1 instruction a step": _batch(1),
-    "4 instances a step": {**_INSTANCES, **_batch(4)},
     "loss over outputs": _OUTPUTS,
     "PyTorch's weights, untied": {**_PYTORCH, **_UNTIED},
     "PyTorch's weights, tied": _PYTORCH,
@@ -54,11 +53,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no weight decay": {"training.weight_decay": 0.0},
     "sinusoids": {"model.positions": "sinusoidal"},
     "norm after": {"model.norm": "after"},
-    "1 instance a step": {**_INSTANCES, **_batch(1)},
-    "2 instances a step": {**_INSTANCES, **_batch(2)},
     "1 instruction a step, no dropout": {**_batch(1), **_NO_DROPOUT},
     "1 instruction a step, loss over outputs": {**_batch(1), **_OUTPUTS},
     "1 instruction a step, PyTorch's weights, untied": {**_batch(1), **_PYTORCH, **_UNTIED},
+    "4 instances a step": {**_INSTANCES, **_batch(4)},
+    "1 instance a step": {**_INSTANCES, **_batch(1)},
+    "2 instances a step": {**_INSTANCES, **_batch(2)},
     "1 instance a step, PyTorch's weights, untied": {**_INSTANCES, **_batch(1), **_PYTORCH, **_UNTIED},
     "1 instance a step, no dropout": {**_INSTANCES, **_batch(1), **_NO_DROPOUT},
     "1 instance a step, loss over outputs": {**_INSTANCES, **_batch(1), **_OUTPUTS},
