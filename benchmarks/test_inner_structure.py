@@ -54,7 +54,7 @@ def emergence(split, label):
 CLAIM = Claim(
     id="inner-structure",
     place="§3.2, Figures 2 and 6",
-    headline="Distributions and mappings cluster",
+    headline="Distributions, mappings cluster",
     sentence="States also cluster by instruction distribution, and by distribution and mapping.",
     experiment="synthetic",
     order=70,

@@ -86,7 +86,7 @@ def printed_drop(method, printed):
 CLAIM = Claim(
     id="switch-forgetting",
     place="§4.2, Table 2",
-    headline="Direct tuning forgets, switches less",
+    headline="Tuning forgets, switch networks less",
     sentence="All four methods give updated source tasks their healthy outputs; direct fine-tuning forgets most, "
     "then head fine-tuning, then the linear switch network, then the MLP switch network.",
     experiment="alignment",

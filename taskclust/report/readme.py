@@ -109,13 +109,21 @@ def _row(*names: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ..
     check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
     required = check.criterion.replace("consistent with", "about").split(",")[0]
     statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.brief or check.name)
-    condition = worst.cell.removeprefix("validation").removeprefix("-").replace("-", " ")
+    condition = _condition(worst.cell)
     said, needed = ({*re.findall(r"\w+", text.casefold())} for text in (statistic, condition))
     is_said = len(cells) == 1 or needed <= said
     value = measured(check.mean, check.low, check.high) + ("" if is_said else f" ({condition})")
     before = (*names, _answer(verdict, profile))
     room = _WIDTH - len(_line((*before, f": {value}", required)))
     return *before, f"{_shortened(statistic, room)}: {value}", required
+
+
+def _condition(cell: str) -> str:
+    """A condition in words: unseen instructions need none, and labels that are clustered follow "by"."""
+    split, _, label = cell.partition("-")
+    if split not in ("validation", "subset"):
+        return cell.replace("-", " ")
+    return ", ".join(filter(None, (split.removeprefix("validation"), label and f"by {label.replace('_', ' and ')}")))
 
 
 def _shortened(name: str, room: int) -> str:

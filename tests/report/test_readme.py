@@ -113,7 +113,7 @@ def judged(tmp_path):
 
 def test_a_claim_has_one_row_with_its_worst_condition(judged):
     assert short_table(judged).splitlines()[2:] == [
-        "| States cluster | §3.2 | ✘ no | pairs of one task that share a …: 0.4 (subset task) | ≥ 0.8 |",
+        "| States cluster | §3.2 | ✘ no | pairs of one task that share a …: 0.4 (subset, by task) | ≥ 0.8 |",
         "| drops | §4.2 | ? open | drop (fraction of tuning): 0.047 | about 0.21 |",
         "| models | §3.4 | not run |  |  |",
     ]
@@ -132,7 +132,8 @@ def rename(folder, **changes):
     [
         ("subset", "pairs merged", "pairs merged: 0.4 (subset)"),
         ("validation", "pairs merged", "pairs merged: 0.4"),
-        ("validation-distribution", "late f1", "late F1: 0.4 (distribution)"),
+        ("validation-distribution", "late f1", "late F1: 0.4 (by distribution)"),
+        ("subset-distribution_mapping", "f1", "F1: 0.4 (subset, by distribution and mapping)"),
         ("best-epoch", "the best epoch", "the best epoch: 0.4"),
         ("drops", "accuracy drops, direct", "accuracy drops, direct: 0.4"),
     ],
