@@ -51,22 +51,44 @@ def kmeans(
         raise ConfigError("points: hidden states contain NaN or infinity; the model has diverged, probe an earlier one")
     points = _rotate(points.float())
     starts = _plus_plus(points, n_clusters, restarts, generator)  # (B, S, K) indices of points
-    centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, points.shape[-1]))  # (B, S * K, D)
-    squares = points.square().sum(-1)[:, None]  # (B, 1, N)
-    labels = torch.full((B, restarts, N), -1, device=points.device)
+    labels, inertia = _lloyd(points, starts, max_iterations)
+    best = inertia.argmin(dim=1)
+    return Clustering(labels[torch.arange(B, device=labels.device), best], inertia)
+
+
+def _lloyd(
+    points: Float[Tensor, "B N D"], starts: Int[Tensor, "B S K"], max_iterations: int
+) -> tuple[Int[Tensor, "B S N"], Float[Tensor, "B S"]]:
+    """The labels and the inertia at which each restart ends.
+
+    Restarts of which no point moves are left out of the batch. Otherwise one that rounding moves between two equally
+    good clusterings for ever would make all others take ``max_iterations`` steps, too.
+    """
+    B, N, D = points.shape
+    S, K = starts.shape[1:]
+    labels = torch.full((B, S, N), -1, device=points.device)
+    inertia = points.new_zeros(B, S)
+    problems, restarts = (torch.arange(n, device=points.device) for n in (B, S))  # those with a restart that moves
+    old = labels.clone()
+    centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, D))  # (B, S * K, D)
     for _ in range(max_iterations):
         # restarts are rows of one product, so points are not copied
         norms = centers.square().sum(-1, keepdim=True)
         distances = torch.baddbmm(norms, centers, points.transpose(1, 2), alpha=-2)
-        nearest, new_labels = distances.view(B, restarts, n_clusters, N).min(dim=2)
-        nearest = (nearest + squares).clamp(min=0)
-        if torch.equal(new_labels, labels):
+        nearest, new = distances.view(*old.shape[:2], K, N).min(dim=2)
+        nearest = (nearest + points.square().sum(-1)[:, None]).clamp(min=0)
+        grid = problems[:, None], restarts
+        labels[grid], inertia[grid] = new, nearest.sum(-1)
+        moving = (new != old).any(-1)
+        if not moving.any():
             break
-        labels = new_labels
-        centers = _means(points, labels, nearest, n_clusters)
-    inertia = nearest.sum(-1)  # (B, S)
-    best = inertia.argmin(dim=1)
-    return Clustering(labels[torch.arange(B, device=labels.device), best], inertia)
+        centers, old = _means(points, new, nearest, K), new
+        of_problems, of_restarts = moving.any(1), moving.any(0)
+        if 2 * of_problems.sum() * of_restarts.sum() <= moving.numel():  # or copying takes longer than it saves
+            centers = centers.view(*moving.shape, K, D)[of_problems][:, of_restarts].flatten(1, 2)
+            points, old = points[of_problems], old[of_problems][:, of_restarts]
+            problems, restarts = problems[of_problems], restarts[of_restarts]
+    return labels, inertia
 
 
 def partition_inertia(points: Float[Tensor, "B N D"], labels: Int[Tensor, " N"]) -> Float[Tensor, " B"]:

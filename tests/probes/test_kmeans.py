@@ -301,6 +301,57 @@ def test_an_empty_cluster_moves_to_a_far_point(monkeypatch):
     assert len(np.unique(found)) == 4
 
 
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_restart_ends_as_it_does_alone(problem):
+    make, k = PROBLEMS[problem]
+    points = make()
+    starts = module._plus_plus(points, k, 6, generator())
+
+    labels, inertia = module._lloyd(points, starts, 300)
+
+    for b in range(len(points)):
+        for s in range(6):
+            alone, own = module._lloyd(points[b : b + 1], starts[b : b + 1, s : s + 1], 300)
+            assert_close(own.item(), inertia[b, s].item(), rtol=1e-4)
+            assert agreement(alone[0, 0].numpy(), labels[b, s].numpy()).ari > 0.99
+
+
+def test_restarts_that_have_ended_are_left_out(monkeypatch):
+    """Points on a line without structure need many steps, and clusters far apart two or three."""
+    line = structureless(1, n=400, d=1)
+    points = torch.cat([line, *(clustered(1, n=400, d=1, k=4, spread=1e-3, seed=s)[0] for s in range(3))])
+    rows, plain = [], module._sums
+
+    def counted(points, labels, n_clusters):
+        rows.append(labels.shape[0] * labels.shape[1])
+        return plain(points, labels, n_clusters)
+
+    monkeypatch.setattr(module, "_sums", counted)
+    kmeans(points, 4, generator=generator(), restarts=8)
+
+    assert rows[0] == 4 * 8
+    assert max(rows[4:]) <= 8
+    assert rows[-1] < 8
+
+
+def test_a_restart_that_never_ends_does_not_keep_the_others(monkeypatch):
+    """One that rounding moves for ever between two equally good clusterings made all take 300 steps."""
+    points, rows, plain = clustered(5)[0], [], module._means
+
+    def restless(points, labels, nearest, n_clusters):
+        rows.append(labels.shape[0] * labels.shape[1])
+        centers = plain(points, labels, nearest, n_clusters)
+        centers[:, :n_clusters] = points[:, :n_clusters] + len(rows) % 2  # the first restart of those that are left
+        return centers
+
+    monkeypatch.setattr(module, "_means", restless)
+    kmeans(points, 12, generator=generator(), restarts=20)
+
+    assert len(rows) == 300
+    assert rows[0] == 5 * 20
+    assert set(rows[20:]) == {5}
+
+
 def test_means_of_many_points_equal_the_plain_computation(monkeypatch):
     """Added one by one, or as a product with the clusters' indicators; one cluster is empty."""
     generator = torch.Generator().manual_seed(0)
