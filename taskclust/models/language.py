@@ -402,8 +402,8 @@ def last_states(
 ) -> Float[Tensor, "L1 N D"]:
     """The states of each prompt's last token at every layer, float32, on the CPU; layer 0 as :func:`first_layer`.
 
-    The top layer is taken after the model's last norm. If layers differ in width (OPT-350M), the narrower ones are
-    padded with zeros, which change no distance.
+    The top layer is taken after the model's last norm. A token's residual streams (DeepSeek-V4) are one state, side by
+    side. If layers differ in width (OPT-350M), the narrower ones are padded with zeros, which change no distance.
 
     Args:
         model: a causal language model, in evaluation mode.
@@ -509,11 +509,10 @@ def _read(
     last: Int[Tensor, " B"] = torch.tensor([len(rest) - 1 for rest in rests], device=model.device)
     out = model.base_model(rows, output_hidden_states=True, return_dict=True, **kept)
     at = torch.arange(len(rests), device=model.device)
-    shapes = {tuple(h.shape[:-1]) for h in out.hidden_states}
-    require(
-        shapes == {tuple(rows.shape)}, "model", model.name_or_path, "its hidden states are not one per token and layer"
-    )
-    layers = [h[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states]
+    shapes = {tuple(h.shape[:2]) for h in out.hidden_states}
+    is_by_token = shapes == {tuple(rows.shape)} and all(h.dim() > 2 for h in out.hidden_states)
+    require(is_by_token, "model", model.name_or_path, "its hidden states are not one per token and layer")
+    layers = [h.flatten(2)[at.to(h.device), last.to(h.device)].to(model.device) for h in out.hidden_states]
     widest = max(h.shape[-1] for h in layers)
     return torch.stack([torch.nn.functional.pad(h, (0, widest - h.shape[-1])) for h in layers])
 

@@ -145,12 +145,15 @@ OTHERS = {
         ), "instructions once",
     ),
 }  # fmt: skip
+if hasattr(tf, "DeepseekV4Config"):  # four residual streams
+    MIXED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
+    OTHERS["deepseek_v4"] = (tf.DeepseekV4Config(**HYBRID, **HEADS, **MIXED, pad_token_id=0), "prompts whole")
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_model_is_read_in_a_way_that_changes_no_state(name):
-    """If layers differ in width, narrower states are padded with zeros."""
+    """If layers differ in width, narrower states are padded with zeros; streams are side by side."""
     config, way = OTHERS[name]
     model = large_weights(config)
     rows = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 10], [20, 21], [20, 22], [23, *range(11, 20)], [23, *range(10, 19)]]
@@ -160,7 +163,7 @@ def test_every_model_is_read_in_a_way_that_changes_no_state(name):
     alone = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in rows]
     assert reading.way == way
     for number, layers in enumerate(alone):
-        for layer, expected in enumerate(layers):
+        for layer, expected in enumerate(h.flatten(2) for h in layers):
             width, scale = expected.shape[-1], float(states[layer].abs().max())
             assert_close(states[layer, number, :width], expected[0, -1].detach(), rtol=0, atol=1e-4 * scale)
             assert not states[layer, number, width:].any()
