@@ -7,7 +7,7 @@ from taskclust.experiments.synthetic import statistics as s
 def rises_with_depth(split):
     return Check(
         name="rise of f1 from layer 0 to the top, fitted",
-        brief="rise of F1 by layer",
+        brief="rise of F1 to the top",
         statistic=s.depth_rise(split, "task", "f1"),
         null=s.depth_rise(split, "task", "f1", epoch=0),
         null_name="untrained model",
@@ -22,7 +22,7 @@ def rises_with_depth(split):
 def layer_0_hardly_changes(split, *, smoke):
     return Check(
         name="a quarter of the top layer's change less layer 0's",
-        brief="layer 0 lags by",
+        brief="layer 0 changes less, by",
         statistic=s.baseline_stillness(split, "task", "f1"),
         null=s.baseline_stillness(split, "task", "shuffled_f1"),
         null_name="shuffled labels",
@@ -43,7 +43,7 @@ NO_CHANGE = KnownFailure(
 CLAIM = Claim(
     id="layer-ordering",
     place="§3.2, Figure 2",
-    headline="Higher layers cluster better",
+    headline="Higher layers cluster",
     sentence="Clustering improves in higher layers; layer 0, the word embedding, hardly changes.",
     experiment="synthetic",
     order=50,

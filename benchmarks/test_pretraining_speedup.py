@@ -31,7 +31,7 @@ def gain(name, brief, statistic, null, *, paper, smoke, reason, smoke_null=None)
 def epochs_saved(level):
     return gain(
         f"epochs saved to accuracy {level} (fraction of tuning)",
-        "share of epochs saved",
+        "share of epochs saved" + (f" to {level}" if level > 0.5 else ""),
         s.epochs_saved("identity", level),
         s.epochs_saved("shuffled", level),
         paper=Exceeds(0.025),

@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
 # torch 2.13.0, CPU: the bfloat16 gradient of an embedding stops growing after 256 equal addends; index_select's does not.
 #
-# Behaviour: of a table in bfloat16, row 0 is taken 5,000 times and the sum of what was taken is differentiated. The
-# gradient of a number in row 0 is 5,000; in bfloat16 the nearest is 4,992. `index_select`, `gather` and `expand` give
-# that. `torch.nn.functional.embedding` and `table[index]` give 256: they add one by one in bfloat16, where 256 + 1 is
-# 256. In float16 they stop at 2,048.
+# Behaviour: of a table in bfloat16, row 0 is taken n times and the sum of what was taken is differentiated, so each
+# number's gradient is n. `torch.nn.functional.embedding` and `table[index]` give n up to 256, and 256 ever after: they
+# add one by one in bfloat16, where 256 + 1 is 256. `index_select`, `gather`, `expand` and a product with one-hot rows
+# round only the sum: 4,992 for 5,000. Of 5,000 random addends of mean and deviation 1 the first two
+# give about a fifth. In float16 they stop at 2,048.
 #
-# Why it surprises: six ways to take the same rows, equal in the forward pass, and with the same gradient up to 256
-# repeats, differ twentyfold after it. Sums in bfloat16 are elsewhere kept in float32 (`sum`, `scatter_add`, products),
-# and nothing warns. A batch of a few thousand tokens has its commonest token, or its padding, more than 256 times, so
-# in a model that is trained in bfloat16 on a CPU that row's gradient is cut off, and the cut depends on the batch.
+# Why it surprises: six ways to take the same rows, equal in the forward pass and in the gradient of few repeats, differ
+# twentyfold after many. Sums in bfloat16 are elsewhere kept in float32, and nothing warns. In a batch of some thousand
+# tokens the commonest one is there more than 256 times, so where its addends agree in sign, a model that is trained in
+# bfloat16 on a CPU gets a part of that row's gradient, and the larger the batch, the smaller the part.
 #
 # Output seen (CPython 3.11, one thread or two):
-#   bfloat16: embedding 256, table[index] 256, index_select 4992, gather 4992, expand 4992, one-hot product 4992
-#   float16: embedding 2048, table[index] 2048, index_select 5000, gather 5000, expand 5000, one-hot product 5000
-#   float32: embedding 5000, table[index] 5000, index_select 5000, gather 5000, expand 5000, one-hot product 5000
+#   bfloat16, 256 ones: embedding 256, table[index] 256, index_select 256, gather 256, expand 256, one-hot product 256
+#   bfloat16, 5000 ones: embedding 256, table[index] 256, index_select 4992, gather 4992, expand 4992, one-hot product 4992
+#   float16, 5000 ones: embedding 2048, table[index] 2048, index_select 5000, gather 5000, expand 5000, one-hot product 5000
+#   bfloat16, 5000 random: embedding 1072, table[index] 1072, index_select 4960, gather 4960, expand 4960, one-hot product 4960
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -23,25 +25,37 @@ python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import torch
 
-TAKEN = 5_000
-index = torch.zeros(TAKEN, dtype=torch.long)
-ways = {
-    "embedding": lambda table: torch.nn.functional.embedding(index, table),
-    "table[index]": lambda table: table[index],
-    "index_select": lambda table: table.index_select(0, index),
-    "gather": lambda table: table.gather(0, index[:, None].expand(-1, 4)),
-    "expand": lambda table: table[:1].expand(TAKEN, -1),
-    "one-hot product": lambda table: torch.nn.functional.one_hot(index, 3).to(table.dtype) @ table,
-}
-expected = {torch.bfloat16: (256, 4992), torch.float16: (2048, 5000), torch.float32: (5000, 5000)}
-for dtype, (one_by_one, rounded) in expected.items():
+def ways(n):
+    index = torch.zeros(n, dtype=torch.long)
+    return {
+        "embedding": lambda table: torch.nn.functional.embedding(index, table),
+        "table[index]": lambda table: table[index],
+        "index_select": lambda table: table.index_select(0, index),
+        "gather": lambda table: table.gather(0, index[:, None].expand(-1, 4)),
+        "expand": lambda table: table[:1].expand(n, -1),
+        "one-hot product": lambda table: torch.nn.functional.one_hot(index, 3).to(table.dtype) @ table,
+    }
+
+
+def shown(name, weights):
     found = {}
-    for name, take in ways.items():
-        table = torch.ones(3, 4, dtype=dtype, requires_grad=True)
-        take(table).sum().backward()
-        found[name] = table.grad[0, 0].item()
-    print(f"{str(dtype).removeprefix('torch.')}: {', '.join(f'{name} {value:g}' for name, value in found.items())}")
-    for name, value in found.items():
-        assert value == (one_by_one if name in ("embedding", "table[index]") else rounded), f"{name} differs now"
+    for way, take in ways(len(weights)).items():
+        table = torch.ones(3, 4, dtype=weights.dtype, requires_grad=True)
+        (take(table) * weights[:, None]).sum().backward()
+        found[way] = table.grad[0, 0].item()
+    print(f"{name}: {', '.join(f'{way} {value:g}' for way, value in found.items())}")
+    one_by_one = found.pop("embedding"), found.pop("table[index]")
+    return *one_by_one, *found.values()
+
+
+few, many = torch.ones(256), torch.ones(5_000)
+assert shown("bfloat16, 256 ones", few.bfloat16()) == (256,) * 6
+assert shown("bfloat16, 5000 ones", many.bfloat16()) == (256,) * 2 + (4992,) * 4, "they add otherwise now"
+assert shown("float16, 5000 ones", many.half()) == (2048,) * 2 + (5000,) * 4
+random = 1 + torch.randn(5_000, generator=torch.Generator().manual_seed(0))
+embedded, indexed, *others = shown("bfloat16, 5000 random", random.bfloat16())
+total = random.sum().item()
+assert embedded == indexed < 0.4 * total, "they add otherwise now"
+assert all(abs(other - total) < 0.02 * total for other in others)
 PYTHON
 echo "as described"

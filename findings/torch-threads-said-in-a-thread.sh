@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# torch 2.13.0: `torch.set_num_threads` in one thread sets the number of all threads that start later, but of no other.
+# torch 2.13.0: `torch.set_num_threads` in one thread sets the number of every thread that has not asked for its own yet.
 #
-# Behaviour: the main thread says 2. A second one says 1 and ends. The main thread still has 2, a thread that was at
-# work meanwhile, too, and every thread that starts from now on has 1, whoever starts it. `get_num_threads` tells one's own
-# number, so no thread can see what the next one will get.
+# Behaviour: the main thread says 2 and asks `get_num_threads`; a second one says 1 and ends. Now the main thread still
+# has 2. But all threads that start later have 1, and so has one that was there before and asked nothing. Had the main
+# thread not asked either, then it too would have 1, a moment after it said 2.
 #
 # Why it surprises: the documentation says that the call "sets the number of threads used for intraop parallelism on
-# CPU", so it reads as the process's number, or else as one's own. It is both: one's own now, and everybody's to be. A
-# library that makes its own threads single, so as not to take all cores (torch's own thread that pins a DataLoader's
-# batches does), makes each pool of threads that is begun after it single, too; whether a program is fast depends on
-# which of two pools starts first.
+# CPU", so it reads as the process's number, or else as one's own. It is both: one's own at first, and everybody's who
+# has not looked yet; `get_num_threads` looks like a question, and decides. A part of a program that makes its own
+# threads single, so as not to take all cores, makes others single or not, depending on who asked first.
 #
 # Output seen (CPython 3.11, two cores or more):
-#   after the main thread said 2: main 2, a new thread 2
-#   after another thread said 1: main 2, one at work 2, a new thread 1
-#   after the main thread said 2 again: main 2, a new thread 2
+#   said 2; another said 1: main 1
+#   said 2, asked; another said 1: main 2, a new thread 1, one that was there and had not asked 1
+#   said 2, asked: main 2, a new thread 2
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -25,28 +24,32 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+own = torch.get_num_threads
+
 
 def in_new_thread(function, *arguments):
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function, *arguments).result()
 
 
-own = torch.get_num_threads
 torch.set_num_threads(2)
-found = [own(), in_new_thread(own)]
-print(f"after the main thread said 2: main {found[0]}, a new thread {found[1]}")
-assert found == [2, 2]
+in_new_thread(torch.set_num_threads, 1)
+found = own()
+print(f"said 2; another said 1: main {found}")
+assert found == 1, "what a thread says of itself holds now"
 
-with ThreadPoolExecutor(1) as at_work:
-    assert at_work.submit(own).result() == 2  # it has started
+torch.set_num_threads(2)
+assert own() == 2
+with ThreadPoolExecutor(1) as there:
+    there.submit(int).result()  # it has started, and asks nothing
     in_new_thread(torch.set_num_threads, 1)
-    found = [own(), at_work.submit(own).result(), in_new_thread(own)]
-print(f"after another thread said 1: main {found[0]}, one at work {found[1]}, a new thread {found[2]}")
-assert found == [2, 2, 1], "a thread's number is of itself alone, or of all, now"
+    found = [own(), in_new_thread(own), there.submit(own).result()]
+print("said 2, asked; another said 1: main {}, a new thread {}, one that was there and had not asked {}".format(*found))
+assert found == [2, 1, 1], "a thread's number is of itself alone, or of all, now"
 
 torch.set_num_threads(2)
 found = [own(), in_new_thread(own)]
-print(f"after the main thread said 2 again: main {found[0]}, a new thread {found[1]}")
+print(f"said 2, asked: main {found[0]}, a new thread {found[1]}")
 assert found == [2, 2]
 PYTHON
 echo "as described"

@@ -193,7 +193,8 @@ def built_tiny(kind: str) -> tuple[PreTrainedModel, Tensor]:
         torch.manual_seed(0)  # transformers draws from the global generator
         model = AutoModelForCausalLM.from_config(settings).eval()
     with torch.no_grad():
-        found = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in ROWS]
+        read = [model(torch.tensor([row]), output_hidden_states=True).hidden_states for row in ROWS]
+        found = [[h.flatten(2) if h.dim() > 2 else h for h in states] for states in read]
     if {states.shape[:-1] for states in found[0]} != {(1, len(ROWS[0]))}:
         return model, torch.empty(0)
     width = max(states.shape[-1] for states in found[0])

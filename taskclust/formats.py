@@ -32,11 +32,11 @@ def measured(mean: float | None, low: float | None, high: float | None) -> str:
 
     After ± both numbers have the digits that the half has with two significant ones, and three at most.
     """
-    if low == high:
+    if mean is None or low is None or high is None or low == high:
         return number(mean)
-    if low is None or high is None or mean is None or abs(low + high - 2 * mean) > 1e-6 * (high - low):
-        return number(mean) + band(low, high)
     half = (high - low) / 2
+    if not math.isfinite(half) or abs(low + high - 2 * mean) > 2e-6 * half:
+        return number(mean) + band(low, high)
     digits = min(max(1 - math.floor(math.log10(half)), 0), 3)
     return f"{round(mean, digits) + 0.0:,.{digits}f} ± {half:,.{digits}f}"
 

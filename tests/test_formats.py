@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 
 import pytest
@@ -51,6 +52,10 @@ def test_a_mean_has_its_interval_if_that_has_a_width(values, text):
         (0.5, 0.5, 0.5, "0.5"),
         (0.5, None, None, "0.5"),
         (0.5, 0.1, 0.6, "0.5 [0.1, 0.6]"),
+        (math.nan, math.nan, math.nan, "– [–, –]"),
+        (None, None, None, "–"),
+        (0.5, -math.inf, math.inf, "0.5 [-inf, inf]"),
+        (0.5, 0.5 - 1e-12, 0.5 + 1e-12, "0.500 ± 0.000"),
     ],
 )
 def test_a_mean_and_its_interval_have_the_same_digits(mean, low, high, text):

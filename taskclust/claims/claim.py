@@ -45,7 +45,8 @@ class Check:
         worst: the value of a seed whose training failed; it must not meet a criterion.
         smoke_null: the negative control at smoke scale with its name, where the criterion asks so much less there that
             ``null`` may meet it.
-        brief: the statistic's name in tables with one row per claim, where there is little room; ``name`` by default.
+        brief: the statistic's name in the tables of README and docs/results.md, where there is little room; ``name`` by
+            default.
 
     Raises:
         ValueError: ``worst`` would pass.

@@ -71,12 +71,13 @@ def _lloyd(
     problems, restarts = (torch.arange(n, device=points.device) for n in (B, S))  # those with a restart that moves
     old = labels.clone()
     centers = points.gather(1, starts.flatten(1)[..., None].expand(-1, -1, D))  # (B, S * K, D)
+    squares = points.square().sum(-1)[:, None]  # (B, 1, N)
     for _ in range(max_iterations):
         # restarts are rows of one product, so points are not copied
         norms = centers.square().sum(-1, keepdim=True)
         distances = torch.baddbmm(norms, centers, points.transpose(1, 2), alpha=-2)
         nearest, new = distances.view(*old.shape[:2], K, N).min(dim=2)
-        nearest = (nearest + points.square().sum(-1)[:, None]).clamp(min=0)
+        nearest = (nearest + squares).clamp(min=0)
         grid = problems[:, None], restarts
         labels[grid], inertia[grid] = new, nearest.sum(-1)
         moving = (new != old).any(-1)
@@ -86,8 +87,10 @@ def _lloyd(
         of_problems, of_restarts = moving.any(1), moving.any(0)
         if 2 * of_problems.sum() * of_restarts.sum() <= moving.numel():  # or copying takes longer than it saves
             centers = centers.view(*moving.shape, K, D)[of_problems][:, of_restarts].flatten(1, 2)
-            points, old = points[of_problems], old[of_problems][:, of_restarts]
+            old = old[of_problems][:, of_restarts]
             problems, restarts = problems[of_problems], restarts[of_restarts]
+            if len(problems) < len(points):
+                points, squares = points[of_problems], squares[of_problems]
     return labels, inertia
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from taskclust.claims import shown
 from taskclust.claims.criteria import Verdict
-from taskclust.config import ConfigError, require
+from taskclust.config import LABELS, SPLITS, ConfigError, require
 from taskclust.formats import measured
 from taskclust.report.saved import SavedCell, SavedReport, read_report
 from taskclust.report.tables import verdict_word
@@ -35,6 +35,8 @@ def insert_verdicts(page: str, name: str, verdicts: str) -> str:
 _WORST_FIRST: tuple[Verdict, ...] = ("not reproduced", "inconclusive", "reproduced")
 #: What a row may take, so that it can be read in the file as well.
 _WIDTH = 100
+#: Characters of a condition's name.
+_LONGEST_CONDITION = 40
 _ANSWERS: dict[Verdict, str] = {"reproduced": "✔ yes", "inconclusive": "? open", "not reproduced": "✘ no"}
 
 
@@ -50,7 +52,7 @@ def short_table(folder: Path) -> str:
     rows = []
     for claim, cells in _by_claim(folder, report).items():
         headline, place = listed[claim].get("headline") or claim, listed[claim]["where"].split(",")[0]
-        rows.append(_row(headline, place, cells=cells, profile=report.profile))
+        rows.append(_row(headline, place, cells=cells, profile=report.profile, names_condition=True))
     return _table(("claim", "section", "reproduced?"), rows)
 
 
@@ -90,17 +92,18 @@ def _table(first: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _line(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
+    cells = [cell.replace("|", "\\|") for cell in row]
+    return f"| {' | '.join(cells)} |"
 
 
 def _answer(verdict: Verdict, profile: str) -> str:
     return _ANSWERS[verdict] if profile == "paper" else verdict_word(verdict, profile)
 
 
-def _row(*names: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ...]:
+def _row(*names: str, cells: Sequence[SavedCell], profile: str, names_condition: bool = False) -> tuple[str, ...]:
     """The deciding check of the worst condition: its verdict, statistic with interval, and what we require.
 
-    Of several conditions the worst one's name follows, unless the statistic says it.
+    With ``names_condition`` the condition's name follows, unless the statistic says it.
     """
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == shown(verdict, profile))
     verdict, worst = next(found, (None, None))
@@ -109,21 +112,22 @@ def _row(*names: str, cells: Sequence[SavedCell], profile: str) -> tuple[str, ..
     check = next((one for one in worst.checks if one.verdict == worst.verdict), worst.checks[0])
     required = check.criterion.replace("consistent with", "about").split(",")[0]
     statistic = re.sub(r"\b(f1|ari|ami)\b", lambda one: one[0].upper(), check.brief or check.name)
-    condition = _condition(worst.cell)
+    condition = _condition(worst.cell, len(cells)) if names_condition else ""
     said, needed = ({*re.findall(r"\w+", text.casefold())} for text in (statistic, condition))
-    is_said = len(cells) == 1 or needed <= said
-    value = measured(check.mean, check.low, check.high) + ("" if is_said else f" ({condition})")
+    label = "" if needed <= said else f" ({_shortened(condition, _LONGEST_CONDITION)})"
+    value = measured(check.mean, check.low, check.high) + label
     before = (*names, _answer(verdict, profile))
     room = _WIDTH - len(_line((*before, f": {value}", required)))
     return *before, f"{_shortened(statistic, room)}: {value}", required
 
 
-def _condition(cell: str) -> str:
-    """A condition in words: unseen instructions need none, and labels that are clustered follow "by"."""
+def _condition(cell: str, n_cells: int) -> str:
+    """A condition in words; empty for unseen instructions, and for a claim's only condition unless it is a set."""
     split, _, label = cell.partition("-")
-    if split not in ("validation", "subset"):
-        return cell.replace("-", " ")
-    return ", ".join(filter(None, (split.removeprefix("validation"), label and f"by {label.replace('_', ' and ')}")))
+    if split in SPLITS and label in ("", *LABELS):
+        by = label and f"by {label.replace('_', ' and ')}"
+        return ", ".join(filter(None, (split.removeprefix("validation"), by)))
+    return "" if n_cells == 1 else cell.replace("-", " ")
 
 
 def _shortened(name: str, room: int) -> str:

@@ -136,12 +136,23 @@ def rename(folder, **changes):
         ("subset-distribution_mapping", "f1", "F1: 0.4 (subset, by distribution and mapping)"),
         ("best-epoch", "the best epoch", "the best epoch: 0.4"),
         ("drops", "accuracy drops, direct", "accuracy drops, direct: 0.4"),
+        ("subset-small", "gain", "gain: 0.4 (subset small)"),
+        ("a|b", "P(a|b)", r"P(a\|b): 0.4"),
+        ("all the " + "many " * 20 + "of mine", "gain", "gain: 0.4 (all the many many many many many many …)"),
     ],
 )
 def test_a_row_has_the_brief_name_and_the_condition_that_it_does_not_say(judged, condition, brief, shown):
     rename(judged, cell=condition, brief=brief)
 
     assert f"| {shown} |" in short_table(judged)
+
+
+def test_the_only_condition_of_a_claim_is_named_if_it_is_a_set(judged):
+    document = json.loads((judged / "verdicts.json").read_text("utf-8"))
+    document["results"][2]["cell"] = "subset"
+    (judged / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+
+    assert "drop (fraction of tuning): 0.047 (subset) |" in short_table(judged)
 
 
 def test_the_short_table_is_put_between_its_marks(judged, tmp_path):
