@@ -7,9 +7,9 @@
 # which does not match, though `count` says that there are no strings. Nothing is raised; for `a++b` a line is printed
 # to standard output, where the strings of exrex's own command go, too.
 #
-# Why it surprises: exrex "generates all - or random - matching strings to a given regular expression", and
-# its page names no part of the syntax that it does not know. Whoever samples data from expressions that people wrote
-# gets, without a warning, data that breaks its own specification; a check by `re.fullmatch` costs nothing.
+# Why it surprises: exrex "generates all - or random - matching strings to a given regular expression", and its page
+# names no part of the syntax that it does not know. Whoever samples data from expressions that people wrote gets,
+# without a warning, data that breaks its own specification; a check by `re.fullmatch` costs nothing.
 #
 # Output seen (CPython 3.11):
 #   a(?=b)b: generated ['abb'], match: [], counted 1

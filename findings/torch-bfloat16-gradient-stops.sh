@@ -4,8 +4,8 @@
 # Behaviour: of a table in bfloat16, row 0 is taken n times and the sum of what was taken is differentiated, so each
 # number's gradient is n. `torch.nn.functional.embedding` and `table[index]` give n up to 256, and 256 ever after: they
 # add one by one in bfloat16, where 256 + 1 is 256. `index_select`, `gather`, `expand` and a product with one-hot rows
-# round only the sum: 4,992 for 5,000. Of 5,000 random addends of mean and deviation 1 the first two
-# give about a fifth. In float16 they stop at 2,048.
+# round only the sum: 4,992 for 5,000. Of 5,000 random addends of mean and deviation 1 the first two give about a
+# fifth. In float16 they stop at 2,048.
 #
 # Why it surprises: six ways to take the same rows, equal in the forward pass and in the gradient of few repeats, differ
 # twentyfold after many. Sums in bfloat16 are elsewhere kept in float32, and nothing warns. In a batch of some thousand

@@ -119,11 +119,11 @@ def test_a_claim_has_one_row_with_its_worst_condition(judged):
     ]
 
 
-def rename(folder, **changes):
-    """Change the second condition of the report, and its deciding check's brief name."""
+def rename(folder, condition, brief):
+    """Rename the second condition of the report, and give its deciding check a brief name."""
     document = json.loads((folder / "verdicts.json").read_text("utf-8"))
     found = document["results"][1]
-    found["cell"], found["checks"][1]["brief"] = changes["cell"], changes["brief"]
+    found["cell"], found["checks"][1]["brief"] = condition, brief
     (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -142,7 +142,7 @@ def rename(folder, **changes):
     ],
 )
 def test_a_row_has_the_brief_name_and_the_condition_that_it_does_not_say(judged, condition, brief, shown):
-    rename(judged, cell=condition, brief=brief)
+    rename(judged, condition, brief)
 
     assert f"| {shown} |" in short_table(judged)
 
