@@ -54,7 +54,7 @@ def emergence(split, label):
 CLAIM = Claim(
     id="inner-structure",
     place="§3.2, Figures 2 and 6",
-    headline="Distributions, mappings cluster",
+    headline="Distributions cluster too",
     sentence="States also cluster by instruction distribution, and by distribution and mapping.",
     experiment="synthetic",
     order=70,
@@ -71,21 +71,22 @@ CLAIM = Claim(
     "scale and share their originals' clusters",
     paper_only=frozenset({"subset-distribution"}),
     known_failures={
-        "paper-256": {
+        "paper-256 model=norm-after": {
             "validation-distribution": KnownFailure(
-                "clusters by distribution early (F1 0.8), later by input and output", "reports/paper-256/verdicts.md"
+                "clusters by distribution early (F1 0.8), later by input and output",
+                "reports/paper-256-norm-after/verdicts.md",
             ),
             "subset-distribution": KnownFailure(
-                "hard distributions stay in the clusters of their originals", "reports/paper-256/verdicts.md"
+                "hard distributions stay in the clusters of their originals", "reports/paper-256-norm-after/verdicts.md"
             ),
         },
-        "paper-256 model=gpt2": {
+        "paper-256": {
             "validation-distribution": KnownFailure(
                 "clusters by distribution before training (F1 0.6), later by input and output",
-                "reports/paper-256-gpt2/verdicts.md",
+                "reports/paper-256/verdicts.md",
             ),
             "subset-distribution": KnownFailure(
-                "clusters by input and output replace those by distribution", "reports/paper-256-gpt2/verdicts.md"
+                "clusters by input and output replace those by distribution", "reports/paper-256/verdicts.md"
             ),
         },
     },

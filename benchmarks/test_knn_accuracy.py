@@ -40,6 +40,7 @@ CHECKS = (
     ),
     Check(
         name="rise from layer 0 to the top, fitted",
+        brief="rise to top",
         statistic=s.knn_depth_rise("accuracy"),
         null=s.knn_depth_rise("accuracy", epoch=0),
         null_name="untrained model",

@@ -65,7 +65,7 @@ def small(width: int = 256) -> ExperimentConfig:
     rate = round(1e-4 * 768 / width, 6)  # Table 5's at width 768; narrower models need a higher one
     training = TrainingConfig(epochs=100, learning_rate=rate, batch_instructions=16, checkpoints=epochs)
     probe = ProbeConfig(iterations=1_000)
-    return ExperimentConfig(data=data, model=ModelConfig.of_width(width), training=training, probe=probe)
+    return ExperimentConfig(data=data, model=ModelConfig.norm_after(width), training=training, probe=probe)
 
 
 #: Alternatives to the starting point, by field of a silent point.
@@ -111,7 +111,7 @@ def whole_models(width: int) -> dict[str, Changes]:
     return {
         "GPT-2": _whole(ModelConfig.gpt2(width)),
         "tutorial": _whole(ModelConfig.tutorial(width)),
-        "first GPT": _whole(ModelConfig.of_width(width, **first)),
+        "first GPT": _whole(ModelConfig.norm_after(width, **first)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Compare reports on the terminal: ``taskclust compare reports/paper-256 reports/paper-256-gpt2 [--html FILE]``.
+"""Compare reports on the terminal: ``taskclust compare reports/paper-256 reports/paper-256-norm-after [--html FILE]``.
 
 Compares each report with the first: verdicts that differ, each check's two statistics and their difference paired by
 seed, and settings that differ. ``--html`` also writes them as a page.

@@ -276,14 +276,14 @@ class ModelConfig:
     heads: int = HEADS
     dropout: float = 0.2  # "dropout"
     dropout_at: tuple[str, ...] = silent(("embedding", "attention", "branch"))  # everywhere, as GPT-2
-    norm: Literal["before", "after"] = silent("after")
-    positions: Literal["learned", "sinusoidal"] = silent("sinusoidal")
-    tied_head: bool = silent(False)  # fixed sinusoids with a tied head miss Table 8's count at width 32
-    token_std: float = silent(0.1)
+    norm: Literal["before", "after"] = silent("before")  # GPT-2's, as are the next three and scale_residual
+    positions: Literal["learned", "sinusoidal"] = silent("learned")
+    tied_head: bool = silent(True)
+    token_std: float = silent(0.02)
     scale_tokens: bool = silent(False)  # token embeddings times sqrt(width), as Vaswani et al. (2017)
     head_std: float = silent(0.1)  # of an untied head
     weight_std: float = silent(0.02)
-    scale_residual: bool = silent(False)  # GPT-2's 1/sqrt(2 x layers) on the residual branches' last matrices
+    scale_residual: bool = silent(True)  # 1/sqrt(2 x layers) on the residual branches' last matrices
     architecture: str = added("decoder")  # a name in taskclust/models/registry.py, which refuses others
     outside: str = added("")  # a transformers model as JSON (--model); it sets everything the data does not
 
@@ -317,26 +317,25 @@ class ModelConfig:
         require(is_known, "dropout_at", self.dropout_at, f"use some of {', '.join(places)}, each once")
 
     @classmethod
-    def of_width(cls, width: int, **changes: Any) -> "ModelConfig":
-        """The paper's model of ``width`` (Table 8; at other widths the feed-forward width is twice the width).
+    def gpt2(cls, width: int, **changes: Any) -> "ModelConfig":
+        """Plain GPT-2 of ``width`` (Table 8), with ``changes``; at other widths the feed-forward width is twice it."""
+        return cls(width=width, feed_forward=FEED_FORWARD.get(width, 2 * width), **changes)
+
+    @classmethod
+    def norm_after(cls, width: int, **changes: Any) -> "ModelConfig":
+        """A decoder whose layers stay ordered: norm after each branch, sinusoids, an untied head, with ``changes``.
 
         The standard deviation of initial weights is 0.02 at 768 and scales as 1/sqrt(width).
         """
-        std = round(0.02 * math.sqrt(768 / width), 4)
-        return cls(width=width, feed_forward=FEED_FORWARD.get(width, 2 * width), **{"weight_std": std, **changes})
-
-    @classmethod
-    def gpt2(cls, width: int) -> "ModelConfig":
-        """Plain GPT-2 of ``width``: norm before, learned positions, all weights drawn with standard deviation 0.02."""
-        return cls.of_width(
-            width,
-            norm="before",
-            positions="learned",
-            tied_head=True,
-            token_std=0.02,
-            weight_std=0.02,
-            scale_residual=True,
-        )
+        settings: dict[str, Any] = {
+            "norm": "after",
+            "positions": "sinusoidal",
+            "tied_head": False,
+            "token_std": 0.1,
+            "weight_std": round(0.02 * math.sqrt(768 / width), 4),
+            "scale_residual": False,
+        }
+        return cls.gpt2(width, **{**settings, **changes})
 
     @classmethod
     def tutorial(cls, width: int) -> "ModelConfig":
@@ -345,9 +344,8 @@ class ModelConfig:
         It has norm after, sinusoids, scaled token embeddings and an untied head. Embeddings and head are drawn with the
         standard deviation of the tutorial's uniform weights on [-0.1, 0.1].
         """
-        return cls.of_width(
-            width, scale_tokens=True, token_std=0.058, head_std=0.058, weight_std=round(math.sqrt(1 / (3 * width)), 4)
-        )
+        std = round(math.sqrt(1 / (3 * width)), 4)
+        return cls.norm_after(width, scale_tokens=True, token_std=0.058, head_std=0.058, weight_std=std)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -499,7 +497,7 @@ class PretrainingConfig:
 
     data: IdentityDataConfig = field(default_factory=IdentityDataConfig)
     #: "a smaller model with a hidden dimension of 256 since there are two stages of training"
-    model: ModelConfig = field(default_factory=lambda: ModelConfig.of_width(256))
+    model: ModelConfig = field(default_factory=lambda: ModelConfig.gpt2(256))
     pretraining: TrainingConfig = silent(field(default_factory=lambda: _applied(25, (0, 5, 8, 10, 12, 15, 20, 25))))
     training: TrainingConfig = silent(field(default_factory=lambda: _applied(40)))
     probe: ProbeConfig = field(default_factory=ProbeConfig)

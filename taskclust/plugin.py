@@ -63,8 +63,8 @@ def _add_scale(group: pytest.OptionGroup) -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="change a silent point of the main experiment (§3): model.norm=before, training.learning_rate=3e-4, "
-        "model=gpt2 or model=tutorial; repeatable",
+        help="change a silent point of the main experiment (§3): model.norm=after, training.learning_rate=3e-4; or the "
+        "whole model, there and in §4: model=gpt2, model=norm-after or model=tutorial; repeatable",
     )
     group.addoption(
         "--model",

@@ -26,7 +26,7 @@ class Profile:
             their models have one subject.
         seeds: the seeds over which a verdict is reached.
         width: the width of the models, where the scale has several to choose from.
-        changes: changes made in the main experiment, as text that :func:`changed` reads.
+        changes: changes made in the experiments that take them, as text that :func:`changed` reads.
     """
 
     name: ProfileName
@@ -54,8 +54,8 @@ class Profile:
             scale: str = self.name
         else:
             model = getattr(self.base(experiment), "model", None)
-            scale = f"{self.name}-{self.width if model is None or _takes_changes(experiment) else model.width}"
-        return " ".join((scale, *sorted(self.changes, key=_whole_first))) if _takes_changes(experiment) else scale
+            scale = f"{self.name}-{self.width if model is None or _takes(experiment) == 'all' else model.width}"
+        return " ".join((scale, *sorted(_taken(experiment, self.changes), key=_whole_first)))
 
     def alter(self, change: Callable[[str, Any], Any]) -> "Profile":
         """The profile with every configuration replaced by ``change(experiment, configuration)``."""
@@ -65,13 +65,18 @@ class Profile:
     def changed(self, settings: Sequence[str]) -> "Profile":
         """The profile with settings, written as text for :func:`changed`, applied in the experiments that take them.
 
+        A whole model that the profile has anyway is no change, so that known failures of the profile apply.
+
         Raises:
             ConfigError: as :func:`changed`.
         """
-        taking = [base for name, bases in self.bases.items() if _takes_changes(name) for base in bases]
+        taking = [base for name, bases in self.bases.items() if _takes(name) == "all" for base in bases]
         changed(max(taking, key=lambda base: len(dataclasses.fields(base))), settings)  # refuse unknown settings
-        altered = self.alter(lambda name, base: _changed_if_known(base, settings) if _takes_changes(name) else base)
-        return replace(altered, changes=tuple(settings))
+        real = tuple(text for text in settings if not _is_whole(text) or self._with([text]).bases != self.bases)
+        return replace(self._with(real), changes=real)
+
+    def _with(self, settings: Sequence[str]) -> "Profile":
+        return self.alter(lambda name, base: _changed_if_known(base, _taken(name, settings)))
 
     def with_model(self, name: str, make: Callable[[Any], ModelConfig]) -> "Profile":
         """The profile with another model in the experiments that take changes, called ``name`` in the scale.
@@ -82,7 +87,7 @@ class Profile:
         """
         other = self.alter(
             lambda kind, base: (
-                replace(base, model=make(base)) if _takes_changes(kind) and hasattr(base, "training") else base
+                replace(base, model=make(base)) if _takes(kind) == "all" and hasattr(base, "training") else base
             )
         )
         return replace(other, changes=(*self.changes, f"outside={name}"))
@@ -102,8 +107,20 @@ def _whole_first(setting: str) -> tuple[bool, str]:
     return "." in setting.partition("=")[0], setting
 
 
-def _takes_changes(experiment: str) -> bool:
-    return getattr(experiments.part(experiment, "config"), "TAKES_CHANGES", False)
+def _is_whole(setting: str) -> bool:
+    """Whether the setting replaces the whole model."""
+    return setting.startswith("model=")
+
+
+def _takes(experiment: str) -> str:
+    takes: str = getattr(experiments.part(experiment, "config"), "TAKES_CHANGES", "none")
+    return takes
+
+
+def _taken(experiment: str, settings: Sequence[str]) -> tuple[str, ...]:
+    """Those of the settings that the experiment takes."""
+    takes = _takes(experiment)
+    return tuple(text for text in settings if takes == "all" or (takes == "model" and _is_whole(text)))
 
 
 def _at(scale: str, *arguments: Any) -> dict[str, tuple[Any, ...]]:
@@ -201,23 +218,23 @@ def _changed_if_known(config: Any, settings: Sequence[str]) -> Any:
 
 
 def changed(experiment: Any, settings: Sequence[str]) -> Any:
-    """``experiment`` with settings applied that are written as text, e.g. "model.norm=before" or "model=gpt2".
+    """``experiment`` with settings applied that are written as text, e.g. "model.norm=after" or "model=gpt2".
 
-    "model=gpt2" and "model=tutorial" replace the whole model and are applied first. If a field is set twice, the last
-    value counts. Values are Python literals: 3e-4, True, (1, 2). Any other text is a string.
+    "model=gpt2", "model=norm-after" and "model=tutorial" replace the whole model and are applied first. If a field is
+    set twice, the last value counts. Values are Python literals: 3e-4, True, (1, 2). Any other text is a string.
 
     Raises:
         ConfigError: as :func:`vary`; or the setting is the seed or the width, which have options of their own.
     """
-    whole = {"gpt2": ModelConfig.gpt2, "tutorial": ModelConfig.tutorial}
+    whole = {"gpt2": ModelConfig.gpt2, "norm-after": ModelConfig.norm_after, "tutorial": ModelConfig.tutorial}
     options = {"seed": "--seeds", "model.width": "--width"}
     fields: dict[str, Any] = {}
     for setting in settings:
         path, _, text = setting.partition("=")
-        require(bool(text), "set", setting, "write FIELD=VALUE, e.g. model.norm=before")
+        require(bool(text), "set", setting, "write FIELD=VALUE, e.g. model.norm=after")
         require(path not in options, "set", setting, f"use {options.get(path)}")
         if path == "model":
-            require(text in whole, path, text, f"use {' or '.join(whole)}, or a field, e.g. model.norm=before")
+            require(text in whole, path, text, f"use {', '.join(whole)}, or a field, e.g. model.norm=after")
             experiment = replace(experiment, model=whole[text](experiment.model.width))
         else:
             fields[path] = _read(text)

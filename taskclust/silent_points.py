@@ -34,9 +34,10 @@ _INTRODUCTION = """# What does the paper leave open, and what do we do there?
 The paper leaves {n} points open that we had to settle. For each, this page says what the paper says, what we do by
 default, what else could be meant, and the evidence for our choice.
 
-**To try another choice** of the main experiment, name its field: `pytest benchmarks --set model.norm=before`. Fields
+**To try another choice** of the main experiment, name its field: `pytest benchmarks --set model.norm=after`. Fields
 that begin with `pretraining.`, `alignment.` or `natural_language.` belong to those experiments, and `--set` does not
-change them. Points without a field are not the value of one setting.
+change them; `--set model=norm-after` changes the whole model of all experiments that train one. Points without a field
+are not the value of one setting.
 
 **How to read the evidence.** Unless it says otherwise, a number is the F1 by task on unseen instructions: k-means on
 the top layer's states after t-SNE, of small models (width 256, 20 tasks, one seed). These are trials with a t-SNE of

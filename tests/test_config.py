@@ -266,7 +266,7 @@ def test_plain_form_is_json_and_keeps_every_field():
 
 @pytest.mark.parametrize(("width", "std"), [(768, 0.02), (256, 0.0346), (2048, 0.0122), (32, 0.098)])
 def test_weights_scale_with_one_over_the_root_of_the_width(width, std):
-    assert ModelConfig.of_width(width).weight_std == pytest.approx(std, abs=5e-5)
+    assert ModelConfig.norm_after(width).weight_std == pytest.approx(std, abs=5e-5)
 
 
 def test_gpt2_is_what_its_name_says():

@@ -122,7 +122,7 @@ def checkout(tmp_path_factory):
     ]
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = smoke().base("synthetic").data
-    model = create(data, ModelConfig.of_width(32), torch.Generator().manual_seed(0))
+    model = create(data, ModelConfig.norm_after(32), torch.Generator().manual_seed(0))
     model.save_pretrained(folder / ".taskclust" / "trajectory" / "<key>" / "checkpoints" / "0080")
     return folder
 

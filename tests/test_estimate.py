@@ -99,7 +99,7 @@ def test_hours_of_a_long_training_grow_in_proportion_to_epochs(runner):
 
 
 def test_a_wide_model_takes_as_long_as_its_products_and_half_on_a_machine_twice_as_fast(runner, monkeypatch):
-    wide = replace(CONFIG, model=ModelConfig.of_width(2048))
+    wide = replace(CONFIG, model=ModelConfig.norm_after(2048))
     (slow,) = estimate(runner, "synthetic", [wide])
 
     monkeypatch.setattr(module, "matmul_flops", lambda dtype, device: 2e11)

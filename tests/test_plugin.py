@@ -244,16 +244,17 @@ def test_seeds_and_epochs_change_nothing_else(choose):
     assert whole == smoke()
 
 
-def test_changes_apply_to_the_main_experiment_and_to_counts(choose):
-    changes = ["model=gpt2", "training.learning_rate=3e-4", "training.learning_rate=2e-4"]
+def test_a_whole_model_applies_everywhere_and_fields_to_the_main_experiment(choose):
+    changes = ["model=norm-after", "training.learning_rate=3e-4", "training.learning_rate=2e-4"]
 
     profile, whole = choose(profile="paper", width=256, set=changes, epochs=7)
 
     base = paper(256).base("synthetic")
     training = replace(base.training.until(7), learning_rate=2e-4)  # the last of two counts
-    assert profile.base("synthetic") == replace(base, model=ModelConfig.gpt2(256), training=training)
-    assert profile.base("paper_tables").model == ModelConfig.gpt2(768)
-    assert all(whole.base(name) == paper(256).base(name) for name in ("pretraining", "alignment"))
+    assert profile.base("synthetic") == replace(base, model=ModelConfig.norm_after(256), training=training)
+    assert profile.base("paper_tables").model == ModelConfig.norm_after(768)
+    for name in ("pretraining", "alignment"):
+        assert whole.base(name) == replace(paper(256).base(name), model=ModelConfig.norm_after(256))
     assert whole == paper(256).changed(changes)
     changed = choose(set=["model.norm=before"])[0].base("synthetic")
     assert changed.model == replace(smoke().base("synthetic").model, norm="before")
@@ -680,8 +681,9 @@ def test_recompute_makes_the_record_again(run, tmp_path):
     ("paper-256", [], "1 failed, 3 passed"),
     ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a known failure is about all seeds
     ("paper-256", ["--epochs", "5"], "1 failed, 3 passed"),  # nothing is trained for these counts
-    ("paper-256 model=gpt2", ["--set", "model=gpt2"], "1 failed, 3 passed"),
-    ("paper-256", ["--set", "model=gpt2"], "4 passed"),
+    ("paper-256 model=norm-after", ["--set", "model=norm-after"], "1 failed, 3 passed"),
+    ("paper-256", ["--set", "model=norm-after"], "4 passed"),
+    ("paper-256", ["--set", "model=gpt2"], "1 failed, 3 passed"),  # the profile's own model
     ("paper-768", [], "4 passed"),
     ("paper", [], "4 passed"),
 ])  # fmt: skip

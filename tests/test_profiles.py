@@ -1,6 +1,7 @@
 """The paper's profile has the paper's values; a setting changes what it names; invalid settings are refused."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
@@ -149,14 +150,33 @@ def test_a_shortened_profile_shortens_only_longer_trainings():
 
 
 def test_changes_apply_to_experiments_that_take_them_and_have_the_field():
-    settings = ["model=gpt2", "training.learning_rate=2e-4"]
+    settings = ["model=norm-after", "training.learning_rate=2e-4"]
     whole, profile = paper(256), paper(256).changed(settings)
 
     assert profile.changes == tuple(settings)
     assert profile.base("synthetic") == changed(whole.base("synthetic"), settings)
     assert profile.base("paper_tables") == changed(whole.base("paper_tables"), settings[:1])
-    assert profile.base("paper_tables").model == ModelConfig.gpt2(768)
-    assert all(profile.base(name) == whole.base(name) for name in ("pretraining", "alignment"))
+    assert profile.base("paper_tables").model == ModelConfig.norm_after(768)
+    for name in ("pretraining", "alignment"):
+        assert profile.base(name) == replace(whole.base(name), model=ModelConfig.norm_after(256))
+
+
+@pytest.mark.parametrize(("profile", "own"), [(paper(256), "gpt2"), (paper(768), "gpt2")], ids=["256", "768"])
+def test_the_model_that_the_profile_has_anyway_is_no_change(profile, own):
+    same = profile.changed([f"model={own}", "training.learning_rate=2e-4"])
+
+    assert profile.changed([f"model={own}"]) == profile
+    assert same == profile.changed(["training.learning_rate=2e-4"])
+    assert smoke().changed([f"model={own}"]).scale("synthetic") == f"smoke model={own}"
+
+
+def test_the_paper_profile_trains_plain_gpt2():
+    for width in FEED_FORWARD:
+        bases = paper(width).bases
+        models = {name: bases[name][0].model for name in ("synthetic", "alignment", "pretraining", "paper_tables")}
+
+        assert models["synthetic"] == models["alignment"] == ModelConfig.gpt2(width)
+        assert (models["pretraining"], models["paper_tables"]) == (ModelConfig.gpt2(256), ModelConfig.gpt2(768))
 
 
 def test_a_change_that_no_experiment_takes_is_refused():
@@ -169,12 +189,12 @@ def test_a_change_that_no_experiment_takes_is_refused():
 def test_a_setting_changes_the_fields_it_names_and_no_other():
     start = paper().base("synthetic")
 
-    by_value = vary(start, {"data.regex.max_repeats": 5, "model.norm": "before"})
-    by_text = changed(start, ["data.regex.max_repeats=5", "model.norm=before"])
+    by_value = vary(start, {"data.regex.max_repeats": 5, "model.norm": "after"})
+    by_text = changed(start, ["data.regex.max_repeats=5", "model.norm=after"])
 
     assert by_value == by_text
-    assert (by_text.data.regex.max_repeats, by_text.model.norm) == (5, "before")
-    assert changed(by_text, ["data.regex.max_repeats=3", "model.norm=after"]) == start
+    assert (by_text.data.regex.max_repeats, by_text.model.norm) == (5, "after")
+    assert changed(by_text, ["data.regex.max_repeats=3", "model.norm=before"]) == start
     assert changed(start, []) == start
 
 
@@ -197,9 +217,13 @@ def test_values_are_read_as_python_literals(text, value):
     assert (found, type(found)) == (value, type(value))
 
 
-@pytest.mark.parametrize("name", ["gpt2", "tutorial"])
-def test_a_whole_model_has_the_width_of_the_experiment(name):
-    assert changed(paper(32).base("synthetic"), [f"model={name}"]).model == getattr(ModelConfig, name)(32)
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("gpt2", ModelConfig.gpt2), ("norm-after", ModelConfig.norm_after), ("tutorial", ModelConfig.tutorial)],
+    ids=["gpt2", "norm-after", "tutorial"],
+)
+def test_a_whole_model_has_the_width_of_the_experiment(name, make):
+    assert changed(paper(32).base("synthetic"), [f"model={name}"]).model == make(32)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +232,10 @@ def test_a_whole_model_has_the_width_of_the_experiment(name):
         ("model.nrom=before", "model.nrom='before': there is no 'nrom'; use width, feed_forward, "),
         ("modle=gpt2", "modle='gpt2': there is no 'modle'; use data, model, training, probe, seed"),
         ("model.norm.x=1", "model.norm.x=1: there is no 'x'; use what is before its dot"),
-        ("model.norm", "set='model.norm': write FIELD=VALUE, e.g. model.norm=before"),
-        ("model=bert", "model='bert': use gpt2 or tutorial, or a field, e.g. model.norm=before"),
+        ("model.norm", "set='model.norm': write FIELD=VALUE, e.g. model.norm=after"),
+        ("model=bert", "model='bert': use gpt2, norm-after, tutorial, or a field, e.g. model.norm=after"),
         ("model.norm=sideways", "norm='sideways': use one of before, after"),
-        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, like False"),
+        ("model.tied_head=1", "model.tied_head=1: use a value of type bool, like True"),
         ("training.epochs=1.5", "training.epochs=1.5: use a value of type int, like 200"),
         ("training.learning_rate=fast", "training.learning_rate='fast': use a value of type float, like 0.0001"),
         (
@@ -238,22 +262,25 @@ def test_settings_are_applied_together_in_any_order():
 
     first, second = (paper().changed(order).base("synthetic") for order in (both, both[::-1]))
     model, other = (
-        paper().changed(order) for order in (["model.norm=after", "model=gpt2"], ["model=gpt2", "model.norm=after"])
+        paper().changed(order)
+        for order in (["model.norm=before", "model=norm-after"], ["model=norm-after", "model.norm=before"])
     )
 
     assert first == second
     assert first.training.epochs == 300
     assert model.base("synthetic") == other.base("synthetic")
-    assert model.base("synthetic").model.positions == "learned"
+    assert model.base("synthetic").model == replace(ModelConfig.norm_after(768), norm="before")
     assert model.scale("synthetic") == other.scale("synthetic")
 
 
 def test_a_change_makes_another_scale_for_experiments_that_take_it():
-    profile = paper(256).changed(["model=gpt2", "model.norm=after"])
+    profile = paper(768).changed(["model.norm=before", "model=norm-after"])
 
     scales = {name: profile.scale(name) for name in profile.bases}
 
-    changed_scale = "paper-256 model=gpt2 model.norm=after"
     assert scales == {
-        "synthetic": changed_scale, "paper_tables": changed_scale, "pretraining": "paper-256", "alignment": "paper-256",
-    }  # fmt: skip
+        "synthetic": "paper-768 model=norm-after model.norm=before",
+        "paper_tables": "paper-768 model=norm-after model.norm=before",
+        "pretraining": "paper-256 model=norm-after",
+        "alignment": "paper-768 model=norm-after",
+    }

@@ -237,13 +237,13 @@ def decided(profile=None, value=1.0, known=None, **changes):
 
 
 def test_verdicts_have_the_scale_name_of_known_failures():
-    some = decided(paper(256).changed(["model=gpt2"]))
+    some = decided(paper(256).changed(["model=norm-after"]))
 
     assert [(r.claim, r.cell, r.verdict) for r in some.results] == [
         ("a-claim", "validation", "reproduced"),
         ("a-claim", "subset", "reproduced"),
     ]
-    assert {(r.profile, r.scale) for r in some.results} == {("paper", "paper-256 model=gpt2")}
+    assert {(r.profile, r.scale) for r in some.results} == {("paper", "paper-256 model=norm-after")}
     assert {tuple(r.seeds) for r in some.results} == {(0, 1, 2, 3, 4)}
 
 

@@ -21,7 +21,7 @@ from taskclust.probes.tsne import EXACT_POINTS, nearest_probabilities, tsne
 def states(width: int = 768) -> tuple[torch.Tensor, object]:
     """Untrained states of the paper's validation set at every layer."""
     dataset = generate(DataConfig(), seed=0)
-    model = create(dataset.config, ModelConfig.of_width(width), torch.Generator().manual_seed(0))
+    model = create(dataset.config, ModelConfig.norm_after(width), torch.Generator().manual_seed(0))
     return hidden_states(model, dataset.validation).input_token, dataset.validation
 
 

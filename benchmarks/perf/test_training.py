@@ -29,7 +29,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def experiment(width: int, **data: object) -> ExperimentConfig:
     """The paper's experiment at ``width`` in what precision the device does best."""
-    config = ExperimentConfig(data=DataConfig(**data), model=ModelConfig.of_width(width))
+    config = ExperimentConfig(data=DataConfig(**data), model=ModelConfig.norm_after(width))
     return replace(config, training=replace(config.training, precision=precisions("auto", width, DEVICE)[0]))
 
 

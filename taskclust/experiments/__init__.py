@@ -8,8 +8,8 @@ no torch.
 - ``config``: ``smoke()`` and ``paper(width)`` give a configuration, ``llm(...)`` one per subject; a function is left
   out if the experiment lacks the scale. ``stages(config)``: the trainings that take the time, for estimates; empty if
   the experiment only probes, left out if it takes seconds. ``trainings(config)``: those stored as records of their own.
-  ``until(config, epochs)``: a shorter configuration. ``TAKES_CHANGES``: whether ``--set`` changes the experiment.
-  ``title(config)``: its name in a dry run.
+  ``until(config, epochs)``: a shorter configuration. ``TAKES_CHANGES``: "all" if ``--set`` changes the experiment,
+  "model" if it only replaces its whole model, else left out. ``title(config)``: its name in a dry run.
 - ``record``: ``answers(record)``, the configuration whose key it has. ``Record`` has ``config.seed``, ``failure``,
   ``seconds`` and ``provenance``. ``NAMES``: what its tables must contain, by the table's path.
 - ``run``: ``key(config, runner)``, ``run(config, runner, unfinished)``; ``recorded_key(record)`` if the key depends on

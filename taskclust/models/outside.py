@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -243,7 +244,8 @@ def outside_model(source: str, sizes: ModelConfig, data: DataConfig) -> ModelCon
     require(
         is_probed, "model", source, f"{layers} layers with {len(shapes)} hidden states {sorted(set(shapes))}; {fix}"
     )
-    return ModelConfig(
+    return replace(
+        ModelConfig.norm_after(768),  # what is not replaced has no effect here; it keeps the keys of earlier records
         width=shapes[0][-1],
         feed_forward=sizes.feed_forward,
         layers=layers,

@@ -24,6 +24,7 @@ class SavedCheck:
     criterion: str
     verdict: str
     brief: str = ""
+    null_fails: bool = True  # whether the negative control fails, as it must
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,10 @@ def test_the_criterion_is_the_scales_and_the_papers_for_language_models():
 
 def test_a_failure_is_known_only_at_its_scale_and_condition():
     known = KnownFailure("too low", "a record")
-    one = claim(known_failures={"paper-768 model=gpt2": {"validation": known}})
+    one = claim(known_failures={"paper-768 model=norm-after": {"validation": known}})
 
-    assert one.known_failure("paper-768 model=gpt2", "validation") is known
-    assert one.known_failure("paper-768 model=gpt2", "subset") is None
+    assert one.known_failure("paper-768 model=norm-after", "validation") is known
+    assert one.known_failure("paper-768 model=norm-after", "subset") is None
     assert one.known_failure("paper-768", "validation") is None
     assert claim().known_failure("smoke", "validation") is None
 
@@ -256,7 +256,7 @@ def test_known_failures_name_existing_scales_and_conditions(claim, scale, cell):
     paper = [f"paper-{width}" for width in FEED_FORWARD]
     subject, _, name = cell.rpartition(": ")
 
-    assert scale in {"smoke", "llm", *paper, *(f"{scale} model=gpt2" for scale in paper)}
+    assert scale in {"smoke", "llm", *paper, *(f"{scale} model=norm-after" for scale in paper)}
     assert name in claim.cells
     assert bool(subject) == (scale == "llm") == bool(claim.elsewhere)
 

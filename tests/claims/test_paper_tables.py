@@ -87,7 +87,7 @@ def test_tables_4_and_7_have_the_same_rows():
 
 @pytest.mark.parametrize("cell", PARAMETERS.cells)
 def test_another_feed_forward_width_is_not_table_8(records, cell):
-    model = replace(ModelConfig.of_width(768), tied_head=True)
+    model = replace(ModelConfig.norm_after(768), tied_head=True)
     counts = count_parameters(DataConfig(), model, {width: 2 * inner for width, inner in FEED_FORWARD.items()})
     wrong = replace(records[0], parameters=counts, wide_parameters=counts)
 

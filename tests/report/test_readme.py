@@ -147,6 +147,16 @@ def test_a_row_has_the_brief_name_and_the_condition_that_it_does_not_say(judged,
     assert f"| {shown} |" in short_table(judged)
 
 
+def test_a_control_that_passes_is_named(judged):
+    document = json.loads((judged / "verdicts.json").read_text("utf-8"))
+    document["results"][2]["checks"][0]["null_fails"] = False
+    (judged / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+
+    shown = "| ? open | drop (fraction of tuning): 0.047; control too | about 0.21 |"
+    assert shown in short_table(judged)
+    assert shown in condition_table(judged)
+
+
 def test_the_only_condition_of_a_claim_is_named_if_it_is_a_set(judged):
     document = json.loads((judged / "verdicts.json").read_text("utf-8"))
     document["results"][2]["cell"] = "subset"

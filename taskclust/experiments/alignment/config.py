@@ -13,6 +13,9 @@ from taskclust.config import (
     TrainingConfig,
 )
 
+#: What ``--set`` changes in this experiment.
+TAKES_CHANGES = "model"
+
 
 def smoke() -> AlignmentConfig:
     """The configuration at smoke scale: short instructions of three groups, learned by two layers in seconds."""
@@ -27,7 +30,7 @@ def smoke() -> AlignmentConfig:
     )
     return AlignmentConfig(
         data=data,
-        model=ModelConfig(width=64, feed_forward=128, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07),
+        model=ModelConfig.norm_after(64, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07),
         training=TrainingConfig.brief(25, 4e-3),
         direct=TrainingConfig.brief(20, 1e-3),
         head=TrainingConfig.brief(20, 1e-2),
@@ -37,7 +40,7 @@ def smoke() -> AlignmentConfig:
 
 def paper(width: int) -> AlignmentConfig:
     """The configuration of Table 7 at ``width``; at width 256 the base model is trained as §4.1 tunes its models."""
-    config = AlignmentConfig(model=ModelConfig.of_width(width))
+    config = AlignmentConfig(model=ModelConfig.gpt2(width))
     other = PretrainingConfig()
     return replace(config, training=other.training) if width == other.model.width else config
 

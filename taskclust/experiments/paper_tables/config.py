@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from taskclust.config import DataConfig, ModelConfig
 
-#: Whether ``--set`` changes this experiment.
-TAKES_CHANGES = True
+#: What ``--set`` changes in this experiment.
+TAKES_CHANGES = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

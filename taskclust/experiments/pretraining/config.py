@@ -13,6 +13,9 @@ from taskclust.config import (
     TrainingConfig,
 )
 
+#: What ``--set`` changes in this experiment.
+TAKES_CHANGES = "model"
+
 
 def smoke() -> PretrainingConfig:
     """The configuration at smoke scale: short instructions of three groups, learned by two layers in seconds."""
@@ -27,8 +30,8 @@ def smoke() -> PretrainingConfig:
     )
     return PretrainingConfig(
         data=data,
-        model=ModelConfig(
-            width=64, feed_forward=128, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07, tied_head=True
+        model=ModelConfig.norm_after(
+            64, layers=2, heads=4, dropout=0.1, token_std=0.5, weight_std=0.07, tied_head=True
         ),
         pretraining=TrainingConfig.brief(32, 4e-3, checkpoints=(0, 16, 32)),
         training=TrainingConfig.brief(10, 4e-3),
