@@ -233,7 +233,7 @@ def changed(experiment: Any, settings: Sequence[str]) -> Any:
         path, _, text = setting.partition("=")
         require(bool(text), "set", setting, "write FIELD=VALUE, e.g. model.norm=after")
         require(path not in options, "set", setting, f"use {options.get(path)}")
-        if path == "model":
+        if path == "model" and hasattr(experiment, "model"):
             require(text in whole, path, text, f"use {', '.join(whole)}, or a field, e.g. model.norm=after")
             experiment = replace(experiment, model=whole[text](experiment.model.width))
         else:

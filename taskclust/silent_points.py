@@ -42,7 +42,8 @@ are not the value of one setting.
 **How to read the evidence.** Unless it says otherwise, a number is the F1 by task on unseen instructions: k-means on
 the top layer's states after t-SNE, of small models (width 256, 20 tasks, one seed). These are trials with a t-SNE of
 one degree of freedom, and their records were not kept: they guided the defaults and support no claim. *Search* is
-[reports/search](../reports/search/settings.md), whose records are later and whose scores are lower.
+[reports/search](../reports/search/settings.md), whose records are later and whose scores are lower. Both are of models
+with norm after each branch (`--set model=norm-after`), unless a line names GPT-2 or another norm.
 
 Made by `taskclust silent-points docs/silent-points.md` from
 [silent_points.toml](../taskclust/silent_points.toml) and the defaults of [config.py](../taskclust/config.py). Of a

@@ -257,6 +257,11 @@ def test_an_invalid_setting_is_one_error(setting, message):
     assert str(caught.value).startswith(message)
 
 
+def test_a_model_is_refused_where_there_is_none():
+    with pytest.raises(ConfigError, match=r"^model='gpt2': there is no 'model'; use regex, n_tasks, "):
+        changed(paper().base("synthetic").data, ["model=gpt2"])
+
+
 def test_settings_are_applied_together_in_any_order():
     both = ["training.epochs=300", "training.schedule_epochs=300"]
 
