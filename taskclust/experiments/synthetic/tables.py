@@ -55,15 +55,27 @@ def start_rows(records: Sequence[Record]) -> Rows:
             means = [float(part.tsne[label]["f1"][-1, -1]) for part in scores]
             of_seeds = _deviation(means)
             row = {"set": split, "clusters by": label, "F1": with_interval(means), "seeds": len(records)}
-            row |= {"starts": "1, of lowest divergence among 3", "deviation of seeds": number(of_seeds)}
+            row |= {"starts": _starts(records, split), "deviation of seeds": number(of_seeds)}
             if all(part.starts for part in scores):
                 starts = [part.starts[label]["f1"][-1, -1].tolist() for part in scores]
                 of_starts = math.sqrt(sum(_deviation(part) ** 2 for part in starts) / len(starts))
                 share = of_starts**2 / len(starts[0]) / of_seeds**2 if of_seeds else math.nan
-                row |= {"starts": str(len(starts[0])), "deviation of starts": number(of_starts)}
+                row |= {"deviation of starts": number(of_starts)}
                 row["starts' part of the seeds' variance"] = number(share)
             rows.append(row)
     return rows
+
+
+def _starts(records: Sequence[Record], split: str) -> str:
+    """How many starts the scores are of; where records differ, with their seeds."""
+    seeds: dict[str, list[str]] = {}
+    for record in records:
+        starts = record.scores[split].starts
+        text = str(len(starts[LABELS[0]]["f1"][-1, -1])) if starts else "1, of lowest divergence among 3"
+        seeds.setdefault(text, []).append(str(record.config.seed))
+    if len(seeds) == 1:
+        return next(iter(seeds))
+    return "; ".join(f"seed {', '.join(which)}: {text}" for text, which in seeds.items())
 
 
 def _deviation(values: Sequence[float]) -> float:

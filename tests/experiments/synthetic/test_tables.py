@@ -90,7 +90,14 @@ def test_starts_have_their_share_of_the_seeds_variance():
 
 
 def test_older_records_say_that_they_have_one_start():
-    rows = start_rows([with_starts(0, 0.5, 0.6), perfect_record(1)])
+    rows = start_rows([perfect_record(0), perfect_record(1)])
 
     assert {row["starts"] for row in rows} == {"1, of lowest divergence among 3"}
+    assert all("deviation of starts" not in row for row in rows)
+
+
+def test_records_with_different_starts_say_so_by_seed():
+    rows = start_rows([with_starts(0, 0.5, 0.6), perfect_record(1), with_starts(2, 0.5, 0.6)])
+
+    assert {row["starts"] for row in rows} == {"seed 0, 2: 2; seed 1: 1, of lowest divergence among 3"}
     assert all("deviation of starts" not in row for row in rows)
