@@ -65,14 +65,17 @@ class Profile:
     def changed(self, settings: Sequence[str]) -> "Profile":
         """The profile with settings, written as text for :func:`changed`, applied in the experiments that take them.
 
-        A whole model that the profile has anyway is no change, so that known failures of the profile apply.
+        Of several whole models the last counts. One that the profile has anyway is no change, so that known failures of
+        the profile apply.
 
         Raises:
             ConfigError: as :func:`changed`.
         """
         taking = [base for name, bases in self.bases.items() if _takes(name) == "all" for base in bases]
         changed(max(taking, key=lambda base: len(dataclasses.fields(base))), settings)  # refuse unknown settings
-        real = tuple(text for text in settings if not _is_whole(text) or self._with([text]).bases != self.bases)
+        whole = [text for text in settings if _is_whole(text)][-1:]
+        fields = [text for text in settings if not _is_whole(text)]
+        real = (*(whole if self._with(whole).bases != self.bases else ()), *fields)
         return replace(self._with(real), changes=real)
 
     def _with(self, settings: Sequence[str]) -> "Profile":

@@ -170,6 +170,14 @@ def test_the_model_that_the_profile_has_anyway_is_no_change(profile, own):
     assert smoke().changed([f"model={own}"]).scale("synthetic") == f"smoke model={own}"
 
 
+@pytest.mark.parametrize("last", ["gpt2", "norm-after", "tutorial"])
+@pytest.mark.parametrize("first", ["gpt2", "norm-after", "tutorial"])
+def test_of_several_whole_models_the_last_counts(first, last):
+    both = paper(256).changed([f"model={first}", "model.dropout=0.1", f"model={last}"])
+
+    assert both == paper(256).changed([f"model={last}", "model.dropout=0.1"])
+
+
 def test_the_paper_profile_trains_plain_gpt2():
     for width in FEED_FORWARD:
         bases = paper(width).bases

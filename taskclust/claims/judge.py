@@ -1,5 +1,6 @@
 """The verdict on one condition of a claim, from its records: every check, together with its negative control."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -46,7 +47,8 @@ class CheckResult:
     def explain(self, profile: str) -> str:
         """The check in one line: statistic, interval, criterion, negative control and verdict."""
         band = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
-        null = f"null {self.null_mean:.3g} ({self.null_name})" + ("" if self.null_fails else ", which passes too")
+        passes = "which passes too" if math.isfinite(self.null_mean) else "which has no value"
+        null = f"null {self.null_mean:.3g} ({self.null_name})" + ("" if self.null_fails else f", {passes}")
         return f"{self.name}: {self.mean:.3g}{band}, criterion {self.criterion}; {null}: {shown(self.verdict, profile)}"
 
 

@@ -5,6 +5,7 @@ To add an architecture, write a file with its two classes (:mod:`taskclust.model
 """
 
 import json
+import threading
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from taskclust.models.outside import NAME, Outside
 
 #: The values of :attr:`taskclust.config.ModelConfig.architecture`.
 ARCHITECTURES: dict[str, type[Model]] = {"decoder": Decoder, NAME: Outside}
+#: While transformers 5.24 opens one model, no thread of the process can tie the weights of another.
+_MAKING = threading.Lock()
 
 
 def architecture(name: str) -> type[Model]:
@@ -31,7 +34,9 @@ def architecture(name: str) -> type[Model]:
 
 def create(data: DataConfig, model: ModelConfig, generator: torch.Generator) -> Model:
     """A new model for the vocabulary and lengths of ``data``, its weights drawn from ``generator``."""
-    return architecture(model.architecture).create(data, model, generator)
+    kind = architecture(model.architecture)
+    with _MAKING:
+        return kind.create(data, model, generator)
 
 
 def has_compiled_steps(model: Model, device: torch.device) -> bool:
@@ -48,13 +53,14 @@ def open_checkpoint(folder: Path) -> Model:
     kinds = {kind.config_class.model_type: kind for kind in ARCHITECTURES.values()}
     found = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     require(found in kinds, "model_type", found, f"{folder} holds another model; use one of {', '.join(kinds)}")
-    return kinds[found].from_pretrained(folder)
+    with _MAKING:
+        return kinds[found].from_pretrained(folder)
 
 
 def count_parameters(data: DataConfig, model: ModelConfig) -> int:
     """The number of parameters of the model, without allocating it."""
     kind = architecture(model.architecture)
-    with torch.device("meta"):
+    with _MAKING, torch.device("meta"):
         return kind(kind.config_class.of(data, model)).num_parameters()
 
 

@@ -103,7 +103,7 @@ def _answer(verdict: Verdict, profile: str) -> str:
 def _row(*names: str, cells: Sequence[SavedCell], profile: str, names_condition: bool = False) -> tuple[str, ...]:
     """The deciding check of the worst condition: its verdict, statistic with interval, and what we require.
 
-    A negative control that passes is named: the statistic then decides nothing, whatever its value.
+    It says so if the negative control passes too, because the statistic then decides nothing.
     With ``names_condition`` the condition's name follows, unless the statistic says it.
     """
     found = ((verdict, cell) for verdict in _WORST_FIRST for cell in cells if cell.verdict == shown(verdict, profile))
@@ -116,7 +116,8 @@ def _row(*names: str, cells: Sequence[SavedCell], profile: str, names_condition:
     condition = _condition(worst.cell, len(cells)) if names_condition else ""
     said, needed = ({*re.findall(r"\w+", text.casefold())} for text in (statistic, condition))
     label = "" if needed <= said else f" ({_shortened(condition, _LONGEST_CONDITION)})"
-    control = "" if check.null_fails else "; control too"
+    is_undecided = check.verdict == "inconclusive" and not check.null_fails and check.null_mean is not None
+    control = "; control too" if is_undecided else ""
     value = measured(check.mean, check.low, check.high) + label + control
     before = (*names, _answer(verdict, profile))
     room = _WIDTH - len(_line((*before, f": {value}", required)))

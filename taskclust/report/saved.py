@@ -24,7 +24,8 @@ class SavedCheck:
     criterion: str
     verdict: str
     brief: str = ""
-    null_fails: bool = True  # whether the negative control fails, as it must
+    null_mean: float | None = None  # the negative control's
+    null_fails: bool = True  # whether it fails, as it must
 
 
 @dataclass(frozen=True, slots=True)

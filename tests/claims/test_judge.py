@@ -175,6 +175,12 @@ def test_explanation_mentions_a_passing_control_and_unasserted_checks():
     assert text.explain().endswith("not asserted")
 
 
+def test_a_control_without_a_value_is_not_said_to_pass():
+    text = decide([check(null=math.nan)], records(value=[0.9] * 3)).explain()
+
+    assert "null nan (nothing), which has no value: inconclusive" in text
+
+
 def test_scale_is_the_profiles_unless_another_is_named():
     given = records(value=VALUES[REPRODUCED])
 

@@ -21,7 +21,7 @@ LAYERS = 2
 EPOCHS = 8
 CONFIG = ExperimentConfig(
     data=DATA,
-    model=ModelConfig(width=16, feed_forward=32, layers=LAYERS, heads=4, norm="before", token_std=0.5, weight_std=0.3),
+    model=ModelConfig.norm_after(16, layers=LAYERS, heads=4, norm="before", token_std=0.5, weight_std=0.3),
     training=TrainingConfig(
         epochs=EPOCHS,
         schedule_epochs=EPOCHS,
@@ -55,7 +55,7 @@ def truncate(path):
 
 #: Instructions and a model for the two applications, so that they learn something in a few epochs.
 SHORT = RegexConfig(min_metacharacters=3, max_characters=5)
-MODEL = ModelConfig(width=16, feed_forward=32, layers=2, heads=2, weight_std=0.1, token_std=0.5, norm="before")
+MODEL = ModelConfig.norm_after(16, layers=2, heads=2, weight_std=0.1, token_std=0.5, norm="before")
 
 
 def training(epochs, **changes):

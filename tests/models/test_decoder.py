@@ -503,20 +503,34 @@ def test_training_uses_no_randomness_but_the_generators():
 # ---------------------------------------------------------------- sizes
 
 
-def counted(width, feed_forward, vocab, layers):
-    """Parameters by hand: embedding and head, and in each block four linear maps and two norms."""
+def counted(width, feed_forward, rows, layers):
+    """Parameters by hand: tables of ``rows`` rows in all, and in each block four linear maps and two norms."""
     attention = width * 3 * width + 3 * width + width * width + width
     feed = width * feed_forward + feed_forward + feed_forward * width + width
-    return 2 * vocab * width + layers * (attention + feed + 4 * width)
+    return rows * width + layers * (attention + feed + 4 * width)
 
 
-@pytest.mark.parametrize(("width", "printed"), [(32, 55_168), (256, 3_193_856), (768, 23_734_272), (2048, 201_711_616)])
+VOCABULARY = 1 + 35 + 25
+
+
+@pytest.mark.parametrize(("width", "printed"), [(32, 54_592), (256, 3_189_248), (768, 23_720_448), (2048, 201_674_752)])
 def test_paper_models_have_the_parameters_counted_by_hand(width, printed):
+    """GPT-2 has tied tokens, a position per symbol and the input, and a last norm."""
     config = paper(width).base("synthetic")
 
     found = count_parameters(config.data, config.model)
 
-    assert found == counted(width, config.model.feed_forward, vocab=1 + 35 + 25, layers=6) == printed
+    assert found == counted(width, config.model.feed_forward, rows=VOCABULARY + 40 + 1 + 2, layers=6) == printed
+
+
+@pytest.mark.parametrize(("width", "printed"), [(32, 55_168), (256, 3_193_856), (768, 23_734_272), (2048, 201_711_616)])
+def test_norm_after_models_have_the_parameters_counted_by_hand(width, printed):
+    """They have tokens and a head."""
+    model = ModelConfig.norm_after(width)
+
+    found = count_parameters(DataConfig(), model)
+
+    assert found == counted(width, model.feed_forward, rows=2 * VOCABULARY, layers=6) == printed
 
 
 def test_decoder_is_sized_for_its_data():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,21 @@ def test_a_saved_model_opens_as_its_own_class_and_the_same(name, tmp_path):
     assert same_weights(found, model)
     ids = torch.arange(10)[None]
     assert torch.equal(found(ids).logits, model(ids).logits)
+
+
+def test_models_made_in_threads_have_their_weights_tied(tmp_path):
+    model = create(tiny_data(), ModelConfig(**SIZES), generator())
+    assert model.config.tie_word_embeddings
+    model.save_pretrained(tmp_path)
+
+    def made(_):
+        return open_checkpoint(tmp_path), create(tiny_data(), ModelConfig(**SIZES), generator())
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [one for pair in pool.map(made, range(64)) for one in pair]
+
+    assert all(one.get_output_embeddings().weight is one.get_input_embeddings().weight for one in found)
+    assert all(same_weights(one, model) for one in found)
 
 
 def test_a_folder_of_another_model_is_refused(tmp_path):

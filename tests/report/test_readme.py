@@ -147,14 +147,27 @@ def test_a_row_has_the_brief_name_and_the_condition_that_it_does_not_say(judged,
     assert f"| {shown} |" in short_table(judged)
 
 
-def test_a_control_that_passes_is_named(judged):
-    document = json.loads((judged / "verdicts.json").read_text("utf-8"))
-    document["results"][2]["checks"][0]["null_fails"] = False
-    (judged / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+def with_control(folder, mean):
+    """Let the controls of all deciding checks pass, or be without a value."""
+    document = json.loads((folder / "verdicts.json").read_text("utf-8"))
+    for cell in document["results"]:
+        cell["checks"][-1] |= {"null_fails": False, "null_mean": mean}
+    (folder / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_an_open_row_says_that_its_control_passes_too(judged):
+    with_control(judged, 0.2)
 
     shown = "| ? open | drop (fraction of tuning): 0.047; control too | about 0.21 |"
     assert shown in short_table(judged)
     assert shown in condition_table(judged)
+    assert condition_table(judged).count("control too") == 1  # a claim that is refuted is so whatever its control does
+
+
+def test_a_control_without_a_value_does_not_pass(judged):
+    with_control(judged, None)
+
+    assert "control too" not in condition_table(judged)
 
 
 def test_the_only_condition_of_a_claim_is_named_if_it_is_a_set(judged):

@@ -33,7 +33,7 @@ def test_a_claims_page_shows_the_reports_verdicts_numbers_and_figures():
     row = next(line for line in page.splitlines() if "late f1 " in line and "validation" in line)
     cells = [cell.strip() for cell in row.strip("| ").split("|")]
     assert cells == [
-        "validation", "late f1", "0.481 [0.439, 0.523]", "5", "≥ 0.8", "0.263 (untrained model)", "ours",
+        "validation", "late f1", "0.335 [0.277, 0.393]", "5", "≥ 0.8", "0.412 (untrained model)", "ours",
         "not reproduced",
     ]  # fmt: skip
     assert "[paper-256](../../reports/paper-256/verdicts.md)" in page
@@ -121,9 +121,9 @@ def test_a_stale_number_fails_the_build():
             src_uri = "findings.md"
 
     text = "It is <!--=paper-256: f1-->0.99<!--=--> or <!--=paper-256: nothing-->1<!--=-->."
-    with pytest.raises(Exception, match=r"'0\.99' is '0\.48' today") as stopped:
+    with pytest.raises(Exception, match=r"'0\.99' is '0\.33' today") as stopped:
         site.on_page_markdown(text, Page, None, None)
 
     assert type(stopped.value).__name__ == "PluginError"
     assert "numbers.toml has no 'nothing'" in str(stopped.value)
-    assert site.on_page_markdown("It is <!--=paper-256: f1-->0.48<!--=-->.", Page, None, None) == "It is 0.48."
+    assert site.on_page_markdown("It is <!--=paper-256: f1-->0.33<!--=-->.", Page, None, None) == "It is 0.33."

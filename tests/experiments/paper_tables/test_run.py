@@ -66,10 +66,16 @@ def test_a_mapping_that_two_tasks_share_is_counted():
     assert count(dataset)["shared_mappings"] == [DATA.n_mappings]
 
 
-def test_the_papers_models_have_the_parameters_of_table_8():
-    counts = count_parameters(DataConfig(), ModelConfig(), FEED_FORWARD)
-
-    assert counts == {"32": 55_168, "256": 3_193_856, "768": 23_734_272, "2048": 201_711_616}
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (ModelConfig(), {"32": 54_592, "256": 3_189_248, "768": 23_720_448, "2048": 201_674_752}),
+        (ModelConfig.norm_after(768), {"32": 55_168, "256": 3_193_856, "768": 23_734_272, "2048": 201_711_616}),
+    ],
+    ids=["gpt2", "norm-after"],
+)
+def test_the_papers_models_have_the_parameters_of_table_8(model, expected):
+    assert count_parameters(DataConfig(), model, FEED_FORWARD) == expected
 
 
 def test_counts_of_a_data_set_and_of_parameters_are_stored(runner, monkeypatch):

@@ -31,7 +31,7 @@ from taskclust.store import Store, encode
 from tests.experiments.small import DATA
 
 PROBE = ProbeConfig(perplexity=5, iterations=300, tsne_restarts=4, kmeans_restarts=3, neighbors=5)
-MODEL = ModelConfig(width=16, feed_forward=32, layers=2, heads=4, token_std=0.5, weight_std=0.3)
+MODEL = ModelConfig.norm_after(16, layers=2, heads=4, token_std=0.5, weight_std=0.3)
 
 
 @pytest.fixture(scope="module")
