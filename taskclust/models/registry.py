@@ -19,7 +19,7 @@ from taskclust.models.outside import NAME, Outside
 #: The values of :attr:`taskclust.config.ModelConfig.architecture`.
 ARCHITECTURES: dict[str, type[Model]] = {"decoder": Decoder, NAME: Outside}
 #: While transformers 5.24 opens one model, no thread of the process can tie the weights of another.
-_MAKING = threading.Lock()
+_MAKING = threading.RLock()
 
 
 def architecture(name: str) -> type[Model]:
