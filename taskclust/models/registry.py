@@ -5,7 +5,6 @@ To add an architecture, write a file with its two classes (:mod:`taskclust.model
 """
 
 import json
-import threading
 from pathlib import Path
 
 import torch
@@ -13,13 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from taskclust.config import DataConfig, ModelConfig, require
 from taskclust.models.decoder import Decoder
-from taskclust.models.interface import Model
+from taskclust.models.interface import MAKING, Model
 from taskclust.models.outside import NAME, Outside
 
 #: The values of :attr:`taskclust.config.ModelConfig.architecture`.
 ARCHITECTURES: dict[str, type[Model]] = {"decoder": Decoder, NAME: Outside}
-#: While transformers 5.24 opens one model, no thread of the process can tie the weights of another.
-_MAKING = threading.RLock()
 
 
 def architecture(name: str) -> type[Model]:
@@ -35,7 +32,7 @@ def architecture(name: str) -> type[Model]:
 def create(data: DataConfig, model: ModelConfig, generator: torch.Generator) -> Model:
     """A new model for the vocabulary and lengths of ``data``, its weights drawn from ``generator``."""
     kind = architecture(model.architecture)
-    with _MAKING:
+    with MAKING:
         return kind.create(data, model, generator)
 
 
@@ -53,14 +50,14 @@ def open_checkpoint(folder: Path) -> Model:
     kinds = {kind.config_class.model_type: kind for kind in ARCHITECTURES.values()}
     found = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     require(found in kinds, "model_type", found, f"{folder} holds another model; use one of {', '.join(kinds)}")
-    with _MAKING:
+    with MAKING:
         return kinds[found].from_pretrained(folder)
 
 
 def count_parameters(data: DataConfig, model: ModelConfig) -> int:
     """The number of parameters of the model, without allocating it."""
     kind = architecture(model.architecture)
-    with _MAKING, torch.device("meta"):
+    with MAKING, torch.device("meta"):
         return kind(kind.config_class.of(data, model)).num_parameters()
 
 

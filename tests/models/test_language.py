@@ -1,6 +1,7 @@
 """Reading shared instructions once changes no state; unsuitable models are refused in one line."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
 import numpy as np
@@ -434,6 +435,24 @@ def test_untrained_model_has_other_weights_and_keeps_the_random_state():
     heads = [t.lm_head.weight for t in (*drawn, model)]
     assert torch.equal(heads[0], heads[1])
     assert not any(torch.equal(heads[0], head) for head in heads[2:])
+
+
+def test_models_opened_and_drawn_in_threads_are_those_of_one_thread(tmp_path):
+    source = saved(tmp_path, MODELS["gpt2"])
+    with L.untrained_model(MODELS["gpt2"], 1) as untrained:
+        expected = untrained.state_dict()
+
+    def made(_):
+        opened = L.open_language_model(source).model
+        with L.untrained_model(opened, 1) as drawn:
+            return opened, drawn
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(made, range(32)))
+
+    assert all(one.lm_head.weight is one.transformer.wte.weight for pair in found for one in pair)
+    for of, wanted in zip(zip(*found, strict=True), (MODELS["gpt2"].state_dict(), expected), strict=True):
+        assert all(torch.equal(one.state_dict()[name], wanted[name]) for one in of for name in wanted)
 
 
 def language_of(model=None, **special):
