@@ -10,6 +10,7 @@ import sys
 import tomllib
 from configparser import ConfigParser
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,7 +125,9 @@ def checkout(tmp_path_factory):
     data = smoke().base("synthetic").data
     model = create(data, ModelConfig.norm_after(32), torch.Generator().manual_seed(0))
     model.save_pretrained(folder / ".taskclust" / "trajectory" / "<key>" / "checkpoints" / "0080")
-    return folder
+    yield folder
+    if server.cache_info().currsize:
+        server(folder).communicate()
 
 
 def decided_on(record):
@@ -148,12 +151,23 @@ def test_a_block_of_python_runs(block, checkout, monkeypatch):
             test(cell, decided_on(RECORDS[names["CLAIM"].experiment]))
 
 
-def ran(words, folder):
-    """A finished process of these words, run in ``folder`` with this Python's commands."""
+def environment():
+    """Variables with which a process finds this Python's commands and our modules."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # it is no xdist worker
-    environment = {**own, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return {**own, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
+
+
+def ran(words, folder):
+    """A finished process of these words, run in ``folder``."""
+    return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+def ran_there(words, folder):
+    """The exit code, words and output of "python -m", run by the server in ``folder``."""
+    process = server(folder)
+    process.stdin.write(f"{json.dumps(words)}\n")
+    return json.loads(process.stdout.readline())
 
 
 def fault_of_install(words):
@@ -173,16 +187,26 @@ def fault_of_tox(words):
     return [name for name in words[words.index("-e") + 1].split(",") if name not in known]
 
 
-#: Collects tests with each list of arguments and prints one line per result; one process loads the libraries once.
-COLLECT = """
-import contextlib, io, json, sys
-import pytest
-for words in json.loads(sys.argv[1]):
-    said = io.StringIO()
+#: Runs "python -m" with each line's words and prints one line per result; one process loads the libraries once.
+MODULES = """
+import contextlib, io, json, runpy, sys
+for line in sys.stdin:
+    module, *sys.argv[1:] = words = json.loads(line)
+    code, said = 0, io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main(words)
-    print(json.dumps([int(code), words, said.getvalue()[-1000:]]))
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as stopped:
+            code = stopped.code or 0
+    print(json.dumps([code, words, said.getvalue()[-1000:]]), flush=True)
 """
+
+
+@cache
+def server(folder):
+    """A process that runs :data:`MODULES` in ``folder`` until these tests end."""
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", MODULES], cwd=folder, env=environment(), bufsize=1, **options)
 
 
 def quick(words):
@@ -197,10 +221,9 @@ def quick(words):
 
 def faults_of_pytest(lists, folder):
     """The errors of pytest for these options, with one claim instead of all."""
-    asked = [[*quick(words), "--device=cpu", "--collect-only", "-q"] for words in lists]  # there may be no GPU here
-    done = ran([sys.executable, "-c", COLLECT, json.dumps(asked)], folder)
-    ended = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(ended) == len(asked), done.stderr[-2000:]
+    here = ["--device=cpu", "--collect-only", "-q"]  # there may be no GPU
+    asked = [["pytest", *quick(words), *here] for words in lists]
+    ended = [ran_there(words, folder) for words in asked]
     return [one for one in ended if one[0] not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)]
 
 
@@ -227,6 +250,9 @@ def fault_of_help(words, folder):
     spec = module and importlib.util.find_spec(module)
     if module and (spec is None or "argparse" not in Path(spec.origin).read_text("utf-8")):
         return [] if spec else [f"no module {module}"]
+    if module:
+        code, _, said = ran_there([module, *words[3:], "--help"], folder)
+        return [] if code == 0 else [said]
     done = ran([*words, "--help"], folder)
     return [] if done.returncode == 0 else [done.stdout[-1000:] + done.stderr[-1000:]]
 
