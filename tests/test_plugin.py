@@ -677,6 +677,12 @@ def test_recompute_makes_the_record_again(run, tmp_path):
     assert record.stat().st_mtime_ns > before
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A store for tests that need the data sets of the paper's scale, which take seconds to draw."""
+    return str(tmp_path_factory.mktemp("drawn"))
+
+
 @pytest.mark.parametrize(("found_at", "more", "expected"), [
     ("paper-256", [], "1 failed, 3 passed"),
     ("paper-256", ["--seeds", "1"], "1 xpassed"),  # a known failure is about all seeds
@@ -687,11 +693,11 @@ def test_recompute_makes_the_record_again(run, tmp_path):
     ("paper-768", [], "4 passed"),
     ("paper", [], "4 passed"),
 ])  # fmt: skip
-def test_a_known_failure_belongs_to_its_width(run, know, tmp_path, found_at, more, expected):
+def test_a_known_failure_belongs_to_its_width(run, know, drawn, tmp_path, found_at, more, expected):
     know(found_at)
 
     _, output = run("--report", str(tmp_path / "report"), "-k", "parameter", "--profile", "paper", "--width", "256",
-                    "--device", "cpu", *more)  # fmt: skip
+                    "--device", "cpu", "--store", drawn, *more)  # fmt: skip
 
     assert expected in output
     assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (expected != "4 passed")
