@@ -11,6 +11,7 @@ TUNED = {"direct": "tuning", "head": "head tuning", "linear": "the linear switch
 def source_accuracy(method):
     return Check(
         name=f"source accuracy, {method}",
+        brief="source accuracy",
         statistic=s.aligned(method, "source"),
         null=lambda record: record.base.source,
         null_name="base model",
