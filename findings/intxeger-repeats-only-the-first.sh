@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # intxeger 0.1.1: it repeats only the first item of a group that is not captured, and its unique strings are not unique.
 #
-# Behaviour: `(?:ab){2}` gives "aa", `(?:ab)*` gives runs of "a"; the captured `(ab){2}` gives "abab". Nothing is raised.
+# Behaviour: `(?:ab){2}` gives "aa"; the captured `(ab){2}` gives "abab". Nothing is raised.
 # Asked for all strings of `(ab|a)(bc|c)`, it gives four of which two are equal, and says that there are four.
 #
 # Why it surprises: "unique strings" is its summary, and a group is captured or not for reasons that have nothing to do
-# with what matches. A data set sampled from such expressions has instructions that break its own definition, and repeats
-# that can lie on both sides of a split; `re.fullmatch` and a set find both at no cost.
+# with what matches. A data set sampled from such expressions has instructions that their expression does not match, and
+# repeats that can lie on both sides of a split; `re.fullmatch` and a set find both at no cost.
 #
 # Output seen (CPython 3.11):
 #   (?:ab){2}: sampled ['aa'], matching []

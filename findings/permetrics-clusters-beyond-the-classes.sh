@@ -2,13 +2,12 @@
 # permetrics 2.1.0: clusters beyond the number of classes count as pure, so homogeneity of unrelated clusters is 0.80.
 #
 # Behaviour: the sum over clusters visits as many as there are classes and leaves out the others, as if each held one
-# class. Of two classes spread evenly over ten clusters homogeneity should be 0. It is 0.80, and so does not
-# depend on the clustering but on the number of clusters; with two clusters it is 0. If the clusters are given as
-# classes and reversely, completeness is wrong in the same way. V-measure and normalized mutual information disagree,
-# though they are the same number by definition. Nothing is raised or warned.
+# class. Of two classes spread evenly over ten clusters homogeneity should be 0, and it is with two clusters; with ten
+# it is 0.80. V-measure and normalized mutual information disagree, though with the arithmetic mean, which both use, they
+# are one number. Nothing is raised or warned.
 #
 # Why it surprises: more clusters than classes is the usual choice when one looks for inner structure, and a score of
-# 0.80 is what one would like to see there. All other scores of the class that were tried agree with scikit-learn's.
+# 0.80 is what one would like to see there.
 #
 # Output seen (CPython 3.11, scikit-learn 1.9.1):
 #   2 clusters: homogeneity 0.00, scikit-learn 0.00

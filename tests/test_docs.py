@@ -189,7 +189,7 @@ def fault_of_tox(words):
 
 #: Runs "python -m" with each line's words and prints one line per result; one process loads the libraries once.
 MODULES = """
-import contextlib, io, json, runpy, sys
+import contextlib, io, json, runpy, sys, traceback
 for line in sys.stdin:
     module, *sys.argv[1:] = words = json.loads(line)
     code, said = 0, io.StringIO()
@@ -198,6 +198,8 @@ for line in sys.stdin:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as stopped:
             code = stopped.code or 0
+        except Exception:
+            code = traceback.format_exc()
     print(json.dumps([code, words, said.getvalue()[-1000:]]), flush=True)
 """
 
@@ -252,7 +254,7 @@ def fault_of_help(words, folder):
         return [] if spec else [f"no module {module}"]
     if module:
         code, _, said = ran_there([module, *words[3:], "--help"], folder)
-        return [] if code == 0 else [said]
+        return [] if code == 0 else [code, said]
     done = ran([*words, "--help"], folder)
     return [] if done.returncode == 0 else [done.stdout[-1000:] + done.stderr[-1000:]]
 

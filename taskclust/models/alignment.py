@@ -20,6 +20,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from taskclust.config import ConfigError, SwitchConfig, require
 from taskclust.data import Split
+from taskclust.models.interface import MAKING
 
 Tokens = Sequence[int]
 
@@ -165,7 +166,7 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
         """
         settings = copy.deepcopy(self.config.text_config)
         try:
-            with torch.device("meta"):
+            with MAKING, torch.device("meta"):
                 AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
         except ValueError as error:
             fix = "transformers cannot build it from its configuration; register its classes with AutoConfig and "
@@ -452,7 +453,7 @@ def _require_plain(model: PreTrainedModel) -> None:
     name = type(model).__name__
     fix = "merge its adapters first (merge_and_unload)"
     require(isinstance(model, PreTrainedModel), "model", name, f"not a plain transformers model; {fix}")
-    with torch.device("meta"):
+    with MAKING, torch.device("meta"):
         plain = type(model)._from_config(copy.deepcopy(model.config))  # noqa: SLF001 - works for any class
     other = set(plain.state_dict()) ^ set(model.state_dict())
     require(not other, "model", name, f"its class does not have all its weights, e.g. {min(other, default='')}; {fix}")
@@ -460,7 +461,8 @@ def _require_plain(model: PreTrainedModel) -> None:
 
 def assemble(model: PreTrainedModel, new_head: nn.Linear, switch: Switch) -> AlignedModel:
     """An aligned model from ``model`` and a trained head and switch, in the model's precision."""
-    aligned = AlignedModel(AlignedConfig(model.config, "linear" if len(switch) == 1 else "mlp"), model)
+    with MAKING:
+        aligned = AlignedModel(AlignedConfig(model.config, "linear" if len(switch) == 1 else "mlp"), model)
     aligned.new_head, aligned.switch = new_head.to(model.dtype), switch.to(model.dtype)
     return aligned.eval()
 

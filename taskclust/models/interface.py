@@ -20,8 +20,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from taskclust.config import DataConfig, ModelConfig, as_before
 
 _DATA = DataConfig()
-#: Held by a thread that makes or opens a model: while transformers 5.24 opens one, no thread of the process can tie the
-#: weights of another or draw them.
+#: Held by a thread that makes or opens a model: while transformers 5.24 opens one, models that other threads make are
+#: not tied and their weights are not drawn.
 MAKING = threading.RLock()
 
 
