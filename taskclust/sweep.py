@@ -147,8 +147,11 @@ def sweep(file: Path, report: Path, words: Sequence[str]) -> int:
     if "--dry-run" in words:
         print(*(f"{name}\n{plan}" for name, plan in plans.items()), sep="\n")  # noqa: T201 - the result
         return 0
+    before = {name: _written(report / name) for name in settings}
     codes = {name: _run(name, report / name, changes, words) for name, changes in settings.items()}
-    _close(report, codes)
+    # pytest may end without a report, e.g. on a full disk; then an earlier sweep's is still there, and says nothing.
+    new = [name for name in settings if _written(report / name) not in (None, before[name])]
+    _close(report, codes, [name for name in new if codes[name] in _JUDGED])
     return max(codes.values())
 
 
@@ -179,14 +182,23 @@ def _plans(settings: Mapping[str, Sequence[str]], words: Sequence[str]) -> dict[
 
 
 def _run(name: str, report: Path, changes: Sequence[str], words: Sequence[str]) -> int:
-    """Run one setting, with pytest's output on the terminal."""
+    """Run one setting, with pytest's output on the terminal; 128 plus the signal's number if a signal ended it."""
     print(f"\n{name}: {' '.join(changes) or 'the unchanged profile'}\n", flush=True)  # noqa: T201
-    return subprocess.run([*_command(changes, words), f"--report={report}"], check=False).returncode
+    code = subprocess.run([*_command(changes, words), f"--report={report}"], check=False).returncode
+    return code if code >= 0 else 128 - code
 
 
-def _close(report: Path, codes: Mapping[str, int]) -> None:
-    """Write the page that compares the reports, and print one row per report."""
-    judged = [name for name, code in codes.items() if code in _JUDGED and (report / name / "verdicts.json").exists()]
+def _written(report: Path) -> tuple[int, int] | None:
+    """What differs once a report has been written again; None if there is none."""
+    file = report / "verdicts.json"
+    if not file.exists():
+        return None
+    found = file.stat()
+    return found.st_mtime_ns, found.st_ino
+
+
+def _close(report: Path, codes: Mapping[str, int], judged: Sequence[str]) -> None:
+    """Write the page that compares the reports of the settings judged, and print one row per setting."""
     counts = {name: Counter(cell.verdict for cell in read_report(report / name).results) for name in judged}
     verdicts = dict.fromkeys(verdict for count in counts.values() for verdict in count)
     rows = [

@@ -37,11 +37,11 @@ def ran(monkeypatch):
         dry = "--dry-run" in words
         folder = next((Path(word.removeprefix("--report=")) for word in words if word.startswith("--report=")), None)
         code = 0 if dry else run.codes.pop(0)
-        if folder is not None and code < 2:
+        if folder is not None and code in (0, 1) and not run.silent:
             write(folder, BASE)
         return SimpleNamespace(returncode=code, stdout="plan\n", stderr="")
 
-    run.codes, run.noted = [0, 0], noted
+    run.codes, run.noted, run.silent = [0, 0], noted, False
     monkeypatch.setattr(subprocess, "run", run)
     return run
 
@@ -150,7 +150,7 @@ def test_all_settings_are_tried_before_the_first_is_run(write_sweep, ran, tmp_pa
 
 @pytest.mark.parametrize(
     ("codes", "code", "compared"),
-    [([0, 1], 1, True), ([1, 0], 1, True), ([0, 3], 3, False), ([4, 1], 4, False)],
+    [([0, 1], 1, True), ([1, 0], 1, True), ([0, 3], 3, False), ([4, 1], 4, False), ([0, -9], 137, False)],
 )
 def test_reports_are_compared_and_the_worst_exit_code_is_returned(write_sweep, ran, tmp_path, codes, code, compared):
     ran.codes = list(codes)
@@ -223,6 +223,19 @@ def test_a_second_run_replaces_its_own(write_sweep, ran, tmp_path):
         assert sweep.sweep(write_sweep(TWO), out, ["benchmarks"]) == 0
 
     assert {path.name for path in out.iterdir()} == {"plain", "before", "index.html"}
+
+
+def test_an_earlier_report_is_not_counted_for_a_run_that_wrote_none(write_sweep, ran, tmp_path, capsys):
+    """pytest ends with 1 and without a report if no record could be had, e.g. on a full disk."""
+    file, out = write_sweep(TWO), tmp_path / "out"
+    sweep.sweep(file, out, ["benchmarks"])
+    assert "compared: nothing" not in capsys.readouterr().out
+    ran.codes, ran.silent = [1, 1], True
+
+    assert sweep.sweep(file, out, ["benchmarks"]) == 1
+
+    assert "compared: nothing" in capsys.readouterr().out
+    assert (out / "plain" / "verdicts.json").exists()
 
 
 def test_a_sweep_is_a_command(write_sweep, tmp_path, monkeypatch, capfd):
