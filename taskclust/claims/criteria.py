@@ -4,6 +4,9 @@
 - A difference or a trend, paired by seed, is judged by the exact sign-flip test.
 - One number printed in the paper is judged by a prediction interval.
 
+None of these is reproduced over fewer than five seeds; two can refute a level. Counts, which do not depend on chance,
+need one.
+
 A condition of a claim is reproduced only if every one of its checks passes. A false "reproduced" therefore needs every
 check to err, so no correction for multiple checks is needed.
 """
@@ -21,6 +24,9 @@ from scipy import stats
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 ALPHA = 0.05
+#: The fewest seeds over which anything but a count is reproduced: with fewer the sign-flip test never reaches ALPHA,
+#: and the spread under a Student bound may be hidden, e.g. by an accuracy of 1 in both of two seeds.
+FEWEST = 5
 #: The largest number of seeds for which every sign pattern is tried.
 MOST_EXACT = 15
 
@@ -41,8 +47,8 @@ def sign_flip(values: Sequence[float]) -> float:
     """The p-value of "the mean is not positive": the share of sign patterns whose mean is at least as large.
 
     The test does not assume normality. It is exact up to 15 seeds; with more seeds it uses 2**15 random patterns, the
-    same ones every time. Its smallest value is 2**-n, so fewer than five seeds never reach 0.05. If a value is not
-    finite, the p-value is 1.
+    same ones every time. Its smallest value is 2**-n, so fewer than :data:`FEWEST` seeds never reach 0.05. If a value
+    is not finite, the p-value is 1.
     """
     v = np.asarray(values, dtype=float)
     if not np.isfinite(v).all():
@@ -77,6 +83,11 @@ def _around_mean(values: Sequence[float], confidence: float, variances: float) -
     return mean - half, mean + half
 
 
+def _over_enough(values: Sequence[float], verdict: Verdict) -> Verdict:
+    """The verdict, which is inconclusive instead of reproduced over too few seeds."""
+    return "inconclusive" if verdict == "reproduced" and len(values) < FEWEST else verdict
+
+
 @dataclass(frozen=True, slots=True)
 class AtLeast:
     """Criterion: the mean over seeds is ``bound`` or more."""
@@ -88,7 +99,7 @@ class AtLeast:
 
     def judge(self, values: Sequence[float]) -> Verdict:
         """The verdict from one value per seed."""
-        return self.decide(*interval(values, confidence=1 - 2 * ALPHA))
+        return _over_enough(values, self.decide(*interval(values, confidence=1 - 2 * ALPHA)))
 
     def decide(self, low: float, high: float) -> Verdict:
         """The verdict from the two ends of an interval."""
@@ -129,7 +140,7 @@ class Exceeds:
         above = [v - self.margin for v in values]
         if sign_flip(above) < ALPHA:
             return "reproduced"
-        none_above = len(values) >= 5 and max(above) <= 0  # a sign test, for values that are all equal
+        none_above = len(values) >= FEWEST and all(v <= 0 for v in above)  # a sign test, for values that are all equal
         if sign_flip([-v for v in above]) < ALPHA or none_above:
             return "not reproduced"
         return "inconclusive"
@@ -156,7 +167,7 @@ class ConsistentWith:
         low, high = prediction_interval(values)
         if not low - self.rounding <= self.printed <= high + self.rounding:
             return "inconclusive" if math.isnan(low) else "not reproduced"
-        return "reproduced" if high - low <= 2 * self.resolution else "inconclusive"
+        return _over_enough(values, "reproduced" if high - low <= 2 * self.resolution else "inconclusive")
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ VERDICTS = [
     (AtLeast(0.9), [0.9 - 1e-6] * 5, NOT),
     (AtLeast(0.9), [1.0], OPEN),
     (AtLeast(0.9), [0.0], OPEN),
+    (AtLeast(0.9), [0.8, 0.8], NOT),
     (AtMost(0.1), [0.02, 0.03, 0.01, 0.02, 0.03], REPRODUCED),
     (AtMost(0.1), [0.32, 0.33, 0.31, 0.32, 0.33], NOT),
     (AtMost(0.1), [0.00, 0.30, 0.05, 0.10, 0.02], OPEN),
@@ -154,6 +155,8 @@ VERDICTS = [
     (Exceeds(0.05), [0.2, 0.2, 0.2, 0.2, -1.0], OPEN),
     (Exceeds(), [0.0, 0.0, -0.1, 0.0, 0.0], NOT),
     (Exceeds(), [0.0] * 4, OPEN),
+    (Exceeds(0.05), [math.nan, -1.0, -1.0, -1.0, -1.0], OPEN),
+    (Exceeds(0.05), [-1.0, -1.0, -1.0, -1.0, math.nan], OPEN),
     (Exceeds(), [0.1, 0.2, 0.3, 0.1, -0.1], OPEN),
     (Exceeds(), [0.1], OPEN),
     (Exceeds(0.05), [0.06] * 5, REPRODUCED),
@@ -164,7 +167,7 @@ VERDICTS = [
     (ConsistentWith(51, 25), [51, 51], OPEN),
     (ConsistentWith(51, 25), [1, 30, 60, 90, 120], OPEN),
     (ConsistentWith(51, 25), [80], OPEN),
-    (ConsistentWith(51, 25), [51] * 3, REPRODUCED),
+    (ConsistentWith(51, 25), [51] * 5, REPRODUCED),
     (ConsistentWith(51, 25), [50] * 3, NOT),
     (ConsistentWith(0.12, 0.1, 0.0005), [0.1195] * 5, REPRODUCED),
     (ConsistentWith(0.12, 0.1, 0.0005), [0.119] * 5, NOT),
@@ -212,7 +215,7 @@ def test_at_most_is_at_least_of_the_opposite(bound, values):
 
 
 @quick
-@given(bound=st.integers(0, 1_000).map(lambda n: n / 1_000), n=st.integers(2, 12))
+@given(bound=st.integers(0, 1_000).map(lambda n: n / 1_000), n=st.integers(5, 12))
 @example(bound=0.058, n=5)
 def test_values_that_all_equal_the_bound_reach_it(bound, n):
     assert AtLeast(bound).judge([bound] * n) == REPRODUCED
@@ -223,6 +226,13 @@ def test_values_that_all_equal_the_bound_reach_it(bound, n):
 @given(values=st.lists(numbers, min_size=1, max_size=4), margin=numbers)
 def test_fewer_than_five_seeds_never_decide_a_difference(values, margin):
     assert Exceeds(margin).judge(values) == OPEN
+
+
+@pytest.mark.parametrize("criterion", [AtLeast(0.9), AtMost(0.9), ConsistentWith(0.9, 1.0)], ids=str)
+@pytest.mark.parametrize("values", [[0.9, 0.9], [0.9, 0.9, 0.9, 0.9], [0.895, 0.9, 0.905]], ids=str)
+def test_fewer_than_five_seeds_never_reproduce_anything_but_a_count(criterion, values):
+    """The GPT-2 alignment's accuracy is 1 in seeds 0 and 2, and 0.98 in another."""
+    assert criterion.judge(values) == OPEN
 
 
 @pytest.mark.parametrize("criterion", [AtLeast(0.0), Exceeds(), Exceeds(0.05)], ids=str)
@@ -263,7 +273,7 @@ def share_reproduced(criterion, values):
     return np.mean([criterion.judge(row) == REPRODUCED for row in values])
 
 
-@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("n", [5, 7])
 def test_at_least_errs_in_one_of_twenty_at_its_bound(n):
     values = np.random.default_rng(n).normal(loc=0.9, scale=0.03, size=(2_000, n))
 

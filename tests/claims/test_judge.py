@@ -14,7 +14,7 @@ from taskclust.claims import Always, AtLeast, Check, Claim, ResampledCheck, judg
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
 RANKS = [NOT, OPEN, REPRODUCED]
 #: Values with these verdicts by AtLeast(0.5).
-VALUES = {REPRODUCED: [0.9, 0.91, 0.92], NOT: [0.1, 0.11, 0.12], OPEN: [0.1, 0.9, 0.5]}
+VALUES = {REPRODUCED: [0.9, 0.91, 0.92, 0.93, 0.94], NOT: [0.1, 0.11, 0.12, 0.13, 0.14], OPEN: [0.1, 0.9, 0.5, 0.2, 1]}
 
 
 def check(name="value", null=0.0, **changes):
@@ -120,7 +120,7 @@ def test_checks_that_are_not_asserted_show_the_papers_criterion():
 
 
 def test_each_scale_has_its_criterion():
-    given = records(value=[0.3, 0.31, 0.32])
+    given = records(value=[0.3, 0.31, 0.32, 0.33, 0.34])
 
     assert decide([check()], given, "smoke").verdict == REPRODUCED
     assert decide([check()], given, "paper").verdict == NOT
@@ -168,7 +168,7 @@ def test_explanation_names_the_claim_the_numbers_and_the_null():
 
 
 def test_explanation_mentions_a_passing_control_and_unasserted_checks():
-    text = decide([check(null=0.6), check("other", smoke=None)], records(value=[0.9] * 3, other=[1] * 3), "smoke")
+    text = decide([check(null=0.6), check("other", smoke=None)], records(value=[0.9] * 5, other=[1] * 5), "smoke")
 
     assert "null 0.6 (nothing), which passes too: unclear (smoke)" in text.explain()
     assert "other: 1" in text.explain()
@@ -296,7 +296,7 @@ def test_a_nan_control_is_inconclusive():
 
 def test_a_check_may_have_another_control_at_smoke_scale():
     one = check(null=0.3, smoke_null=(lambda _record: -1.0, "worse"))
-    given = records(value=[0.9, 0.91, 0.92])
+    given = records(value=VALUES[REPRODUCED])
 
     smoke, paper, lacking = (
         decide([one], given, "smoke"), decide([one], given), decide([check(null=0.3)], given, "smoke"),
