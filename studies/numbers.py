@@ -9,8 +9,9 @@ readers of the page do not see::
 A key has the name of a run and a colon, if the number belongs to a run; the number's name in ``docs/numbers.toml``; and
 options, each after a comma:
 
-- ``untrained``, ``at 20`` (an epoch), ``best`` (the epoch of best accuracy), ``highest``, ``when highest`` (its epoch);
-  by default the end of training. ``layer 0``; by default the top layer. ``layers``: all of them.
+- ``untrained``, ``at 20`` (an epoch), ``best`` (the epoch of best accuracy), ``highest``, ``when highest`` (its epoch,
+  of which seeds that differ have no mean); by default the end of training. ``layer 0``; by default the top layer.
+  ``layers``: all of them.
 - ``interval`` (after the mean over seeds), ``range`` (lowest to highest seed), ``seeds`` (each), ``seed 3``;
   ``control`` (the mean of a check's negative control); by default the mean over seeds.
 - ``0 digits`` or another number of digits after the point; by default 2.
@@ -255,6 +256,9 @@ def _over_seeds(key: str, found: dict[int, Any], options: _Options) -> str:
         seed = int(options.form.split()[-1])
         require(seed in by_seed, "number", key, f"use one of the seeds {', '.join(map(str, sorted(by_seed)))}")
         return _text(by_seed[seed], digits)
+    # The mean of epochs would name one at which no seed was measured.
+    many = options.when == "when highest" and options.form in ("mean", "interval") and len(set(values)) > 1
+    require(not many, "number", key, "seeds differ in this epoch; add seeds or range")
     mean = _text(float(np.mean(values)), digits)
     if options.form == "interval":
         require(len(values) > 1, "number", key, "one seed has no interval; leave it out")

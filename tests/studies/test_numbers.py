@@ -53,6 +53,10 @@ def test_a_runs_records_are_those_of_its_report():
             np.testing.assert_allclose([float(one) for one in quoted], reported[split], atol=1e-8)
 
 
+#: F1 of two seeds by epoch and layer, highest at different epochs.
+APART = ([[0.1], [0.5], [0.2]], [[0.1], [0.2], [0.5]])
+
+
 @pytest.fixture
 def made(tmp_path):
     """A report of one check over three seeds, a search of two runs, and a table."""
@@ -78,10 +82,11 @@ def made(tmp_path):
         }
         for seed in (100, 101)
     ]
+    rows += [{**rows[0], "width": 64, "seed": n, "epochs": [0, 9, 20], "f1": f} for n, f in enumerate(APART)]
     (tmp_path / "reports" / "search" / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "table.md").write_text("| name | size |\n|---|---|\n| a | 0.5 (1,200) |\n| b | 3 |\n| b | 4 |\n")
     return Sources(
-        searches={"start": ["start", 128, 100, 101]},
+        searches={"start": ["start", 128, 100, 101], "apart": ["start", 64, 0, 1]},
         checks={"level": ["c", "a cell", "level"]},
         rows={"f1": "f1", "hard": "accuracy.hard", "bag": "bag", "end": "end.0", "lost": "end.1"},
         cells={
@@ -110,6 +115,8 @@ def made(tmp_path):
         ("start: f1, at 10, layer 0", "0.30"),
         ("start: f1, highest", "0.90"),
         ("start: f1, when highest, 0 digits", "10"),
+        ("apart: f1, when highest, seeds, 0 digits", "9, 20"),
+        ("apart: f1, when highest, range, 0 digits", "9 to 20"),
         ("start: f1, layers, 4 digits", "0.5000, 0.5005"),
         ("start: hard", "0.75"),
         ("start: bag", "0.25"),
@@ -131,8 +138,10 @@ def test_a_number_is_read_as_its_key_says(key, text, made):
         ("a-run: level, sometimes", "'sometimes' is not an option"),
         ("a-run: level, at 10", "a check has no epochs"),
         ("a-run: level, seed 7", "use one of the seeds 0, 1, 2"),
-        ("begin: f1", "use one of the searches start"),
+        ("begin: f1", "use one of the searches start, apart"),
         ("start: f1, at 15", "it was not measured there; use one of 0, 10, 20"),
+        ("apart: f1, when highest", "seeds differ in this epoch; add seeds or range"),
+        ("apart: f1, when highest, interval", "seeds differ in this epoch; add seeds or range"),
         ("start: bag, highest", "it has no epochs"),
         ("start: f1, control", "only checks have a control"),
         ("start: f1, layers, interval", "layers are means over seeds"),
