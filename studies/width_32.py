@@ -43,7 +43,6 @@ def _batch(n: int) -> dict[str, Any]:
 #: Changes to plain GPT-2, by name, quick ones first.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is: 8 instructions a step": {},
-    "1 instruction a step": _batch(1),
     "loss over outputs": _OUTPUTS,
     "PyTorch's weights, untied": {**_PYTORCH, **_UNTIED},
     "PyTorch's weights, tied": _PYTORCH,
@@ -53,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no weight decay": {"training.weight_decay": 0.0},
     "sinusoids": {"model.positions": "sinusoidal"},
     "norm after": {"model.norm": "after"},
+    "1 instruction a step": _batch(1),
     "1 instruction a step, no dropout": {**_batch(1), **_NO_DROPOUT},
     "1 instruction a step, loss over outputs": {**_batch(1), **_OUTPUTS},
     "1 instruction a step, PyTorch's weights, untied": {**_batch(1), **_PYTORCH, **_UNTIED},
