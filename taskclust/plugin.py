@@ -524,5 +524,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(aligned_columns(rows))
         page = report_folder(config, state.profile) / "index.html"
         terminalreporter.write_line(state.unwritten or f"report: {os.path.relpath(page)}")
-        if line := state.of_other_threads():
+        for line in filter(None, (state.of_few_seeds(), state.of_other_threads())):
             terminalreporter.write_line(line)

@@ -9,6 +9,7 @@ import torch
 
 from taskclust import experiments
 from taskclust.claims import CellResult, Claim, judge
+from taskclust.claims.criteria import FEWEST
 from taskclust.config import ConfigError
 from taskclust.engines import Elsewhere, EngineError, obtain_all
 from taskclust.estimate import Estimate, estimate
@@ -168,6 +169,20 @@ class ClaimSession:
             if getattr(experiments.part(name, "tables"), "ON_TERMINAL", False)
         }
         return {self.title(): closing_rows(self.results, self.claims), **tables_of(shown)}
+
+    def of_few_seeds(self) -> str:
+        """A line about the conditions that are inconclusive over too few seeds; empty if there are none."""
+        few = [
+            result
+            for result in self.results
+            if any(one.verdict == "inconclusive" and len(one.values) < FEWEST for one in result.checks)
+        ]
+        if not few:
+            return ""
+        return (
+            f"seeds: {len(few)} of {len(self.results)} conditions have inconclusive checks over fewer than {FEWEST} "
+            f"seeds, which reproduce nothing but counts; add --seeds {FEWEST}"
+        )
 
     def of_other_threads(self) -> str:
         """A line about the records made with another number of threads than requested; empty if there are none.

@@ -257,6 +257,17 @@ def test_the_closing_table_has_the_verdicts():
     ]
 
 
+def test_a_line_says_that_seeds_are_too_few():
+    few = decided(replace(smoke(), seeds=(0, 1, 2, 3)))
+
+    assert few.of_few_seeds() == (
+        "seeds: 2 of 2 conditions have inconclusive checks over fewer than 5 seeds, "
+        "which reproduce nothing but counts; add --seeds 5"
+    )
+    assert decided().of_few_seeds() == ""
+    assert decided(replace(smoke(), seeds=(0, 1, 2, 3)), value=0.0).of_few_seeds() == ""  # refuted all the same
+
+
 @pytest.mark.parametrize(
     ("profile", "title"),
     [
