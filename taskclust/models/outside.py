@@ -113,7 +113,7 @@ class Outside(Model):
                 lambda _module, args, named: ends.append(args[0] if args else named["hidden_states"]), with_kwargs=True
             ),
             self._ends[1].register_forward_hook(
-                lambda _module, _args, result: ends.append(result[0] if isinstance(result, tuple) else result)
+                lambda _module, _args, result: ends.append(result[0] if isinstance(result, (tuple, list)) else result)
             ),
         ]
         try:
@@ -273,6 +273,9 @@ def _of_kind(kind: str, sizes: ModelConfig) -> dict[str, Any]:
     given = {name: getattr(sizes, field) for name, field in names.items() if name in known}
     if "head_dim" in known:
         given["head_dim"] = sizes.width // sizes.heads
+    head_width = sizes.width // sizes.heads
+    if known.get("rotary_dim", 0) > head_width:  # GPT-J's and CodeGen's own is too wide for small models
+        given["rotary_dim"] = head_width
     return {"model_type": kind, **given}
 
 

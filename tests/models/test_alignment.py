@@ -13,6 +13,7 @@ from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
     FalconMambaConfig,
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -209,6 +210,49 @@ def test_padding_on_either_side_changes_nothing(aligned):
 
     assert torch.equal(left[:, 2:], continued(model, ids, mask))
     assert_close(right, model(ids, mask).logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "filled"), [({}, 41), ({"pad_token_id": 7}, 7), (GenerationConfig(pad_token_id=8), 8)]
+)
+def test_finished_rows_of_a_mixed_batch_are_filled_as_transformers_fills_them(given, filled):
+    """With the end token if there is no pad token; 0 may be a word."""
+    base = gpt2()
+    base.config.pad_token_id = base.generation_config.pad_token_id = None
+    base.config.eos_token_id = base.generation_config.eos_token_id = 41  # which ends the source's answers
+    others = [Instance([*other.prompt, 23]) for other in OTHERS]
+    model = align(base, SOURCE, others, generator=generator(), config=QUICK)
+    ids = torch.tensor([SOURCE[0].prompt, others[0].prompt])
+    if not isinstance(given, dict):
+        given = {"generation_config": GenerationConfig(**{**given.to_diff_dict(), "eos_token_id": 41})}
+
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False, **given)
+
+    assert out[0, 4:].tolist() == [40, 41, filled, filled, filled]
+
+
+@pytest.mark.parametrize(
+    ("instance", "said"),
+    [
+        (Instance([50], [1]), "instance 1=50: this token is not one of the model's 50"),
+        (Instance([1, -100], [1]), "instance 1=-100: this token is not one"),
+        (Instance([1] * 33, [1]), "instance 1=33: these are more tokens than the model's context, 32"),
+        (Instance("abc", "d"), "instance 1=.*: give flat rows of tokens"),
+        (Instance(torch.tensor([[1, 2]]), [3]), "instance 1=.*: give flat rows of tokens"),
+    ],
+    ids=["foreign", "negative", "long", "text", "batch"],
+)
+def test_what_the_model_cannot_read_is_refused(instance, said):
+    with pytest.raises(ConfigError, match=said):
+        align(gpt2(), [SOURCE[0], instance], OTHERS, generator=generator(), config=QUICK)
+
+
+def test_rows_of_tensors_and_of_numpy_are_read():
+    rows = [Instance(make(SOURCE[0].prompt), make(SOURCE[0].response)) for make in (list, torch.tensor, np.array)]
+
+    first, *rest = (read(gpt2(), [row]).states for row in rows)
+
+    assert all(torch.equal(first, other) for other in rest)
 
 
 def test_a_mixed_batch_is_answered_like_single_prompts(aligned):

@@ -14,8 +14,10 @@ from tokenizers import Tokenizer, models, normalizers
 from transformers import DynamicCache
 
 from studies import architectures as tiny
-from taskclust.config import ConfigError
+from taskclust.config import ConfigError, ModelConfig
 from taskclust.models import language as L
+from taskclust.models.outside import outside_model
+from taskclust.models.registry import create
 from tests.helpers import assert_close, small_tokenizer
 
 SIZES = {"vocab_size": 40, "max_position_embeddings": 64}
@@ -437,6 +439,39 @@ def test_untrained_model_has_other_weights_and_keeps_the_random_state():
     assert not any(torch.equal(heads[0], head) for head in heads[2:])
 
 
+@pytest.mark.parametrize("kind", ["decoder", "llama"])
+def test_untrained_models_of_ours_are_drawn_as_before_training(dataset, kind):
+    """Each draw has weights of its own, as spread as the configuration's; transformers would draw ours otherwise."""
+    sizes = ModelConfig(width=16, feed_forward=32, layers=2, heads=2)
+    config = sizes if kind == "decoder" else outside_model(kind, sizes, dataset.config)
+    model = create(dataset.config, config, torch.Generator().manual_seed(5))
+
+    drawn = []
+    for seed in (0, 1):
+        with L.untrained_model(model, seed) as untrained:
+            drawn.append(untrained.get_input_embeddings().weight.detach().clone())
+
+    assert not torch.equal(*drawn)
+    assert_close(drawn[0].std(), torch.tensor(0.02), rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_saved_without_its_tokenizer_is_refused(tmp_path, name):
+    """transformers makes a tokenizer without words for some of them."""
+    MODELS[name].save_pretrained(tmp_path)
+
+    with pytest.raises(ConfigError, match=r"no tokenizer was found with it|cannot be opened as a causal"):
+        L.open_language_model(str(tmp_path))
+
+
+def test_a_tokenizer_that_gives_all_prompts_the_same_tokens_is_refused():
+    words = models.WordLevel({"?": 0}, unk_token="?")  # noqa: S106 - no password
+    blind = tf.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words))
+
+    with pytest.raises(ConfigError, match="it gives all prompts the same tokens"):
+        L.tokenize(L.LanguageModel(MODELS["gpt2"], blind), ["one", "two"])
+
+
 def test_models_opened_and_drawn_in_threads_are_those_of_one_thread(tmp_path):
     source = saved(tmp_path, MODELS["gpt2"])
     with L.untrained_model(MODELS["gpt2"], 1) as untrained:
@@ -682,6 +717,34 @@ def test_a_file_whose_rotary_factors_would_be_dropped_is_refused(tmp_path):
         L.convert_gguf(tmp_path / "llama3.gguf", tmp_path / "llama3")
 
     assert (tmp_path / "ones" / "model.safetensors").exists()
+
+
+def test_a_tokenizer_beside_the_file_is_not_read(tmp_path):
+    """transformers would take it instead of the file's own."""
+    found = []
+    for place in (tmp_path / "alone", tmp_path / "beside"):
+        place.mkdir()
+        write_gguf(place / "m.gguf", model_of(tie_word_embeddings=False), ("tokenizer_pre", "gpt-2"))
+        if place.name == "beside":
+            small_tokenizer().save_pretrained(place)
+        L.convert_gguf(place / "m.gguf", place / "out")
+        tokenizer = tf.AutoTokenizer.from_pretrained(place / "out")
+        found.append(tokenizer.convert_ids_to_tokens(tokenizer("abc ab").input_ids))
+
+    assert found[0] == found[1] != small_tokenizer().tokenize("abc ab")
+
+
+def test_a_file_whose_first_token_would_be_dropped_is_refused(tmp_path):
+    """llama.cpp begins texts with it for Llama 3's kind of tokenizer unless the file says otherwise."""
+    model, kind = model_of(tie_word_embeddings=False), ("tokenizer_pre", "llama-bpe")
+    write_gguf(tmp_path / "silent.gguf", model, kind)
+    write_gguf(tmp_path / "without.gguf", model, kind, ("add_bos_token", False))
+    write_gguf(tmp_path / "other.gguf", model, ("tokenizer_pre", "gpt-2"))
+
+    for name in ("without", "other"):
+        L.convert_gguf(tmp_path / f"{name}.gguf", tmp_path / name)
+    with pytest.raises(ConfigError, match="transformers drops its beginning-of-sequence token, which its kind"):
+        L.convert_gguf(tmp_path / "silent.gguf", tmp_path / "silent")
 
 
 @pytest.mark.parametrize(

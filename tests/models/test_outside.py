@@ -42,6 +42,22 @@ def test_logits_and_states_are_those_of_the_model_itself(kind, dataset):
     assert all(state.shape == (*batch.tokens.shape, SIZES.width) for state in out.hidden_states)
 
 
+@pytest.mark.parametrize("kind", ["gptj", "codegen"])
+def test_rotary_parts_are_no_wider_than_small_heads(kind, dataset):
+    wide = outside_model(kind, replace(SIZES, width=160), dataset.config)
+
+    assert made(kind, dataset).inner.config.rotary_dim == SIZES.width // SIZES.heads
+    assert "rotary_dim" not in wide.outside  # which has room, and keeps its key
+
+
+def test_states_before_the_last_norm_are_those_of_blocks_that_return_lists(dataset):
+    model = made("openai-gpt", dataset)
+
+    before = hidden_states(model, dataset.validation, before_final_norm=True).input_token
+
+    assert torch.equal(before, hidden_states(model, dataset.validation).input_token)  # it has no last norm
+
+
 @pytest.mark.parametrize("kind", ["llama", "mamba", "rwkv"])
 def test_layer_0_is_the_embedding(kind, dataset):
     """Mamba's and RWKV's own first state is after the first block."""

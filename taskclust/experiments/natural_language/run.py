@@ -212,8 +212,9 @@ def locate(source: str, store: Store) -> tuple[str, str]:
         return source, fingerprint(source)
     if not path.is_file():
         raise ConfigError(f"llm={source!r}: there is no such file")
-    key = digest(WEIGHTS_VERSION, fingerprint(str(path)))
-    return str(store.obtain("weights", key, lambda folder: convert_gguf(path, folder))), key
+    content = fingerprint(str(path))
+    converted = store.obtain("weights", digest(CONVERSION, content), lambda folder: convert_gguf(path, folder))
+    return str(converted), digest(WEIGHTS_VERSION, content)
 
 
 def fingerprint(source: str) -> str:
@@ -238,7 +239,9 @@ def fingerprint(source: str) -> str:
 
 
 _CONTENT = {".safetensors", ".bin", ".json", ".model", ".txt"}
-#: Increased by hand when the conversion of GGUF files changes.
+#: Increased by hand when the conversion of GGUF files changes: the first when only what is kept of it is to be made
+#: again, the second, which is part of records' keys, when states of files that were read right change, too.
+CONVERSION = 3
 WEIGHTS_VERSION = 2
 
 
