@@ -117,9 +117,10 @@ def probe(
         name=short_name(model),
         threads=threads,
     )
+    if to is not None:
+        found.write(to)  # first: a terminal may not be able to show every character
     print(found)  # noqa: T201 - the result
     if to is not None:
-        found.write(to)
         print(f"\n{to / 'index.html'}")  # noqa: T201
 
 

@@ -1,6 +1,7 @@
 """The command line: every command, and errors of one line."""
 
 import errno
+import io
 import json
 import re
 import subprocess
@@ -124,6 +125,23 @@ def test_a_model_is_probed_and_written_as_a_page(tmp_path, capsys):
     assert "Does mine cluster prompts by task?" in page
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
+
+
+def test_what_was_found_is_written_though_the_terminal_cannot_show_it(tmp_path, monkeypatch):
+    """A terminal of another encoding has no dash."""
+    model = tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=1, n_head=2))
+    model.save_pretrained(tmp_path / "mine")
+    small_tokenizer().save_pretrained(tmp_path / "mine")
+    rows = [{"instruction": f"{v} {x}", "input": w, "output": w, "task": v} for v in "kl" for x in "ab" for w in "mno"]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    quick = ["--set", "iterations=5", "--set", "tsne_restarts=1", "--set", "perplexity=2", "--untrained", "1"]
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", narrow)
+
+    with pytest.raises(UnicodeEncodeError):
+        command("probe", tmp_path / "mine", tmp_path / "prompts.jsonl", "--to", tmp_path / "out", *quick)
+
+    assert (tmp_path / "out" / "record.json").exists()
 
 
 def test_records_are_listed_and_checked(store, capsys):
