@@ -312,6 +312,8 @@ class ModelConfig:
         require(self.layers >= 1, "layers", self.layers, "use 1 or more")
         for name, allowed in (("norm", ("before", "after")), ("positions", ("learned", "sinusoidal"))):
             require(getattr(self, name) in allowed, name, getattr(self, name), f"use one of {', '.join(allowed)}")
+        is_odd = self.architecture == "decoder" and self.positions == "sinusoidal" and self.width % 2
+        require(not is_odd, "width", self.width, "use an even width: sinusoids are pairs of sine and cosine")
         places = ("embedding", "attention", "branch")
         is_known = set(self.dropout_at) <= set(places) and len(set(self.dropout_at)) == len(self.dropout_at)
         require(is_known, "dropout_at", self.dropout_at, f"use some of {', '.join(places)}, each once")

@@ -123,13 +123,14 @@ def _checked(file: Path, kind: str, key: str, runner: Runner) -> tuple[str, Any]
     return own, record
 
 
-def read_record(file: Path) -> Any:
+def read_record(file: Path | str) -> Any:
     """The record in a file that :func:`save` wrote.
 
     Raises:
         ConfigError: the file is not named like a record.
         RecordError: the file does not hold a record of its kind.
     """
+    file = Path(file)
     return _read_whole(file, _named(file)[0])
 
 

@@ -77,6 +77,7 @@ WRONG = [
     (ModelConfig, "dropout_at", ("branch", "branch"), {}),
     (TrainingConfig, "epochs", 0, {}),
     (TrainingConfig, "schedule_epochs", 199, {}),
+    (ModelConfig, "width", 25, {"heads": 5, "positions": "sinusoidal"}),
     (TrainingConfig, "learning_rate", 0.0, {}),
     (TrainingConfig, "learning_rate", float("nan"), {}),
     (TrainingConfig, "batch_instructions", 0, {}),

@@ -74,7 +74,7 @@ def test_the_same_records_give_the_same_bytes_from_any_store(files, tmp_path):
 
     assert [file.name for file in again] == [file.name for file in files.values()]
     assert [file.read_bytes() for file in again] == [file.read_bytes() for file in files.values()]
-    assert read_record(again[-1]).config == RECORDS["synthetic"].config
+    assert read_record(str(again[-1])).config == RECORDS["synthetic"].config
 
 
 def test_existing_records_are_kept(store, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from taskclust.config import ConfigError, DataConfig, PairedDataConfig
+from taskclust.config import ConfigError, DataConfig, PairedDataConfig, require
 from taskclust.data.functions import Function, FunctionSampler
 from taskclust.data.regexes import Pattern, sample_instructions, sample_pattern
 
@@ -142,8 +142,9 @@ def generate(config: DataConfig, seed: int) -> Dataset:
     its tasks).
 
     Raises:
-        ConfigError: the settings cannot be satisfied in a bounded number of tries.
+        ConfigError: the seed is negative, or the settings cannot be satisfied in a bounded number of tries.
     """
+    require(seed >= 0, "seed", seed, "use 0 or more")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0xDA7A]))
     functions = FunctionSampler(config.n_task_symbols, config.n_mappings, rng)
     distributions = DistributionSampler(config, rng)

@@ -41,12 +41,14 @@ def has_compiled_steps(model: Model, device: torch.device) -> bool:
     return type(model) is Decoder and device.type == "cpu" and all(p.requires_grad for p in model.parameters())
 
 
-def open_checkpoint(folder: Path) -> Model:
+def open_checkpoint(folder: Path | str) -> Model:
     """The model saved in a Hugging Face folder, of the architecture that its config.json names.
 
     Raises:
-        ConfigError: the architecture is not one of ours.
+        ConfigError: there is no model, or its architecture is not one of ours.
     """
+    folder = Path(folder)
+    require((folder / "config.json").is_file(), "folder", str(folder), "it holds no model; give a checkpoint's folder")
     kinds = {kind.config_class.model_type: kind for kind in ARCHITECTURES.values()}
     found = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     require(found in kinds, "model_type", found, f"{folder} holds another model; use one of {', '.join(kinds)}")

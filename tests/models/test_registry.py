@@ -110,6 +110,8 @@ def test_a_folder_of_another_model_is_refused(tmp_path):
 
     with pytest.raises(ConfigError, match=r"^model_type='gpt2': .*taskclust-decoder"):
         open_checkpoint(tmp_path)
+    with pytest.raises(ConfigError, match=r"^folder='.*nowhere': it holds no model"):
+        open_checkpoint(f"{tmp_path}/nowhere")
 
 
 #: config.json as it was written before there was a registry.

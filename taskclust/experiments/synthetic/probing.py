@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from taskclust.config import SPLITS, ProbeConfig
+from taskclust.config import SPLITS, ProbeConfig, require
 from taskclust.data import PAD, Dataset, Split
 from taskclust.experiments.synthetic.record import BagNeighbors, ByMapping, Merging, Probes
 from taskclust.models import Model
@@ -39,7 +39,14 @@ def probe_checkpoint(
         probe: the settings.
         with_tsne: whether to cluster t-SNE embeddings too.
         seed: the seed of k-means and of t-SNE's restarts.
+
+    Raises:
+        ConfigError: the model is not one of ours, or has fewer tokens than the data set.
     """
+    fix = "give a model of taskclust: of create, or opened with open_checkpoint"
+    require(isinstance(model, Model), "model", type(model).__name__, fix)
+    n_tokens, known = dataset.config.vocab_size, model.config.vocab_size
+    require(n_tokens <= known, "dataset", n_tokens, f"it has more tokens than the model, {known}")
     states: dict[str, HiddenStates] = {
         name: hidden_states(model, split, before_final_norm=probe.before_final_norm)
         for name, split in dataset.splits.items()

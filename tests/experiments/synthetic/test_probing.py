@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from taskclust.config import SPLITS, DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, TrainingConfig
+from taskclust.config import SPLITS, ConfigError, DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, TrainingConfig
 from taskclust.data import Dataset, generate
 from taskclust.experiments.synthetic.probing import (
     bag_neighbors,
@@ -85,6 +85,18 @@ def test_the_top_layer_has_its_own_embedding(model, dataset):
     scores = cluster_scores(states, dataset.validation, few, with_tsne=True, seed=1)
 
     np.testing.assert_allclose(scores.top_embedding, expected.numpy(), atol=0.02)
+
+
+def test_a_model_that_cannot_read_the_data_is_refused(dataset):
+    more = replace(DATA, regex=replace(DATA.regex, n_symbols=DATA.regex.n_symbols + 1))
+    model = Decoder.create(DATA, ModelConfig(width=16, feed_forward=16, layers=1, heads=1), torch.Generator())
+
+    with pytest.raises(ConfigError, match=r"^model='Linear': give a model of taskclust"):
+        probe_checkpoint(torch.nn.Linear(1, 1), dataset, PROBE)
+    with pytest.raises(ConfigError, match=rf"^dataset={DATA.vocab_size + 1}: it has more tokens than the model"):
+        probe_checkpoint(model, replace(dataset, config=more), PROBE)
+    with pytest.raises(ConfigError, match=r"^seed=-1: use 0 or more"):
+        generate(DATA, -1)
 
 
 def test_the_last_checkpoint_is_the_trained_model(tmp_path):
