@@ -177,7 +177,7 @@ class ClaimSession:
             for result in self.results
             if any(one.verdict == "inconclusive" and len(one.values) < FEWEST for one in result.checks)
         ]
-        if not few:
+        if not few or self.profile.name == "llm":  # whose one model has no seeds
             return ""
         return (
             f"seeds: {len(few)} of {len(self.results)} conditions have inconclusive checks over fewer than {FEWEST} "

@@ -265,6 +265,7 @@ def test_a_line_says_that_seeds_are_too_few():
         "which reproduce nothing but counts; add --seeds 5"
     )
     assert decided().of_few_seeds() == ""
+    assert decided(replace(llm("a"), seeds=(0,))).of_few_seeds() == ""
     assert decided(replace(smoke(), seeds=(0, 1, 2, 3)), value=0.0).of_few_seeds() == ""  # refuted all the same
 
 

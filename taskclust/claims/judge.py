@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taskclust.claims.claim import Check, Claim, ProfileName, ResampledCheck, Statistic
-from taskclust.claims.criteria import Terms, Verdict, interval, terms
+from taskclust.claims.criteria import FEWEST, Criterion, Terms, Verdict, interval, terms
 
 _WORDS = {"reproduced": "holds", "not reproduced": "fails", "inconclusive": "unclear"}
 _SCOPES = {"smoke": "smoke", "llm": "this model"}
@@ -131,7 +131,7 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
     null_fails = True
     if criterion is not None:
         verdict = criterion.judge(values)
-        null_fails = bool(np.isfinite(nulls).all()) and criterion.judge(nulls) != "reproduced"
+        null_fails = bool(np.isfinite(nulls).all()) and not _passes(criterion, nulls)
         if verdict == "reproduced" and not null_fails:
             verdict = "inconclusive"
     return CheckResult(
@@ -152,6 +152,16 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
     )
 
 
+def _passes(criterion: Criterion, nulls: Sequence[float]) -> bool:
+    """Whether a negative control meets a criterion.
+
+    Over too few seeds to reproduce anything, e.g. because others failed, its mean decides, so that it does not fail for
+    want of seeds.
+    """
+    judged = nulls if len(nulls) >= FEWEST else [float(np.mean(nulls))] * FEWEST
+    return criterion.judge(judged) == "reproduced"
+
+
 def _read(statistic: Statistic, record: Any, worst: float) -> float:
     """The statistic of a seed's record; ``worst`` if its training failed."""
     return worst if record.failure else number(statistic(record))
@@ -161,12 +171,15 @@ def number(value: Any) -> float:
     """The value of a statistic as a plain number.
 
     Raises:
-        TypeError: the value is not a number.
+        TypeError: the value is not a number, or is infinite, which neither tests nor tables can use.
     """
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"a statistic gave {value!r}; it must give one number") from error
+    if math.isinf(found):
+        raise TypeError(f"a statistic gave {value!r}; it must give a finite number, or NaN if there is none")
+    return found
 
 
 def _decide_by_resamples(check: ResampledCheck, record: Any) -> CheckResult:

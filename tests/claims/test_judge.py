@@ -175,6 +175,26 @@ def test_explanation_mentions_a_passing_control_and_unasserted_checks():
     assert text.explain().endswith("not asserted")
 
 
+def test_a_failed_seed_does_not_make_the_control_fail():
+    """Its control is left out, and four seeds reproduce nothing."""
+    given = [*records(value=[1.0] * 4), record(4, failure="loss is NaN")]
+    same = check(null=1.0, paper=AtLeast(0.3), worst=0.0)
+
+    found = [decide([same], each).checks[0] for each in (given, records(value=[1.0] * 5))]
+
+    assert [(one.null_fails, one.verdict) for one in found] == [(False, OPEN), (False, OPEN)]
+
+
+@pytest.mark.parametrize(("null", "fails"), [(0.6, False), (0.5, False), (0.4, True)])
+def test_over_few_seeds_the_controls_mean_decides(null, fails):
+    assert decide([check(null=null)], records(value=[0.9])).checks[0].null_fails is fails
+
+
+def test_an_infinite_statistic_is_refused():
+    with pytest.raises(TypeError, match="gave inf; it must give a finite number, or NaN"):
+        decide([check()], records(value=[math.inf]))
+
+
 def test_a_control_without_a_value_is_not_said_to_pass():
     text = decide([check(null=math.nan)], records(value=[0.9] * 3)).explain()
 
