@@ -54,7 +54,15 @@ CLAIM = Claim(
                 "distribution (F1 0.8) rather than by task",
                 "reports/paper-256-norm-after/verdicts.md",
             )
-        }
+        },
+        "paper-256": {
+            "validation": KnownFailure(
+                "the model predicts the task of unseen instructions (accuracy 0.94 to 1.00), but its states cluster by "
+                "distribution (F1 0.9 without t-SNE, by task 0.7) rather than by task",
+                "docs/applications.md",
+            ),
+            "subset": KnownFailure("F1 by task rises, but only to 0.56", "reports/paper-256/checks.csv"),
+        },
     },
 )
 

@@ -1,6 +1,6 @@
 """§4.1, Figure 5b: pre-training on task identities makes tuning converge faster and end higher."""
 
-from taskclust.claims import AtLeast, Check, Claim, Exceeds
+from taskclust.claims import AtLeast, Check, Claim, Exceeds, KnownFailure
 from taskclust.experiments.pretraining import statistics as s
 
 #: At smoke scale we only require not to be behind, and pre-training on shuffled identities is not behind either.
@@ -77,6 +77,15 @@ CLAIM = Claim(
     smoke_asserts="that identity pre-training is no more than 0.1 behind the better of the two, in area and at "
     "the end; small models gain little, depending on the seed",
     figures=("figure-5b-pretraining-speedup",),
+    known_failures={
+        "paper-256": {
+            "validation": KnownFailure(
+                "in no seed do identities save more than one of 40 epochs to accuracy 0.5, compared with instructions; "
+                "mean accuracy gains 0.02, in four seeds of five",
+                "reports/paper-256/tables.md",
+            )
+        }
+    },
 )
 
 
