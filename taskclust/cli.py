@@ -28,7 +28,7 @@ app.add_typer(records, name="records")
 
 Setting = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="e.g. n_tasks=20, perplexity=20"),
+    typer.Option("--set", metavar="FIELD=VALUE", help="e.g. n_mappings=4, perplexity=20"),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER")]
 StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="the folder .taskclust of a run")]

@@ -23,7 +23,7 @@ import torch
 from taskclust import engines, experiments, profiles
 from taskclust.claims import CellResult, Claim, KnownFailure
 from taskclust.config import MOST_THREADS, ConfigError, require, shortened
-from taskclust.estimate import total
+from taskclust.estimate import Estimate, total
 from taskclust.formats import aligned_columns
 from taskclust.models.outside import outside_model
 from taskclust.profiles import Profile
@@ -33,6 +33,7 @@ from taskclust.session import Cell, ClaimSession, Unobtainable, subject_name
 from taskclust.store import Store, StoreError
 
 SESSION = pytest.StashKey[ClaimSession]()
+ESTIMATES = pytest.StashKey[list[Estimate]]()
 
 #: By scale, the pytest marks of its tests.
 MARKS = {"smoke": ("smoke",), "paper": ("gpu", "slow"), "llm": ("llm",)}
@@ -425,8 +426,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.items[:] = []
     elif session.config.getoption("--dry-run"):
         session.items[:] = []
+        session.config.stash[ESTIMATES] = _estimates(state)
     elif paper_items and state.runner.device == "cpu" and session.config.getoption("--device") is None:
-        hours = sum(one.hours or 0.0 for one in state.estimates())
+        hours = sum(one.hours or 0.0 for one in _estimates(state))
         raise pytest.UsageError(
             "the paper's scale (-m gpu, --profile paper): no CUDA device is visible; add --device cpu to run it on "
             f"this CPU (about {hours:.0f} core hours), or use the smoke scale"
@@ -511,12 +513,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         state.engine.close()
 
 
+def _estimates(state: ClaimSession) -> list[Estimate]:
+    """The estimated costs of all runs.
+
+    Raises:
+        pytest.UsageError: a run cannot be set up, e.g. of an unknown architecture.
+    """
+    try:
+        return state.estimates()
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the verdicts at the end of the run, or, with ``--dry-run``, the runs with their estimated cost."""
     state = config.stash[SESSION]
     if config.getoption("--dry-run"):
         terminalreporter.section("dry run: nothing was run")
-        estimates = state.estimates()
+        estimates = config.stash.get(ESTIMATES, [])
         terminalreporter.write_line(aligned_columns([one.row() for one in (*estimates, total(estimates))]))
     if state.results:
         for title, rows in state.closing_tables().items():

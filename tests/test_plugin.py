@@ -308,6 +308,8 @@ def test_an_invalid_setting_is_refused_before_anything_runs(choose, given, messa
         (["--workers", "0"], "--workers=0: use 1 or more"),
         (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
         (["--device", "cuda", "--engine", "ray", "--dry-run"], "--device=cuda: no CUDA device is visible"),
+        (["--dry-run", "--set", "model.architecture=foo"], "architecture='foo': "),
+        (["--profile", "paper", "--set", "model.architecture=foo"], "architecture='foo': "),
         (["--store", "/dev/null/x"], "choose another folder with --store"),
         (["--engine", "cloud"], "invalid choice: 'cloud'"),
         (

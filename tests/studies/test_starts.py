@@ -39,3 +39,16 @@ def test_starts_have_their_part_of_the_seeds_variance():
 
 def test_a_model_of_one_seed_has_no_row():
     assert rows([record(0.4, 0.1)]) == []
+
+
+def test_records_of_ten_starts_and_other_trainings_are_left_out():
+    of_three = record(0.4, 0.1)
+    table = {name: of_three.scores["subset"].tsne["task"][name] for name in ("f1",)}
+    of_ten = replace(
+        of_three, scores={split: ClusterScores(raw={}, tsne=dict.fromkeys(LABELS, table)) for split in SPLITS}
+    )
+    config = of_three.config
+    other = replace(of_three, config=replace(config, training=replace(config.training, loss_over="outputs")))
+
+    assert rows([of_three, of_ten, other]) == []
+    assert [row["seeds"] for row in rows([of_three, of_ten, other, record(0.6, 0.1)])] == [2] * 6
