@@ -94,15 +94,15 @@ CLAIM = Claim(
                 "fifths (reports/search/share-needed.md)",
                 "reports/paper-256-norm-after/verdicts.md",
             ),
-            "subset": KnownFailure(LINEAGE, "reports/paper-256-norm-after/verdicts.md"),
+            "subset": KnownFailure(LINEAGE, "docs/evidence.md"),
         },
         "paper-256": {
             "validation": KnownFailure(
                 "it learns nearly everything, but clusters by input and output: F1 by mapping is 0.7, F1 by task is no "
                 "higher than the untrained model's",
-                "reports/paper-256/verdicts.md",
+                "reports/paper-256/tables.md",
             ),
-            "subset": KnownFailure(HARD_ANSWERS, "reports/paper-256/verdicts.md"),
+            "subset": KnownFailure(HARD_ANSWERS, "docs/evidence.md"),
         },
     },
 )

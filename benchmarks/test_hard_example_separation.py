@@ -40,14 +40,14 @@ CLAIM = Claim(
         "paper-256 model=norm-after": {
             "subset": KnownFailure(
                 "hard examples share with their originals several times the variance that distinguishes their tasks",
-                "reports/paper-256-norm-after/verdicts.md",
+                "docs/evidence.md",
             )
         },
         "paper-256": {
             "subset": KnownFailure(
                 "nearly all hard examples are learned, but cluster by distribution and mapping (F1 0.95); with one "
                 "cluster per task, a tenth of them are separated from their originals",
-                "reports/paper-256/verdicts.md",
+                "docs/evidence.md",
             )
         },
     },

@@ -1,7 +1,8 @@
 """How many starts of t-SNE are enough? Their part of a score's variance should be at most a fifth of the seeds'.
 
 ``python -m studies.starts reports/records/synthetic-*`` reads records with one embedding per checkpoint, which have the
-lowest and the highest F1 of three starts; records of ten starts, which have every start's scores, are left out. The range of three normal values is 1.693 deviations on average.
+lowest and the highest F1 of three starts; records of ten starts, which have every start's scores, are left out. The
+range of three normal values is 1.693 deviations on average.
 """
 
 import sys
