@@ -88,6 +88,7 @@ def load(store: Store, folder: Path) -> list[Path]:
     Raises:
         ConfigError: as :func:`files_of`; or a file's name does not match its content.
         RecordError: a file does not hold a record of its kind.
+        StoreError: another process works on a record; those loaded before it are stored.
     """
     runner = Runner(store)
     wanted: dict[tuple[str, str], tuple[Path, bytes]] = {}
@@ -96,7 +97,11 @@ def load(store: Store, folder: Path) -> list[Path]:
         first, content = wanted.setdefault((kind, key), (file, encode(record)))
         fix = f"{first.name} is another record with the same key; leave one out"
         require(content == encode(record), "file", str(file), fix)
-    return [store.obtain(kind, key, _writer(content)) for (kind, key), (_, content) in wanted.items()]
+    for (kind, key), (_, content) in wanted.items():
+        with _held(store, kind, key):
+            if store.find(kind, key) is None:
+                store.write(kind, key, _writer(content))
+    return [store.path(kind, key) for kind, key in wanted]
 
 
 def _writer(content: bytes) -> Callable[[Path], None]:

@@ -208,8 +208,10 @@ def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(store, tmp_pat
 
 def test_a_locked_record_is_reported_without_waiting(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(exchange, "PATIENCE", 0.05)
+    exchange.save(store, tmp_path / "saved")
     (folder,) = (store.root / "alignment").glob("[!.]*")
     with FileLock(store.root / "locks" / f"alignment-{folder.name}.lock"):
+        assert "another process is working on it" in command("records", "load", store.root, tmp_path / "saved")
         assert "another process is working on it" in command("records", "save", store.root, tmp_path / "out")
         assert command("records", "check", store.root) == 1
     assert f"alignment record {folder.name}: another process is working on it" in capsys.readouterr().out
