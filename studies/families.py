@@ -55,7 +55,8 @@ def number(report: Report, claim: str, name: str, check: str, *, with_control: b
     if one is None or one["mean"] is None:
         return "–"
     control = f" ({one['null_mean']:.2f})" if with_control else ""
-    return f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]{control}"
+    band = "" if one["low"] is None else f" [{one['low']:.2f}, {one['high']:.2f}]"  # one seed has none
+    return f"{one['mean']:.2f}{band}{control}"
 
 
 def numbers(reports: dict[str, Report]) -> list[dict[str, str]]:
@@ -80,9 +81,21 @@ def verdicts(reports: dict[str, Report]) -> list[dict[str, str]]:
 
 
 def page(reports: dict[str, Report]) -> str:
-    """The page with both tables."""
-    first = next(iter(reports.values()))
-    seeds = first["results"][0]["seeds"]
+    """The page with both tables.
+
+    Raises:
+        ConfigError: a report is not of the smoke scale, is empty, or has other seeds than the first.
+    """
+    seeds: list[int] | None = None
+    for family, report in reports.items():
+        scales = {result["profile"] for result in report["results"]}
+        require(scales == {"smoke"}, "report", family, "give reports at the smoke scale, with verdicts")
+        own = report["results"][0]["seeds"]
+        seeds = own if seeds is None else seeds
+        require(
+            own == seeds, "report", family, f"its seeds are {own}, those of the first {seeds}; run them with the same"
+        )
+    assert seeds is not None
     machines = sorted({f"{r['provenance']['device']}, {r['provenance']['instructions']}" for r in reports.values()})
     commands = "\n".join(f"    {report['command']}" for report in reports.values())
     return f"""# Does the phenomenon belong to Transformers?

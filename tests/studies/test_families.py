@@ -53,3 +53,22 @@ def test_the_page_names_commands_and_machine(folder):
 def test_a_folder_without_reports_is_refused_in_one_line(tmp_path):
     with pytest.raises(SystemExit, match=r"no FAMILY/verdicts\.json"):
         main([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"profile": "paper"}, "report='part': give reports at the smoke scale"),
+        ({"seeds": [1, 2, 3, 4, 5, 6]}, r"report='part': its seeds are \[1, 2, 3, 4, 5, 6\], those of the first \["),
+    ],
+    ids=["scale", "seeds"],
+)
+def test_reports_that_do_not_belong_together_are_refused(folder, change, said):
+    file = folder / "part" / "verdicts.json"
+    report = json.loads(file.read_text())
+    report["results"] = [{**cell, **change} for cell in report["results"]]
+    file.write_text(json.dumps(report))
+
+    with pytest.raises(SystemExit, match=said):
+        main([str(folder)])
+    assert not (folder / "families.md").exists()
