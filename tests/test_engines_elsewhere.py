@@ -1,5 +1,6 @@
 """The driver of a cluster, with an engine that computes in this process and fails on request."""
 
+import os
 import re
 import shutil
 import sys
@@ -21,7 +22,7 @@ from taskclust.models import Trainer
 from taskclust.profiles import llm
 from taskclust.runner import TRAJECTORY, Runner
 from taskclust.store import CorruptRecordWarning, Store, encode
-from taskclust.store.folders import read_json
+from taskclust.store.folders import read_json, seal
 from tests.experiments.small import CONFIG, folder, measured, truncate
 
 PROBE = replace(CONFIG.probe, iterations=5, tsne_restarts=1)
@@ -283,6 +284,25 @@ def test_a_record_locked_by_another_process_is_waited_for(runner, tmp_path, expe
 
 
 # --- what a machine must be
+
+
+def test_a_state_that_the_training_deletes_meanwhile_is_left_out(tmp_path, monkeypatch):
+    """This lost a whole run when a worker listed its states just as the next one replaced the last."""
+    store, listed = Store(tmp_path), os.scandir
+    for name in ("checkpoints/0000", "state-0018", "state-0019"):
+        part = store.unfinished("trajectory", "key") / name
+        part.mkdir(parents=True)
+        (part / "content").write_text(name)
+        seal(part)
+
+    def scandir(path):
+        if str(path).endswith("state-0018"):
+            shutil.rmtree(path, ignore_errors=True)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+    assert [place.unfinished for place in tasks.kept(store, "trajectory", "key")] == ["checkpoints/0000", "state-0019"]
 
 
 def a_task(runner, **changes):

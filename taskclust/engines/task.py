@@ -6,6 +6,7 @@ record. It sends one message per file, so no shared file system is needed. The d
 A task that is started again elsewhere therefore continues from the last state that was sent.
 """
 
+import os
 import pickle
 import platform
 import shutil
@@ -92,12 +93,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def kept(store: Store, kind: str, key: str) -> list[Place]:
-    """The sealed parts of the unfinished work on a record: checkpoints first, because a state depends on them."""
+    """The sealed parts of the unfinished work on a record: checkpoints first, because a state depends on them.
+
+    The training may delete a state meanwhile, which is then left out.
+    """
     root = store.unfinished(kind, key)
-    parts = (path.parent.relative_to(root) for path in root.rglob(MANIFEST))
+    # os.walk passes over a folder that is gone, where Path.rglob raises
+    parts = (Path(folder).relative_to(root) for folder, _, files in os.walk(root) if MANIFEST in files)
     seen = [part.as_posix() for part in parts if not any(name.startswith(".") for name in part.parts)]
     ordered = sorted(seen, key=lambda part: (part.rpartition("/")[2].startswith("state-"), part))
-    return [place for part in ordered if is_sealed((place := Place(kind, key, part)).within(store))]
+    places = [Place(kind, key, part) for part in ordered]
+    return [place for place in places if _is_there(place.within(store))]
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return is_sealed(folder)
+    except FileNotFoundError:
+        return False
 
 
 def perform(task: Task, store: Store) -> Exception | None:
