@@ -206,14 +206,18 @@ def _trained(config: pytest.Config, name: str) -> tuple[Profile, Profile]:
     width, epochs, seeds = (config.getoption(option) for option in ("--width", "--epochs", "--seeds"))
     if name == "smoke" and width is not None:
         raise pytest.UsageError(f"--width={width}: only the paper profile has widths; add --profile paper")
-    whole = profiles.smoke() if name == "smoke" else profiles.paper(768 if width is None else width)
-    whole = whole.changed(config.getoption("--set"))
+    whole = _unchanged(name, width).changed(config.getoption("--set"))
     if source := config.getoption("--model"):
         own = [text for text in config.getoption("--set") if text.partition("=")[0].partition(".")[0] == "model"]
         require(not own, "set", ", ".join(own), f"--model={source} decides the whole model; leave it out")
         whole = whole.with_model(source, lambda base: outside_model(source, base.model, base.data))
     profile = whole if epochs is None else whole.until(epochs)
     return (profile if seeds is None else replace(profile, seeds=parse_seeds(seeds))), whole
+
+
+def _unchanged(name: str, width: int | None) -> Profile:
+    """The profile of a scale that trains its models, as it is."""
+    return profiles.smoke() if name == "smoke" else profiles.paper(768 if width is None else width)
 
 
 def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
@@ -233,11 +237,18 @@ def _languages(config: pytest.Config) -> tuple[Profile, Profile]:
     return profile, whole
 
 
-def overrides(config: pytest.Config) -> str:
-    """The given options that change what is measured, as text; empty if there are none."""
+def overrides(config: pytest.Config, scale: str) -> str:
+    """The options that change what is measured at a scale, as text; empty if all are missing or the profile's own."""
     names = ("--model", "--width", "--epochs", "--seeds", "--expressions", "--untrained")
-    given = [f"{n}={config.getoption(n)}" for n in names if config.getoption(n) is not None]
-    return ", ".join([*given, *(f"--set {change}" for change in config.getoption("--set"))])
+    given = {name: config.getoption(name) for name in names if config.getoption(name) is not None}
+    changes = config.getoption("--set")
+    if scale != "llm":
+        plain = _unchanged(scale, given.get("--width"))
+        if "--seeds" in given and parse_seeds(given["--seeds"]) == plain.seeds:
+            del given["--seeds"]
+        if plain.changed(changes) == plain:
+            changes = []
+    return ", ".join([*(f"{name}={value}" for name, value in given.items()), *(f"--set {one}" for one in changes)])
 
 
 # -------------------------------------------------------------------- before anything is collected
@@ -283,7 +294,9 @@ def pytest_configure(config: pytest.Config) -> None:
     command = typed.encode("utf-8", "backslashreplace").decode()  # a path may have bytes that are not UTF-8
     if not any("perf" in argument for argument in config.args):
         config.option.benchmark_quiet = True  # verdicts are the output; times go only to --benchmark-json
-    config.stash[SESSION] = ClaimSession(profile, whole, runner, command, overrides(config), workers, engine)
+    config.stash[SESSION] = ClaimSession(
+        profile, whole, runner, command, overrides(config, profile.name), workers, engine
+    )
 
 
 def _device(config: pytest.Config) -> str:
@@ -306,7 +319,7 @@ def report_folder(config: pytest.Config, profile: Profile) -> Path:
     is_part = config.stash[SESSION].is_part or any(
         config.getoption(name, None) for name in ("lf", "stepwise", "ignore", "ignore_glob")
     )
-    is_other = overrides(config) or config.getoption("--llm")
+    is_other = overrides(config, profile.name) or config.getoption("--llm")
     default = config.getoption("--store") / "report" if is_part or is_other else whole
     folder: Path = (config.getoption("--report") or default).resolve()
     return folder

@@ -705,6 +705,28 @@ def test_a_known_failure_belongs_to_its_width(run, know, drawn, tmp_path, found_
     assert ("(known finding)" in (tmp_path / "report" / "verdicts.md").read_text()) == (expected != "4 passed")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--width", "256", "--seeds", "5", "--set", "model=gpt2"],
+            "Settings differ from the profile's: --width=256.\n",
+        ),
+        (["--seeds", "0,1,2,3,4", "--set", "model=gpt2"], ""),
+        (["--seeds", "1,2,3,4,5"], "Settings differ from the profile's: --seeds=1,2,3,4,5.\n"),
+    ],
+    ids=["width", "none", "seeds"],
+)
+def test_only_options_that_change_the_profile_are_said_to(run, tmp_path, arguments, said):
+    paper = ["--profile", "paper", "--device", "cpu", "-k", "parameter"]
+
+    run(*paper, "--report", str(tmp_path / "report"), *arguments)
+
+    first = (tmp_path / "report" / "verdicts.md").read_text().splitlines()[0] + "\n"
+    assert first.endswith(said)
+    assert ("Settings differ" in first) == bool(said)
+
+
 def test_a_known_failure_does_not_apply_to_another_setting(run, know, tmp_path):
     know("smoke")
     report = ["--report", str(tmp_path / "report"), "-k", "parameter"]
@@ -854,7 +876,7 @@ def visit(capfd, monkeypatch, tmp_path):
         monkeypatch.chdir(folder)
         capfd.readouterr()
         given = ["--strict-markers", "--import-mode=importlib", "-p", "no:cacheprovider", "--rootdir", str(folder)]
-        code = pytest.main([*given, "--seeds", "2", *arguments])
+        code = pytest.main([*given, "--seeds", "5", *arguments])
         captured = capfd.readouterr()
         return code, captured.out + captured.err, folder
 
@@ -865,18 +887,18 @@ def test_a_users_claim_is_judged_and_reported_like_the_papers(tmp_path):
     """In a new process without any of our files; by default the report is the profile's."""
     folder = plain_repository(tmp_path / "own")
 
-    done = spawn(["--strict-markers", "--seeds=2", "--report", "reports/smoke"], folder)
+    done = spawn(["--strict-markers", "--seeds=5", "--report", "reports/smoke"], folder)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed, 1 xfailed" in done.stdout
-    assert "taskclust: profile smoke, seeds 0,1, device cpu" in done.stdout
-    assert "claims at SMOKE scale, no reproduction with --seeds=2" in done.stdout
+    assert "taskclust: profile smoke, seeds 0,1,2,3,4, device cpu" in done.stdout
+    assert "claims at SMOKE scale, no reproduction with --seeds=5" in done.stdout
     assert "report: reports/smoke/index.html" in done.stdout
     report = folder / "reports" / "smoke"
     rows = list(csv.DictReader((report / "verdicts.csv").read_text().splitlines()))
     assert [(row["claim"], row["cell"], row["where"], row["verdict"], row["seeds"]) for row in rows] == [
-        ("own-sizes", "train", "a stranger's notes", "✔ holds (smoke)", "2"),
-        ("own-sizes", "validation", "a stranger's notes", "✘ fails (smoke) (known finding)", "2"),
+        ("own-sizes", "train", "a stranger's notes", "✔ holds (smoke)", "5"),
+        ("own-sizes", "validation", "a stranger's notes", "✘ fails (smoke) (known finding)", "5"),
     ]
     assert {path.name for path in report.iterdir()} == {
         "verdicts.md", "verdicts.csv", "verdicts.json", "checks.csv", "values.csv", "tables.md", "tables.tex",
@@ -894,7 +916,7 @@ def test_a_users_failing_claim_says_why_and_fails_the_run(visit):
 
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "1 failed, 2 passed" in output
-    assert "own-sizes[validation] at smoke scale, seeds [0, 1]: fails (smoke)" in output
+    assert "own-sizes[validation] at smoke scale, seeds [0, 1, 2, 3, 4]: fails (smoke)" in output
     assert "instances: 315 [315, 315], criterion ≥ 1000; null 0 (none): fails (smoke)" in output
     assert (folder / ".taskclust" / "report" / "verdicts.csv").exists()  # --seeds is another setting
 
