@@ -908,7 +908,7 @@ def test_a_users_claim_is_judged_and_reported_like_the_papers(tmp_path):
     assert "There are thousands of instances." in page
     assert "there are 315" in page
     assert "Table 8: parameters" in (report / "tables.md").read_text()
-    assert len(list((folder / ".taskclust" / "paper_tables").glob("*/record.json"))) == 2
+    assert len(list((folder / ".taskclust" / "paper_tables").glob("*/record.json"))) == 5
 
 
 def test_a_users_failing_claim_says_why_and_fails_the_run(visit):
