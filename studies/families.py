@@ -86,16 +86,14 @@ def page(reports: dict[str, Report]) -> str:
     Raises:
         ConfigError: a report is not of the smoke scale, is empty, or has other seeds than the first.
     """
-    seeds: list[int] | None = None
     for family, report in reports.items():
         scales = {result["profile"] for result in report["results"]}
         require(scales == {"smoke"}, "report", family, "give reports at the smoke scale, with verdicts")
+    seeds, *_ = (report["results"][0]["seeds"] for report in reports.values())
+    for family, report in reports.items():
         own = report["results"][0]["seeds"]
-        seeds = own if seeds is None else seeds
-        require(
-            own == seeds, "report", family, f"its seeds are {own}, those of the first {seeds}; run them with the same"
-        )
-    assert seeds is not None
+        fix = f"its seeds are {own}, those of the first {seeds}; run them with the same"
+        require(own == seeds, "report", family, fix)
     machines = sorted({f"{r['provenance']['device']}, {r['provenance']['instructions']}" for r in reports.values()})
     commands = "\n".join(f"    {report['command']}" for report in reports.values())
     return f"""# Does the phenomenon belong to Transformers?

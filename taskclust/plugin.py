@@ -319,7 +319,7 @@ def report_folder(config: pytest.Config, profile: Profile) -> Path:
     is_part = config.stash[SESSION].is_part or any(
         config.getoption(name, None) for name in ("lf", "stepwise", "ignore", "ignore_glob")
     )
-    is_other = overrides(config, profile.name) or config.getoption("--llm")
+    is_other = config.stash[SESSION].overrides or config.getoption("--llm")
     default = config.getoption("--store") / "report" if is_part or is_other else whole
     folder: Path = (config.getoption("--report") or default).resolve()
     return folder

@@ -180,8 +180,8 @@ class ClaimSession:
         if not few or self.profile.name == "llm":  # whose one model has no seeds
             return ""
         return (
-            f"seeds: {len(few)} of {len(self.results)} conditions have inconclusive checks over fewer than {FEWEST} "
-            f"seeds, which reproduce nothing but counts; add --seeds {FEWEST}"
+            f"seeds: {len(few)} of {len(self.results)} conditions are inconclusive with fewer than {FEWEST} seeds, "
+            f"too few to reproduce anything but counts; add --seeds {FEWEST}"
         )
 
     def of_other_threads(self) -> str:

@@ -261,8 +261,8 @@ def test_a_line_says_that_seeds_are_too_few():
     few = decided(replace(smoke(), seeds=(0, 1, 2, 3)))
 
     assert few.of_few_seeds() == (
-        "seeds: 2 of 2 conditions have inconclusive checks over fewer than 5 seeds, "
-        "which reproduce nothing but counts; add --seeds 5"
+        "seeds: 2 of 2 conditions are inconclusive with fewer than 5 seeds, "
+        "too few to reproduce anything but counts; add --seeds 5"
     )
     assert decided().of_few_seeds() == ""
     assert decided(replace(llm("a"), seeds=(0,))).of_few_seeds() == ""

@@ -8,7 +8,6 @@ Shapes: B rows, T tokens, D width, V vocabulary, N instances, P predictions.
 """
 
 import copy
-import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -22,7 +21,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from taskclust.config import ConfigError, SwitchConfig, require
 from taskclust.data import Split
-from taskclust.models.interface import MAKING
+from taskclust.models.interface import MAKING, capacity
 
 Tokens = Sequence[int]
 
@@ -295,8 +294,7 @@ class Reading(NamedTuple):
 
 def _require_tokens(model: PreTrainedModel, instances: Sequence[Instance]) -> None:
     """Refuse instances that are no rows of the model's tokens, or longer than its context."""
-    known = model.get_input_embeddings().weight.shape[0]
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    known, limit = capacity(model)
     for number, one in enumerate(instances):
         row, name = [*one.prompt, *one.response], f"instance {number}"
         is_flat = all(isinstance(token, numbers.Integral) or getattr(token, "ndim", 1) == 0 for token in row)

@@ -6,6 +6,7 @@ An architecture is one file with two subclasses, one of :class:`Settings` that n
 Shapes: B rows, T tokens, D width, V vocabulary, L layers, P predictions.
 """
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import asdict
@@ -23,6 +24,12 @@ _DATA = DataConfig()
 #: Held by a thread that makes or opens a model: while transformers 5.24 opens one, models that other threads make are
 #: not tied and their weights are not drawn.
 MAKING = threading.RLock()
+
+
+def capacity(model: PreTrainedModel) -> tuple[int, float]:
+    """How many tokens a model of transformers knows, and how many it reads at most: infinite if it does not say."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return model.get_input_embeddings().weight.shape[0], limit or math.inf
 
 
 class Settings(PretrainedConfig):

