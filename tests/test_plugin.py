@@ -547,16 +547,20 @@ def test_a_second_run_uses_the_record_again_and_reports_what_was_not_run(run, tm
         ({"is_part": True}, "store/report"),
         ({"--set": ["model=gpt2"]}, "store/report"),
         ({"--epochs": 5}, "store/report"),
+        ({"--seeds": "5"}, "store/report"),
+        ({"--seeds": ",".join(map(str, smoke().seeds))}, "reports/smoke"),
         ({"--llm": ["a/model"]}, "store/report"),
     ],
     ids=str,
 )
 def test_a_partial_report_does_not_replace_a_full_one(arguments, folder):
-    names = ("--report", "--width", "--epochs", "--seeds", "--expressions")
+    names = ("--report", "--model", "--width", "--epochs", "--seeds", "--expressions", "--untrained")
     options = {**dict.fromkeys(names), "--set": [], "--llm": [], "--store": Path("store"), **arguments}
-    stash = {plugin.SESSION: SimpleNamespace(is_part=arguments.get("is_part", False))}
-    get = options.get
-    config = SimpleNamespace(getoption=get, stash=stash)
+    stash = {}
+    config = SimpleNamespace(getoption=options.get, stash=stash)
+    stash[plugin.SESSION] = SimpleNamespace(
+        is_part=arguments.get("is_part", False), overrides=plugin.overrides(config, "smoke")
+    )
 
     assert plugin.report_folder(config, smoke()) == Path(folder).resolve()
 
