@@ -559,8 +559,8 @@ class AlignmentConfig:
     """Four ways to give toxic instructions their healthy outputs (§4.2, Tables 2 and 7)."""
 
     data: PairedDataConfig = field(default_factory=PairedDataConfig)
-    model: ModelConfig = silent(field(default_factory=ModelConfig))  # only §4.1 names 256
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(checkpoints=(0,)))  # base, Table 5
+    model: ModelConfig = silent(field(default_factory=lambda: ModelConfig.gpt2(256)))  # §4.1's; §4.2 names no width
+    training: TrainingConfig = field(default_factory=lambda: _applied(40))  # base, as §4.1 tunes
     direct: TrainingConfig = silent(field(default_factory=lambda: _tuning(100, 1e-4)))  # Table 5's rate
     head: TrainingConfig = silent(field(default_factory=lambda: _tuning(200, 1e-3)))
     switch: SwitchConfig = field(default_factory=SwitchConfig)  # of both kinds

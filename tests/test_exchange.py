@@ -44,7 +44,7 @@ def test_files_are_named_by_their_content(files):
     keys = {kind: key_of(kind, record) for kind, record in RECORDS.items()}
 
     assert [file.name for file in files.values()] == [
-        f"alignment-width-768-seed-2-{keys['alignment']}.json.xz",
+        f"alignment-width-256-seed-2-{keys['alignment']}.json.xz",
         f"natural_language-somewhere-seed-0-{WEIGHTS}.json.xz",
         f"paper_tables-width-768-seed-0-{keys['paper_tables']}.json.xz",
         f"pretraining-width-256-seed-1-{keys['pretraining']}.json.xz",

@@ -111,14 +111,12 @@ def test_counts_use_the_papers_sizes_at_every_scale():
     assert smoke().base("paper_tables").data == paper().base("synthetic").data
 
 
-def test_pretraining_always_has_width_256_and_alignment_the_given_width():
-    assert {paper(width).base("pretraining").model.width for width in (32, 256, 768)} == {256}
-    assert [paper(width).base("alignment").model.width for width in (256, 768)] == [256, 768]
+@pytest.mark.parametrize("width", [32, 256, 768])
+def test_section_4_has_one_model_of_width_256_tuned_in_one_way(width):
+    pretraining, alignment = paper(width).base("pretraining"), paper(width).base("alignment")
 
-
-def test_the_alignment_base_trains_by_table_5_except_at_width_256():
-    assert fields_of(paper(768).base("alignment").training, TABLE_5_TRAINING) == TABLE_5_TRAINING
-    assert paper(256).base("alignment").training == paper(256).base("pretraining").training
+    assert alignment.model == pretraining.model == ModelConfig.gpt2(256)
+    assert alignment.training == pretraining.training
 
 
 @pytest.mark.parametrize(
@@ -126,7 +124,7 @@ def test_the_alignment_base_trains_by_table_5_except_at_width_256():
     [
         (paper(768), "synthetic", "paper-768"),
         (paper(768), "paper_tables", "paper-768"),
-        (paper(768), "alignment", "paper-768"),
+        (paper(768), "alignment", "paper-256"),
         (paper(768), "pretraining", "paper-256"),
         (smoke(), "pretraining", "smoke"),
         (smoke(), "synthetic", "smoke"),
@@ -183,8 +181,12 @@ def test_the_paper_profile_trains_plain_gpt2():
         bases = paper(width).bases
         models = {name: bases[name][0].model for name in ("synthetic", "alignment", "pretraining", "paper_tables")}
 
-        assert models["synthetic"] == models["alignment"] == ModelConfig.gpt2(width)
-        assert (models["pretraining"], models["paper_tables"]) == (ModelConfig.gpt2(256), ModelConfig.gpt2(768))
+        assert models.pop("synthetic") == ModelConfig.gpt2(width)
+        assert models == {
+            "alignment": ModelConfig.gpt2(256),
+            "pretraining": ModelConfig.gpt2(256),
+            "paper_tables": ModelConfig.gpt2(768),
+        }
 
 
 def test_a_change_that_no_experiment_takes_is_refused():
@@ -295,5 +297,5 @@ def test_a_change_makes_another_scale_for_experiments_that_take_it():
         "synthetic": "paper-768 model=norm-after model.norm=before",
         "paper_tables": "paper-768 model=norm-after model.norm=before",
         "pretraining": "paper-256 model=norm-after",
-        "alignment": "paper-768 model=norm-after",
+        "alignment": "paper-256 model=norm-after",
     }
