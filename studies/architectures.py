@@ -22,10 +22,10 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from taskclust.config import ConfigError, SwitchConfig
+from taskclust.config import ConfigError, SwitchConfig, first_line
 from taskclust.formats import markdown
 from taskclust.models.alignment import Instance, align
-from taskclust.models.language import first_line, read_checked, require_causal
+from taskclust.models.language import read_checked, require_causal
 
 #: Kinds of causal language model, as transformers names them.
 KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))

@@ -15,6 +15,7 @@ from taskclust.fields import Bounds, check_fields
 from taskclust.fields import ConfigError as ConfigError
 from taskclust.fields import added as added
 from taskclust.fields import as_before as as_before
+from taskclust.fields import first_line as first_line
 from taskclust.fields import is_neutral as is_neutral
 from taskclust.fields import is_silent as is_silent
 from taskclust.fields import neutral as neutral

@@ -50,6 +50,12 @@ def png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
+def in_space(points: Float[np.ndarray, "*shape c"]) -> Float[np.ndarray, "*shape 3"]:
+    """Three coordinates of points of any dimension: the first three, or zeros for those that are missing."""
+    shown = points[..., :3]
+    return np.pad(shown, [*[(0, 0)] * (points.ndim - 1), (0, 3 - shown.shape[-1])])
+
+
 def color_and_marker(number: int) -> tuple[str, str]:
     """The color and marker of an identity; forty pairs differ, then they repeat."""
     return OKABE_ITO[number % len(OKABE_ITO)], MARKERS[number // len(OKABE_ITO) % len(MARKERS)]

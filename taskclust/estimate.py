@@ -10,7 +10,7 @@ import torch
 from taskclust import experiments
 from taskclust.config import DataConfig, ExperimentConfig
 from taskclust.data import generate
-from taskclust.models.precision import matmul_flops
+from taskclust.models.precision import is_here, matmul_flops
 from taskclust.models.registry import architecture, count_parameters
 from taskclust.runner import Runner
 
@@ -29,7 +29,7 @@ _PROMPT_TOKENS = 12
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The expected cost of one run: zero if its record is stored, None where the cost is not known."""
+    """The expected cost of one run: zero if its record is stored; None is not known."""
 
     name: str
     hours: float | None
@@ -47,14 +47,19 @@ class Estimate:
 
 
 def total(estimates: Sequence[Estimate]) -> Estimate:
-    """The sum of all runs whose cost is known."""
-    hours, gigabytes = (sum(getattr(one, name) or 0.0 for one in estimates) for name in ("hours", "gigabytes"))
+    """The sum of all runs whose cost is known; not known if no run's is."""
+    costs = {name: [getattr(one, name) for one in estimates] for name in ("hours", "gigabytes")}
+    known = {name: [cost for cost in found if cost is not None] for name, found in costs.items()}
+    hours, gigabytes = (sum(found) if found or not estimates else None for found in known.values())
     stored = [one.is_stored for one in estimates if one.is_stored is not None]
     return Estimate("all", hours, gigabytes, is_stored=all(stored) if stored else None)
 
 
 def estimate(runner: Runner, experiment: str, configs: Sequence[Any]) -> list[Estimate]:
-    """The estimated cost of each run, on one core or on the GPU; an empty list for experiments that take seconds."""
+    """The estimated cost of each run, on one core or on the GPU; an empty list for experiments that take seconds.
+
+    A GPU that is only on other machines cannot be timed here, so nothing is known of its runs but their names.
+    """
     if not hasattr(experiments.part(experiment, "config"), "stages"):
         return []
     threads = torch.get_num_threads()
@@ -71,6 +76,9 @@ def _one(runner: Runner, experiment: str, config: Any) -> Estimate:
         cost = _language(runner, experiments.part(experiment, "run").size(config), config)
         return Estimate(f"{experiment} {module.title(config)}", cost, None, None)
     name = f"{experiment} width {config.model.width} seed {config.seed}"
+    architecture(config.model.architecture)  # refuse an unknown one
+    if not is_here(runner.device):
+        return Estimate(name, None, None, is_stored=None)
     if runner.is_stored(experiment, config):
         return Estimate(name, 0.0, 0.0, is_stored=True)
     stages = module.stages(runner.resolve(experiment, config))
@@ -113,7 +121,7 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
 
 def _language(runner: Runner, size: tuple[int, int, int] | None, config: Any) -> float | None:
     """The hours to read and probe a language model and its untrained ones; ``size``: parameters, layers, prompts."""
-    if size is None:
+    if size is None or not is_here(runner.device):
         return None
     parameters, layers, prompts = size
     iterations = config.probe.tsne_restarts * config.probe.iterations

@@ -24,6 +24,11 @@ def require(holds: bool, name: str, value: object, fix: str) -> None:
         raise ConfigError(f"{name}={shortened(value)}: {fix}")
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; its type if there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shortened(value: object) -> str:
     """The value as text, cut off if it is long."""
     text = repr(value)

@@ -26,6 +26,7 @@ from taskclust.config import MOST_THREADS, ConfigError, require, shortened
 from taskclust.estimate import Estimate, total
 from taskclust.formats import aligned_columns
 from taskclust.models.outside import outside_model
+from taskclust.models.precision import is_here
 from taskclust.profiles import Profile
 from taskclust.report import check_folder
 from taskclust.runner import Runner
@@ -301,8 +302,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _device(config: pytest.Config) -> str:
     device = config.getoption("--device") or ("cuda" if torch.cuda.is_available() else "cpu")
-    is_here = config.getoption("--engine") == "local" or config.getoption("--dry-run")
-    if device == "cuda" and is_here and not torch.cuda.is_available():
+    if config.getoption("--engine") == "local" and not is_here(device):
         raise pytest.UsageError("--device=cuda: no CUDA device is visible; use --device cpu")
     if device == "cpu" and config.getoption("--replay"):
         raise pytest.UsageError("--replay: a CPU has no launches to save; leave it out, or run on a GPU")

@@ -10,7 +10,7 @@ import torch
 from taskclust import experiments
 from taskclust.claims import CellResult, Claim, judge
 from taskclust.claims.criteria import FEWEST
-from taskclust.config import ConfigError
+from taskclust.config import ConfigError, first_line
 from taskclust.engines import Elsewhere, EngineError, obtain_all
 from taskclust.estimate import Estimate, estimate
 from taskclust.profiles import Profile
@@ -156,6 +156,8 @@ class ClaimSession:
             )
         except (ConfigError, OSError) as error:
             self.unwritten = f"report={str(folder)!r}: not written ({error}); the records are kept, run again"
+        except Exception as error:  # noqa: BLE001 - whatever a figure raised, the verdicts are still printed
+            self.unwritten = f"report={str(folder)!r}: not written ({type(error).__name__}: {first_line(error)})"
 
     def title(self) -> str:
         """The title of the table of verdicts: the scale, and the options that change what is measured."""

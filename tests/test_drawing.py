@@ -3,10 +3,11 @@
 import io
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from taskclust.drawing import png
+from taskclust.drawing import in_space, png
 
 
 def drawn(figure):
@@ -48,3 +49,15 @@ def test_one_figure_gives_the_same_bytes_twice():
     figure.subplots().plot([1, 2, 3])
 
     assert png(figure) == png(figure)
+
+
+@pytest.mark.parametrize("components", [1, 2, 3, 5])
+def test_points_of_any_dimension_have_three_coordinates(components):
+    points = np.arange(4.0 * components).reshape(2, 2, components)
+
+    shown = in_space(points)
+
+    kept = min(components, 3)
+    assert shown.shape == (2, 2, 3)
+    assert np.array_equal(shown[..., :kept], points[..., :kept])
+    assert not shown[..., kept:].any()

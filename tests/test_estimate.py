@@ -8,10 +8,11 @@ from transformers import AutoConfig
 
 from taskclust import estimate as module
 from taskclust import experiments
-from taskclust.config import ARMS, LanguageConfig, ModelConfig
+from taskclust.config import ARMS, ConfigError, LanguageConfig, ModelConfig
 from taskclust.estimate import Estimate, estimate, total
 from taskclust.models.outside import outside_model
 from taskclust.models.registry import count_parameters
+from taskclust.profiles import llm, smoke
 from taskclust.runner import Runner
 from taskclust.store import Store
 from taskclust.store.folders import write_json
@@ -187,6 +188,26 @@ def test_models_from_outside_are_estimated_to_read_each_instruction_once_per_inp
 def _only(runner, config):
     (found,) = estimate(runner, "synthetic", [config])
     return found
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "pretraining", "natural_language"])
+def test_runs_on_a_gpu_elsewhere_are_named_at_unknown_cost(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    profile = llm() if kind == "natural_language" else smoke()
+
+    found = estimate(Runner(Store(tmp_path), device="cuda"), kind, profile.subjects(kind)[0])
+
+    assert [(one.hours, one.gigabytes, one.is_stored) for one in found] == [(None, None, None)] * len(found)
+    assert all(one.name.startswith(kind) for one in found)
+    assert set(total(found).row().values()) == {"all", "–"}
+
+
+def test_an_unknown_architecture_is_refused_for_a_gpu_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = replace(CONFIG, model=replace(CONFIG.model, architecture="foo"))
+
+    with pytest.raises(ConfigError, match="architecture='foo'"):
+        estimate(Runner(Store(tmp_path), device="cuda"), "synthetic", [config])
 
 
 def test_the_total_sums_known_costs():

@@ -307,7 +307,6 @@ def test_an_invalid_setting_is_refused_before_anything_runs(choose, given, messa
         (["--epochs", "0"], "epochs=0: use 1 to "),
         (["--workers", "0"], "--workers=0: use 1 or more"),
         (["--device", "cuda"], "--device=cuda: no CUDA device is visible; use --device cpu"),
-        (["--device", "cuda", "--engine", "ray", "--dry-run"], "--device=cuda: no CUDA device is visible"),
         (["--dry-run", "--set", "model.architecture=foo"], "architecture='foo': "),
         (["--profile", "paper", "--set", "model.architecture=foo"], "architecture='foo': "),
         (["--store", "/dev/null/x"], "choose another folder with --store"),
@@ -391,16 +390,25 @@ def test_claims_are_judged_and_reported(tmp_path):
     assert len(list((tmp_path / "store" / "paper_tables").rglob("record.json"))) == 2
 
 
-def test_a_report_that_cannot_be_written_is_reported_in_one_line(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), r"No space left on device\); the records are kept, run"),
+        (TypeError("no such\ncolor"), r"TypeError: no such\)"),
+    ],
+    ids=["full", "figure"],
+)
+def test_a_report_that_cannot_be_written_is_reported_in_one_line(run, tmp_path, monkeypatch, error, said):
     def write_report(*_, **__):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(sessions, "write_report", write_report)
 
     code, output = run("-k", "parameter and 32", "--report", str(tmp_path / "report"))
 
     assert code == pytest.ExitCode.INTERNAL_ERROR
-    assert re.search(r"report='.*report': not written \(.*No space left on device\); the records are kept, run", output)
+    assert re.search(rf"report='.*report': not written \(.*{said}", output)
+    assert "claims at SMOKE scale" in output
     assert "Traceback" not in output
     assert "INTERNALERROR" not in output
 

@@ -16,14 +16,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from taskclust import experiments
 from taskclust.config import TrainingConfig, require
 from taskclust.engines.task import EngineError, Message, Place, Task, contents, kept, put
-from taskclust.models.precision import bfloat16_pays
+from taskclust.models.precision import bfloat16_pays, is_here
 from taskclust.runner import SAVE_EVERY, Runner
 from taskclust.store import Store, decode
 
@@ -115,7 +114,7 @@ class Elsewhere(ABC):
             if pending:
                 self._obtain_pending(runner, experiment, pending, workers)
             runner = replace(runner, recompute=False)
-        elif not _is_here(runner.device):
+        elif not is_here(runner.device):
             takes_time = hasattr(module, "stages")
             fix = f"{experiment} trains nothing and is computed on this machine, which has no CUDA device; use cpu"
             require(not takes_time, "device", runner.device, fix)
@@ -150,7 +149,7 @@ class Elsewhere(ABC):
 
     def _knowing(self, runner: Runner, experiment: str, configs: Sequence[Any]) -> Runner:
         """A runner that can settle precisions for a device that this machine does not have."""
-        if _is_here(runner.device) or not any(_autos(config) for config in configs):
+        if is_here(runner.device) or not any(_autos(config) for config in configs):
             return runner
         either = replace(runner, bfloat16_pays=True)  # a record stored in one precision serves for both
         if all(either.is_stored(experiment, config) for config in configs):
@@ -255,11 +254,6 @@ class Elsewhere(ABC):
                 decode((folder / "record.json").read_bytes(), form.Record, form.upgrade)
 
         return check
-
-
-def _is_here(device: str) -> bool:
-    """Whether this machine has the device."""
-    return device == "cpu" or torch.cuda.is_available()
 
 
 def _is_whole(runner: Runner, experiment: str, config: Any) -> bool:

@@ -33,7 +33,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from taskclust.config import ConfigError, require
+from taskclust.config import ConfigError, first_line, require
 from taskclust.models.interface import MAKING, Model, capacity
 
 #: The package that has SmolLM2-135M-Instruct as one GGUF file: a real model without a hub.
@@ -578,8 +578,3 @@ def _check(states: Float[Tensor, "L1 N D"]) -> None:
             fault = "those of the layer below"
         if fault:
             raise ConfigError(f"model: the states of layer {layer} are {fault}; were its weights loaded whole?")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

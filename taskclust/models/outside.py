@@ -24,9 +24,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from taskclust.config import ConfigError, DataConfig, ModelConfig, require
+from taskclust.config import ConfigError, DataConfig, ModelConfig, first_line, require
 from taskclust.models.interface import Model, Settings
-from taskclust.models.language import first_line, require_causal
+from taskclust.models.language import require_causal
 
 #: The architecture's name in :mod:`taskclust.models.registry`.
 NAME = "outside"

@@ -21,6 +21,11 @@ _LARGE = 1 << 23
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+def is_here(device: str) -> bool:
+    """Whether this machine has the device, "cpu" or "cuda"."""
+    return device != "cuda" or torch.cuda.is_available()
+
+
 def native_bfloat16(device: torch.device | str = "cpu") -> str | None:
     """The processor's instructions for bfloat16 products, e.g. "amx_bf16"; None if it has none."""
     if torch.device(device).type == "cuda":

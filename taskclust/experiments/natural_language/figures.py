@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from taskclust.drawing import NAMES, Asked, finish, grid
+from taskclust.drawing import NAMES, Asked, finish, grid, in_space
 from taskclust.experiments.natural_language.record import Record
 
 #: The sentence under each figure.
@@ -59,7 +59,7 @@ def picture(record: Record) -> Figure:
         for number, color in zip(np.unique(of), colormaps["tab20"](np.linspace(0, 1, of.max() + 1)), strict=True):
             name = record.names[label][number]
             name = f" {name}" if name.startswith("_") else name  # a legend leaves out names that begin with _
-            axis.scatter(*points[of == number].T, color=color, s=3, alpha=0.5, label=name)
+            axis.scatter(*in_space(points)[of == number].T, color=color, s=3, alpha=0.5, label=name)
         axis.set_title(f"by {title}")
         axis.tick_params(labelbottom=False, labelleft=False, labelright=False)
         axis.legend(fontsize=6, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))

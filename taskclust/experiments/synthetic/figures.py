@@ -19,6 +19,7 @@ from taskclust.drawing import (
     draw_top_layer,
     finish,
     grid,
+    in_space,
     over_seeds,
 )
 from taskclust.experiments.synthetic.record import Record
@@ -98,7 +99,7 @@ def forming(record: Record, most: int = 4) -> Figure:
         tasks, hard = record.identities[split].task, record.identities[split].is_hard
         numbers = np.unique(tasks, return_inverse=True)[1]
         for axis, row in zip(line, shown, strict=True):
-            points = _embedding(record, split)[row]
+            points = in_space(_embedding(record, split)[row])
             for number in np.unique(numbers):
                 color, marker = color_and_marker(number)
                 for chosen, size in ((~hard & (numbers == number), 14), (hard & (numbers == number), 34)):

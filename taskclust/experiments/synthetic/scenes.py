@@ -14,7 +14,7 @@ from scipy.linalg import orthogonal_procrustes
 from taskclust.config import SPLITS
 from taskclust.data import Split, generate
 from taskclust.data.table import instance_rows
-from taskclust.drawing import NAMES, color_and_marker
+from taskclust.drawing import NAMES, color_and_marker, in_space
 from taskclust.experiments.synthetic.record import Record
 from taskclust.probes.scores import Values
 
@@ -81,8 +81,7 @@ def _scene(
     points: Points, name: str, numbers: Sequence[int], f1: Values, data: Split, rows: Sequence[dict[str, object]]
 ) -> go.Figure:
     """An animation over epochs or layers (``name``) with the F1 by task of each."""
-    points = np.pad(points, ((0, 0), (0, 0), (0, 3 - points.shape[-1])))
-    moving = turned(points).astype(np.float32)
+    moving = turned(in_space(points)).astype(np.float32)
     titles = [f"{name} {number}: F1 by task {value:.2f}" for number, value in zip(numbers, f1, strict=True)]
     markers = {label: _marker(data.labels(label)) for label in COLORS}
     text = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taskclust.config import SPLITS
-from taskclust.experiments.synthetic.figures import clusters, components, figures, neighbors
+from taskclust.experiments.synthetic.figures import clusters, components, figures, forming, neighbors
 from tests.records import perfect_record, world
 
 
@@ -34,6 +34,19 @@ def test_line_is_the_mean_over_seeds_and_band_their_range():
     band = axis.collections[0].get_paths()[0].vertices
     at_the_end = band[band[:, 0] == 200][:, 1]
     assert (at_the_end.min(), at_the_end.max()) == (pytest.approx(min(late)), pytest.approx(max(late)))
+
+
+@pytest.mark.parametrize("components", [1, 2, 5])
+def test_clusters_of_any_dimension_are_drawn(components):
+    record = perfect_record(0)
+    scores = {
+        split: replace(one, top_embedding=np.resize(one.top_embedding, (*one.top_embedding.shape[:2], components)))
+        for split, one in record.scores.items()
+    }
+
+    axes = forming(replace(record, scores=scores)).axes
+
+    assert all(axis.collections for axis in axes)
 
 
 def test_clusters_have_one_panel_per_split_metric_and_label():
