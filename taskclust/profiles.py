@@ -5,9 +5,10 @@ An experiment's configuration at each scale is in its own folder: functions ``sm
 
 import ast
 import dataclasses
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from taskclust import experiments
@@ -26,14 +27,15 @@ class Profile:
             their models have one subject.
         seeds: the seeds over which a verdict is reached.
         width: the width of the models, where the scale has several to choose from.
-        changes: changes made in the experiments that take them, as text that :func:`changed` reads.
+        changes: by experiment, the settings that make it differ from the profile of this name and width, as text that
+            :func:`changed` reads.
     """
 
     name: ProfileName
     bases: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
     width: int | None = None
-    changes: tuple[str, ...] = ()
+    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def base(self, experiment: str) -> Any:
         """The configuration of an experiment with exactly one subject."""
@@ -47,15 +49,15 @@ class Profile:
     def scale(self, experiment: str) -> str:
         """The name under which known failures list this scale: "smoke", "llm" or, with the width, e.g. "paper-768".
 
-        An experiment may have a width of its own; the name then gives that width. In experiments that take changes, the
-        name lists the changes too, because a changed experiment is another scale.
+        An experiment may have a width of its own; the name then gives that width. A changed experiment is another
+        scale, so the name lists its changes, too: "paper-256 model=norm-after training.learning_rate=0.0002".
         """
         if self.width is None:
             scale: str = self.name
         else:
             model = getattr(self.base(experiment), "model", None)
             scale = f"{self.name}-{self.width if model is None or _takes(experiment) == 'all' else model.width}"
-        return " ".join((scale, *sorted(_taken(experiment, self.changes), key=_whole_first)))
+        return " ".join((scale, *sorted(self.changes.get(experiment, ()), key=_whole_first)))
 
     def alter(self, change: Callable[[str, Any], Any]) -> "Profile":
         """The profile with every configuration replaced by ``change(experiment, configuration)``."""
@@ -65,8 +67,8 @@ class Profile:
     def changed(self, settings: Sequence[str]) -> "Profile":
         """The profile with settings, written as text for :func:`changed`, applied in the experiments that take them.
 
-        Of several whole models the last counts. One that the profile has anyway is no change, so that known failures of
-        the profile apply.
+        Of several whole models the last counts. A setting that the profile has anyway, or that an experiment lacks, is
+        no change of it, so that known failures of the profile apply.
 
         Raises:
             ConfigError: as :func:`changed`.
@@ -74,9 +76,14 @@ class Profile:
         taking = [base for name, bases in self.bases.items() if _takes(name) == "all" for base in bases]
         changed(max(taking, key=lambda base: len(dataclasses.fields(base))), settings)  # refuse unknown settings
         whole = [text for text in settings if _is_whole(text)][-1:]
-        fields = [text for text in settings if not _is_whole(text)]
-        real = (*(whole if self._with(whole).bases != self.bases else ()), *fields)
-        return replace(self._with(real), changes=real)
+        paths = [text.partition("=")[0] for text in settings if not _is_whole(text)]
+        plain, new = self._with(whole), self._with(settings)
+        real = {}
+        for name, bases in new.bases.items():
+            models = whole if plain.bases[name] != self.bases[name] else ()
+            fields = (_difference(path, plain.bases[name], bases) for path in dict.fromkeys(paths))
+            real[name] = (*models, *(text for text in fields if text))
+        return replace(new, changes={name: texts for name, texts in real.items() if texts})
 
     def _with(self, settings: Sequence[str]) -> "Profile":
         return self.alter(lambda name, base: _changed_if_known(base, _taken(name, settings)))
@@ -93,7 +100,9 @@ class Profile:
                 replace(base, model=make(base)) if _takes(kind) == "all" and hasattr(base, "training") else base
             )
         )
-        return replace(other, changes=(*self.changes, f"outside={name}"))
+        new = {kind: (f"outside={name}",) for kind, bases in other.bases.items() if bases != self.bases[kind]}
+        kinds = dict.fromkeys((*self.changes, *new))
+        return replace(other, changes={kind: (*self.changes.get(kind, ()), *new.get(kind, ())) for kind in kinds})
 
     def until(self, epochs: int) -> "Profile":
         """The profile with every training stopped after ``epochs`` epochs of its schedule."""
@@ -108,6 +117,21 @@ class Profile:
 def _whole_first(setting: str) -> tuple[bool, str]:
     """A sorting key of settings: "model=gpt2" first, then fields by name; they are applied in this order, too."""
     return "." in setting.partition("=")[0], setting
+
+
+def _difference(path: str, before: Sequence[Any], after: Sequence[Any]) -> str:
+    """The setting of a field that differs between configurations, in one spelling (3e-4 as 0.0003); else empty."""
+
+    def values(configs: Sequence[Any]) -> list[Any]:
+        try:
+            return [operator.attrgetter(path)(config) for config in configs]
+        except AttributeError:  # the experiment has no such field
+            return []
+
+    new = values(after)
+    if new == values(before):
+        return ""
+    return f"{path}={new[0] if isinstance(new[0], str) else repr(new[0])}"
 
 
 def _is_whole(setting: str) -> bool:

@@ -151,7 +151,10 @@ def test_changes_apply_to_experiments_that_take_them_and_have_the_field():
     settings = ["model=norm-after", "training.learning_rate=2e-4"]
     whole, profile = paper(256), paper(256).changed(settings)
 
-    assert profile.changes == tuple(settings)
+    assert profile.changes == {
+        "synthetic": ("model=norm-after", "training.learning_rate=0.0002"),
+        **dict.fromkeys(("paper_tables", "pretraining", "alignment"), ("model=norm-after",)),
+    }
     assert profile.base("synthetic") == changed(whole.base("synthetic"), settings)
     assert profile.base("paper_tables") == changed(whole.base("paper_tables"), settings[:1])
     assert profile.base("paper_tables").model == ModelConfig.norm_after(768)
@@ -286,6 +289,25 @@ def test_settings_are_applied_together_in_any_order():
     assert model.base("synthetic") == other.base("synthetic")
     assert model.base("synthetic").model == replace(ModelConfig.norm_after(768), norm="before")
     assert model.scale("synthetic") == other.scale("synthetic")
+
+
+@pytest.mark.parametrize("setting", ["model.norm=before", "training.learning_rate=1e-4", "probe.components=3"])
+def test_a_value_that_the_profile_has_anyway_is_no_change(setting):
+    assert paper(256).changed([setting]) == paper(256)
+
+
+def test_a_change_of_training_is_none_of_an_experiment_without():
+    profile = paper(256).changed(["training.learning_rate=3e-4", "training.loss_over=outputs"])
+
+    assert profile.scale("paper_tables") == "paper-256"
+    assert profile.scale("synthetic") == "paper-256 training.learning_rate=0.0003 training.loss_over=outputs"
+
+
+@pytest.mark.parametrize("texts", [("3e-4", "0.0003"), ("1", "1.0")])
+def test_one_value_in_two_spellings_is_one_scale(texts):
+    first, second = (paper(256).changed([f"training.learning_rate={text}"]) for text in texts)
+
+    assert first == second
 
 
 def test_a_change_makes_another_scale_for_experiments_that_take_it():

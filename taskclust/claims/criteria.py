@@ -1,11 +1,11 @@
 """Criteria that turn one number per seed into a verdict: reproduced, not reproduced or inconclusive.
 
-- A level is judged by a one-sided 95 % Student bound.
-- A difference or a trend, paired by seed, is judged by the exact sign-flip test.
+- A number of at least or at most a bound is judged by a one-sided 95 % Student bound.
+- A difference or a rise that has to exceed a margin is judged by the exact sign-flip test, paired by seed.
 - One number printed in the paper is judged by a prediction interval.
 
-None of these is reproduced over fewer than five seeds; two can refute a level. Counts, which do not depend on chance,
-need one.
+None of these is reproduced over fewer than five seeds; two that differ can refute a level. Counts, which do not depend
+on chance, need one.
 
 A condition of a claim is reproduced only if every one of its checks passes. A false "reproduced" therefore needs every
 check to err, so no correction for multiple checks is needed.
@@ -99,6 +99,8 @@ class AtLeast:
 
     def judge(self, values: Sequence[float]) -> Verdict:
         """The verdict from one value per seed."""
+        if len(values) < FEWEST and len(set(values)) == 1:
+            return "inconclusive"  # an interval without width, e.g. of two failed trainings
         return _over_enough(values, self.decide(*interval(values, confidence=1 - 2 * ALPHA)))
 
     def decide(self, low: float, high: float) -> Verdict:
@@ -183,6 +185,34 @@ class Always:
     def judge(self, values: Sequence[float]) -> Verdict:
         """The verdict from one value per seed."""
         return "reproduced" if all(abs(v - self.value) <= self.tolerance for v in values) else "not reproduced"
+
+
+def is_met_by_control(criterion: Criterion, nulls: Sequence[float], better: Sequence[float]) -> bool:
+    """Whether a negative control meets a criterion.
+
+    It does if its mean does, so it cannot fail for want of seeds or because they scatter. If only its mean does, and
+    its own verdict over seeds is inconclusive, it fails nevertheless in two cases: the statistic is better than it, by
+    the margin if the criterion has one; or what should exceed a margin is not even above zero, i.e. is chance. Both are
+    decided by the sign-flip test.
+
+    Args:
+        criterion: of the check.
+        nulls: the control's values, of the seeds that did not fail.
+        better: the statistic less its control, of the same seeds.
+    """
+    if criterion.judge(nulls) == "reproduced":
+        return True
+    if criterion.judge([float(np.mean(nulls))] * FEWEST) != "reproduced":
+        return False
+    match criterion:
+        case Exceeds(margin):
+            is_chance = len(nulls) >= FEWEST and sign_flip(nulls) >= ALPHA
+            return not is_chance and sign_flip([one - margin for one in better]) >= ALPHA
+        case AtLeast():
+            return sign_flip(better) >= ALPHA
+        case AtMost():
+            return sign_flip([-one for one in better]) >= ALPHA
+    return True  # a criterion without a direction knows no better
 
 
 @dataclass(frozen=True, slots=True)

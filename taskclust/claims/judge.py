@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taskclust.claims.claim import Check, Claim, ProfileName, ResampledCheck, Statistic
-from taskclust.claims.criteria import FEWEST, Criterion, Terms, Verdict, interval, terms
+from taskclust.claims.criteria import Terms, Verdict, interval, is_met_by_control, terms
 
 _WORDS = {"reproduced": "holds", "not reproduced": "fails", "inconclusive": "unclear"}
 _SCOPES = {"smoke": "smoke", "llm": "this model"}
@@ -124,14 +124,16 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
     values = [_read(check.statistic, record, check.worst) for record in records]
     # do not use the worst value here: it would make the negative control fail, which favours the claim
     null, null_name = check.control(profile)
-    nulls = [number(null(record)) for record in records if not record.failure] or [check.worst]
+    pairs = [(v, number(null(record))) for v, record in zip(values, records, strict=True) if not record.failure]
+    nulls = [control for _, control in pairs] or [check.worst]
     criterion = check.criterion(profile)
     low, high = interval(values) if len(values) > 1 else (None, None)
     verdict: Verdict | None = None
     null_fails = True
     if criterion is not None:
         verdict = criterion.judge(values)
-        null_fails = bool(np.isfinite(nulls).all()) and not _passes(criterion, nulls)
+        better = [value - control for value, control in pairs]
+        null_fails = bool(np.isfinite(nulls).all()) and not is_met_by_control(criterion, nulls, better)
         if verdict == "reproduced" and not null_fails:
             verdict = "inconclusive"
     return CheckResult(
@@ -150,16 +152,6 @@ def _decide_over_seeds(check: Check, records: Sequence[Any], profile: ProfileNam
         verdict=verdict,
         brief=check.brief,
     )
-
-
-def _passes(criterion: Criterion, nulls: Sequence[float]) -> bool:
-    """Whether a negative control meets a criterion.
-
-    Over too few seeds to reproduce anything, e.g. because others failed, its mean decides, so that it does not fail for
-    want of seeds.
-    """
-    judged = nulls if len(nulls) >= FEWEST else [float(np.mean(nulls))] * FEWEST
-    return criterion.judge(judged) == "reproduced"
 
 
 def _read(statistic: Statistic, record: Any, worst: float) -> float:
@@ -187,7 +179,8 @@ def _decide_by_resamples(check: ResampledCheck, record: Any) -> CheckResult:
     null_point, *null_draws = map(float, check.null(record))
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()
     verdict = check.criterion.decide(low, high) if check.is_asserted(record) else None
-    null_fails = check.criterion.decide(*np.percentile(null_draws, (2.5, 97.5)).tolist()) != "reproduced"
+    ends = np.percentile(null_draws, (2.5, 97.5))
+    null_fails = bool(np.isfinite(ends).all()) and check.criterion.decide(*ends.tolist()) != "reproduced"
     return CheckResult(
         name=check.name,
         values=[point],

@@ -140,7 +140,8 @@ VERDICTS = [
     (AtLeast(0.9), [0.9 - 1e-6] * 5, NOT),
     (AtLeast(0.9), [1.0], OPEN),
     (AtLeast(0.9), [0.0], OPEN),
-    (AtLeast(0.9), [0.8, 0.8], NOT),
+    (AtLeast(0.9), [0.8, 0.8], OPEN),  # two alike show no spread
+    (AtLeast(0.9), [0.8, 0.801], NOT),
     (AtMost(0.1), [0.02, 0.03, 0.01, 0.02, 0.03], REPRODUCED),
     (AtMost(0.1), [0.32, 0.33, 0.31, 0.32, 0.33], NOT),
     (AtMost(0.1), [0.00, 0.30, 0.05, 0.10, 0.02], OPEN),

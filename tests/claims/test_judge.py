@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from taskclust.claims import Always, AtLeast, Check, Claim, ResampledCheck, judge
+from taskclust.claims import Always, AtLeast, AtMost, Check, Claim, ConsistentWith, Exceeds, ResampledCheck, judge
 
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
 RANKS = [NOT, OPEN, REPRODUCED]
@@ -29,6 +29,10 @@ def check(name="value", null=0.0, **changes):
         "reason": "half",
     }
     return Check(**{**settings, **changes})
+
+
+def by_name(name):
+    return lambda record: record.values[name]
 
 
 def resampled(**changes):
@@ -190,6 +194,48 @@ def test_over_few_seeds_the_controls_mean_decides(null, fails):
     assert decide([check(null=null)], records(value=[0.9])).checks[0].null_fails is fails
 
 
+@pytest.mark.parametrize(
+    ("criterion", "values", "nulls", "fails"),
+    [
+        (Exceeds(0.05), [0.32] * 5, [0.3, 0.3, 0.3, 0.3, 0.04], False),  # not by the margin in every seed
+        (Exceeds(0.05), [0.36, 0.37, 0.36, 0.38, 0.36], [0.3, 0.3, 0.3, 0.3, 0.04], True),
+        (Exceeds(0.05), [0.23, 0.2, 0.3, 0.2, 0.18], [0.07, 0.04, 0.02, 0.08, 0.03], True),  # its mean does not
+        (Exceeds(0), [0.04, 0.05, 0.003, 0.06, 0.05], [0.004, -0.012, 0.005, 0.002, 0.004], True),  # chance
+        (AtLeast(0.8), [0.95, 0.9, 0.97, 0.9, 0.9], [0.99, 0.99, 0.99, 0.99, 0.6], False),
+        (AtLeast(0.8), [0.999, 0.998, 1.0, 1.0, 0.997], [0.99, 0.99, 0.99, 0.99, 0.6], True),
+        (AtMost(0.2), [0.1, 0.11, 0.12, 0.1, 0.1], [0.11, 0.12, 0.13, 0.11, 0.4], True),
+        (AtMost(0.2), [0.1, 0.11, 0.12, 0.1, 0.1], [0.09, 0.12, 0.13, 0.11, 0.5], False),
+        (ConsistentWith(0.21, 0.1), [0.2, 0.21, 0.22, 0.21, 0.2], [0.2, 0.22, 0.23, 0.19, 0.2], False),
+    ],
+    ids=str,
+)
+def test_a_control_whose_mean_passes_fails_only_if_the_statistic_is_better(criterion, values, nulls, fails):
+    one = replace(
+        check(paper=criterion, smoke=None, worst=-1.0 if criterion != AtMost(0.2) else 1.0), null=by_name("null")
+    )
+
+    found = decide([one], records(value=values, null=nulls)).checks[0]
+
+    assert criterion.judge(values) == REPRODUCED
+    assert (found.null_fails, found.verdict) == (fails, REPRODUCED if fails else OPEN)
+
+
+def test_another_seed_never_makes_a_passing_control_fail():
+    """Its mean stays above the margin."""
+    nulls = [0.3, 0.3, 0.3, 0.3, 0.04, 0.3, 0.3]
+    one = replace(check(paper=Exceeds(0.05)), null=by_name("null"))
+
+    found = [decide([one], records(value=[0.32] * n, null=nulls[:n])).checks[0] for n in range(1, 8)]
+
+    assert not any(each.null_fails for each in found)
+
+
+def test_two_trainings_that_failed_alike_refute_nothing():
+    given = [record(0, failure="loss is NaN"), record(1, failure="loss is NaN")]
+
+    assert decide([check(worst=0.0)], given).verdict == OPEN
+
+
 def test_an_infinite_statistic_is_refused():
     with pytest.raises(TypeError, match="gave inf; it must give a finite number, or NaN"):
         decide([check()], records(value=[math.inf]))
@@ -305,6 +351,12 @@ def test_any_single_number_is_judged_as_a_float(value):
 def test_a_statistic_without_a_number_is_refused_by_its_value(value):
     with pytest.raises(TypeError, match=r"a statistic gave .*; it must give one number"):
         decide([check()], records(value=[value] * 3))
+
+
+def test_resamples_of_a_control_without_a_value_are_inconclusive():
+    nothing = resampled(null=lambda record: [math.nan] * 3)
+
+    assert decide([nothing], [drawn(0.9, 0.9, 0.9)], "llm").verdict == OPEN
 
 
 def test_a_nan_control_is_inconclusive():
