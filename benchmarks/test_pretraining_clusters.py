@@ -9,7 +9,7 @@ def rise(split, metric, *, smoke):
         name=f"rise of {metric}",
         statistic=s.rise(split, "task", metric),
         null=s.rise(split, "task", "shuffled_f1" if metric == "f1" else "shuffled_ari"),
-        null_name="shuffled labels",
+        null_name=f"shuffled labels{' ARI' if metric == 'ami' else ''}, near 0 by its making",
         paper=Exceeds(0.05),
         smoke=smoke,
         source="text",

@@ -431,6 +431,8 @@ class TrainingConfig:
     def until(self, epochs: int) -> "TrainingConfig":
         """The same training, stopped after ``epochs`` of its schedule."""
         require(1 <= epochs <= self.schedule_epochs, "epochs", epochs, f"use 1 to {self.schedule_epochs}")
+        if epochs == self.epochs:
+            return self  # with its checkpoints, which need not end at the last epoch
         kept = tuple(e for e in self.checkpoints if e < epochs)
         return replace(self, epochs=epochs, checkpoints=(*kept, epochs))
 

@@ -108,6 +108,8 @@ def _stage(runner: Runner, config: ExperimentConfig) -> tuple[float, float]:
     share, step = (_EFFICIENCY[precision], _STEP_SECONDS) if is_packed else (_PLAIN_EFFICIENCY, _PLAIN_STEP_SECONDS)
     read = tokens if is_packed else tokens * config.data.n_mappings
     speed = matmul_flops(torch.bfloat16 if low else torch.float32, runner.device) * share
+    if config.training.shuffled == "instances":  # each has its instruction in a row of its own
+        read, instructions = tokens * config.data.n_mappings, instructions * config.data.n_mappings
     steps = -(-instructions // config.training.batch_instructions)
     training = config.training.epochs * (6 * parameters * read / speed + steps * step)
     checkpoints = len(config.training.checkpoints) + 1

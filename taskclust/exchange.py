@@ -7,6 +7,7 @@ same bytes for the same record. Checkpoints are not included.
 
 import contextlib
 import lzma
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from filelock import Timeout
 
 from taskclust import experiments
-from taskclust.config import require
+from taskclust.config import first_line, require
 from taskclust.runner import TRAJECTORY, Runner
 from taskclust.store import CorruptRecordWarning, RecordError, Store, StoreError, decode, encode
 from taskclust.store.folders import keys, write_whole
@@ -34,18 +35,26 @@ def save(store: Store, folder: Path) -> list[Path]:
 
     Raises:
         ConfigError: the store is empty.
+        RecordError: some records cannot be read, e.g. because a later version wrote them; all others are written.
         StoreError: another process is working on a record.
     """
-    files = []
+    files, unread = [], []
     for kind in experiments.names():
         for key in keys(store.root, kind):
             with _held(store, kind, key):
                 whole = store.find(kind, key)
-                if whole is not None:
+                if whole is None:
+                    continue
+                try:
                     record = _read(whole / "record.json", kind)
-                    files.append(folder / f"{kind}-{_label(record)}-{key}.json.xz")
-                    folder.mkdir(parents=True, exist_ok=True)
-                    write_whole(files[-1], lzma.compress(encode(record)))
+                except RecordError as error:
+                    unread.append(f"{kind} record {key} ({first_line(error)})")
+                    continue
+                files.append(folder / f"{kind}-{_label(record)}-{key}.json.xz")
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(files[-1], lzma.compress(encode(record)))
+    if unread:
+        raise RecordError(f"{len(files)} records are saved, but not {', '.join(unread)}")
     require(bool(files), "store", str(store.root), "it holds no record; is it the store of your run?")
     return files
 
@@ -195,8 +204,10 @@ def _unpacked(content: bytes) -> bytes:
 
 def _label(record: Any) -> str:
     config = record.config
-    model = f"width-{config.model.width}" if hasattr(config, "model") else Path(config.source).name or "bundled"
-    return f"{model}-seed-{config.seed}"
+    if hasattr(config, "model"):
+        return f"width-{config.model.width}-seed-{config.seed}"
+    name = Path(os.path.abspath(config.source)).name if config.source else "bundled"  # noqa: PTH100 - as short_name
+    return f"{name}-seed-{config.seed}"
 
 
 def listed(root: Path) -> list[dict[str, str]]:
@@ -212,8 +223,8 @@ def _row(root: Path, kind: str, key: str) -> dict[str, str]:
     row |= {"kind": kind, "key": key}
     try:
         record = _read(root / kind / key / "record.json", kind)
-    except (OSError, RecordError):
-        return row | {"failure": "cannot be read; see taskclust records check"}
+    except (OSError, RecordError) as error:
+        return row | {"failure": f"cannot be read ({first_line(error)})"}
     made = {name: str(record.provenance.get(name) or "") for name in ("time", "commit", "torch", "threads")}
     row |= {"of": _label(record), "failure": record.failure or "", "made": made.pop("time"), **made}
     return row | {"commit": row["commit"][:7]}

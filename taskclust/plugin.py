@@ -117,7 +117,7 @@ def _add_running(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--replay",
         action="store_true",
-        help="on a GPU: record a training step once and replay it, all seeds together (not in the applications)",
+        help="on a GPU: record a training step once and replay it, all seeds together (not in fine-tuning and §4.1)",
     )
     group.addoption("--store", type=_folder, default=Path(".taskclust"), help="where records are kept (.taskclust)")
     group.addoption(
@@ -245,6 +245,8 @@ def overrides(config: pytest.Config, scale: str) -> str:
     changes = config.getoption("--set")
     if scale != "llm":
         plain = _unchanged(scale, given.get("--width"))
+        if "--width" in given and plain.width == _unchanged(scale, None).width:
+            del given["--width"]
         if "--seeds" in given and parse_seeds(given["--seeds"]) == plain.seeds:
             del given["--seeds"]
         if plain.changed(changes) == plain:

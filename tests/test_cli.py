@@ -200,7 +200,7 @@ def test_a_damaged_record_is_listed_and_left_out_of_what_is_saved(store, tmp_pat
     (folder / "record.json").write_bytes(b"{")
 
     assert command("records", "list", store.root) == 0
-    assert "cannot be read; see taskclust records check" in capsys.readouterr().out
+    assert f"cannot be read ({folder / 'record.json'}: " in capsys.readouterr().out
     assert command("records", "save", store.root, tmp_path / "out") == 1
     assert f"alignment record {folder.name}: record.json differs from its sum" in capsys.readouterr().err
     assert len(list((tmp_path / "out").iterdir())) == len(RECORDS) - 1

@@ -93,6 +93,12 @@ def test_few_embeddings_cost_less_than_all(runner):
     assert few.hours == pytest.approx(every.hours * 3 / 5, rel=1e-2)
 
 
+def test_instances_shuffled_one_by_one_cost_a_row_each(runner):
+    whole, single = estimate(runner, "synthetic", [training(), training(shuffled="instances")])
+
+    assert single.hours > 2 * whole.hours
+
+
 def test_hours_of_a_long_training_grow_in_proportion_to_epochs(runner):
     short, long = estimate(runner, "synthetic", [training(epochs=e, schedule_epochs=e) for e in (10_000, 30_000)])
 

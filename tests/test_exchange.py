@@ -98,6 +98,23 @@ def test_a_corrupt_record_is_not_carried(store, tmp_path):
     assert [file.name.split("-")[0] for file in files] == list(experiments.names()[:-1])
 
 
+def test_a_record_of_a_later_version_keeps_no_other_from_being_saved(store, tmp_path):
+    key = key_of("alignment", RECORDS["alignment"])
+    place = store.path("alignment", key)
+    later = json.loads((place / "record.json").read_text()) | {"schema": 99}
+    store.obtain(
+        "alignment", key, lambda folder: (folder / "record.json").write_text(json.dumps(later)), recompute=True
+    )
+
+    with pytest.raises(
+        RecordError, match=rf"{len(RECORDS) - 1} records are saved, but not alignment record {key} \("
+    ) as e:
+        save(store, tmp_path / "out")
+
+    assert "99" in str(e.value)
+    assert len(list((tmp_path / "out").iterdir())) == len(RECORDS) - 1
+
+
 def test_a_record_that_is_being_written_is_not_touched(store, tmp_path):
     unfinished = store.root / "synthetic" / ".0123-being-written"
     unfinished.mkdir()

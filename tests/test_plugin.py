@@ -726,8 +726,9 @@ def test_a_known_failure_belongs_to_its_width(run, know, drawn, tmp_path, found_
         ),
         (["--seeds", "0,1,2,3,4", "--set", "model=gpt2"], ""),
         (["--seeds", "1,2,3,4,5"], "Settings differ from the profile's: --seeds=1,2,3,4,5.\n"),
+        (["--width", "768"], ""),
     ],
-    ids=["width", "none", "seeds"],
+    ids=["width", "none", "seeds", "own width"],
 )
 def test_only_options_that_change_the_profile_are_said_to(run, tmp_path, arguments, said):
     paper = ["--profile", "paper", "--device", "cpu", "-k", "parameter"]

@@ -147,6 +147,10 @@ def test_a_shortened_profile_shortens_only_longer_trainings():
     assert cut.scale("synthetic") == whole.scale("synthetic")
 
 
+def test_a_profile_stopped_at_its_own_last_epoch_is_whole():
+    assert paper(256).until(200) == paper(256)
+
+
 def test_changes_apply_to_experiments_that_take_them_and_have_the_field():
     settings = ["model=norm-after", "training.learning_rate=2e-4"]
     whole, profile = paper(256), paper(256).changed(settings)

@@ -267,7 +267,10 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 def _of_kind(kind: str, sizes: ModelConfig) -> dict[str, Any]:
     _require_kind(kind, kind)
-    usual = AutoConfig.for_model(kind)
+    try:
+        usual = AutoConfig.for_model(kind)
+    except Exception as error:  # some kinds have no configuration without that of another model
+        raise ConfigError(f"model={kind!r}: it has no usual configuration ({first_line(error)})") from error
     names = {usual.attribute_map.get(name, name): field for name, field in SIZES.items()}
     known = usual.to_dict()
     given = {name: getattr(sizes, field) for name, field in names.items() if name in known}

@@ -133,7 +133,8 @@ def _difference(first: Mapping[int, float], second: Mapping[int, float]) -> tupl
     """The difference and its p-value as text."""
     found = difference(first, second)
     hint = "" if found.is_paired and len(first) > 1 else " (one seed)" if found.is_paired else " (unpaired)"
-    return number(found.mean) + band(found.low, found.high) + hint, number(found.p)
+    p = "< 0.001" if found.p is not None and 0 < found.p < 0.0005 else number(found.p)
+    return number(found.mean) + band(found.low, found.high) + hint, p
 
 
 def _criterion_rows(first: SavedCell, second: SavedCell, names: tuple[str, str]) -> Iterator[dict[str, Any]]:

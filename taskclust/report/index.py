@@ -39,10 +39,12 @@ def about(name: str, report: SavedReport) -> dict[str, str]:
 
 def claims(reports: Mapping[str, SavedReport]) -> Rows:
     """The second table: one row per claim, one column per report."""
-    names = dict.fromkeys(cell.claim for report in reports.values() for cell in report.results)
+    found = dict.fromkeys(cell.claim for report in reports.values() for cell in report.results)
+    columns = {name: f"{name} " if name == "claim" else name for name in reports}  # a folder may have the column's name
     return [
-        {"claim": claim, **{name: sign([c for c in r.results if c.claim == claim]) for name, r in reports.items()}}
-        for claim in names
+        {"claim": claim}
+        | {columns[name]: sign([c for c in r.results if c.claim == claim]) for name, r in reports.items()}
+        for claim in found
     ]
 
 

@@ -116,7 +116,9 @@ def _row(*names: str, cells: Sequence[SavedCell], profile: str, names_condition:
     condition = _condition(worst.cell, len(cells)) if names_condition else ""
     said, needed = ({*re.findall(r"\w+", text.casefold())} for text in (statistic, condition))
     label = "" if needed <= said else f" ({_shortened(condition, _LONGEST_CONDITION)})"
-    is_undecided = check.verdict == "inconclusive" and not check.null_fails and check.null_mean is not None
+    is_undecided = (
+        check.verdict == shown("inconclusive", profile) and not check.null_fails and check.null_mean is not None
+    )
     control = "; control too" if is_undecided else ""
     value = measured(check.mean, check.low, check.high) + label + control
     before = (*names, _answer(verdict, profile))

@@ -224,6 +224,7 @@ def test_seeds_of_a_generator_differ():
         ("t5", "there is no causal 't5'"),
         ("bert", "its states look ahead"),
         ("xlnet", "cannot be built"),
+        ("gemma4_assistant", "it has no usual configuration"),
         ("missing.json", "not read as JSON"),
         ("no_such_package:make", "cannot be imported"),
         ("os:nothing", "cannot be imported"),

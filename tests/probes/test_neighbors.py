@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from taskclust.config import ConfigError
-from taskclust.probes.neighbors import nearest, neighborhood, vote
+from taskclust.probes.neighbors import nearest, nearest_counts, neighborhood, vote
 from tests.helpers import assert_close
 from tests.strategies import seeds
 
@@ -24,6 +24,35 @@ def test_ranks_do_not_depend_on_the_distance_from_the_origin(offset):
     found = nearest(queries + offset, references + offset, 10)
 
     assert (found == nearest(queries.double(), references.double(), 10)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("k", [1, 10, 700])
+def test_neighbors_of_counts_are_at_the_smallest_distances(k):
+    rng = np.random.default_rng(0)
+    queries, references = (torch.tensor(rng.integers(3, size=(2, n, 12)).astype(np.float32)) for n in (300, 700))
+
+    found = nearest_counts(queries, references, k)
+
+    squares = torch.cdist(queries.double(), references.double()).square().round()
+    assert torch.equal(squares.gather(-1, found), squares.sort(dim=-1).values[..., :k])
+    assert all(len(set(row)) == k for row in found.flatten(0, 1).tolist())
+
+
+def test_ties_of_counts_do_not_favor_the_references_that_come_first():
+    """Of 1,000 references that are all equally far, the first 100 are of the query's task."""
+    references = torch.ones(1, 1000, 4)
+    tasks = torch.arange(1000) >= 100
+
+    (row,) = nearest_counts(torch.zeros(1, 1, 4), references, 500)[0]
+
+    assert 0.05 < (~tasks[row]).float().mean() < 0.15
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_more_neighbors_than_references_are_refused(k):
+    for find in (nearest, nearest_counts):
+        with pytest.raises(ConfigError, match=f"neighbors={k}: use 1 to 3, the size of the training set"):
+            find(torch.zeros(1, 2, 4), torch.ones(1, 3, 4), k)
 
 
 @st.composite

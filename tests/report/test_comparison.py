@@ -13,7 +13,7 @@ from taskclust.claims.criteria import interval
 from taskclust.config import ConfigError
 from taskclust.formats import number
 from taskclust.report import write_report
-from taskclust.report.comparison import check_page, compare, write_page
+from taskclust.report.comparison import _difference, check_page, compare, write_page
 from tests.records import SEEDS, perfect_record
 from tests.report.test_page import Page
 from tests.report.test_saved import COMMITTED
@@ -45,6 +45,13 @@ def test_a_changed_verdict_is_shown_for_the_condition_and_its_check(folders):
     about = {"claim": "knn-accuracy", "cell": "validation", "base": "not reproduced", "better": "reproduced"}
     assert comparison.verdicts == [{**about, "check": "all"}, {**about, "check": "late level"}]
     assert list(comparison.tables) == ["verdicts that differ", "checks", "settings that differ"]
+
+
+def test_a_small_p_value_is_not_zero():
+    first = {seed: 0.1 + seed / 1000 for seed in range(12)}
+
+    assert _difference(first, {seed: value + 0.5 for seed, value in first.items()})[1] == "< 0.001"
+    assert _difference(first, first)[1] == "1"
 
 
 def test_the_difference_is_paired_by_seed(folders):

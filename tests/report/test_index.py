@@ -29,6 +29,15 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_report_may_be_named_like_the_column_of_claims(folder):
+    reports = {"claim": read_report(folder / "first")}
+
+    (row, *_) = claims(reports)
+
+    assert list(row) == ["claim", "claim "]
+    assert row["claim"] == "cluster-emergence"
+
+
 def test_a_claim_has_the_worst_of_its_verdicts(folder):
     reports = {name: read_report(folder / name) for name in ("first", "other one")}
 

@@ -164,6 +164,18 @@ def test_an_open_row_says_that_its_control_passes_too(judged):
     assert condition_table(judged).count("control too") == 1  # a claim that is refuted is so whatever its control does
 
 
+def test_a_row_of_smoke_scale_says_so_too(judged):
+    with_control(judged, 0.2)
+    document = json.loads((judged / "verdicts.json").read_text("utf-8"))
+    words = {"reproduced": "holds (smoke)", "not reproduced": "fails (smoke)", "inconclusive": "unclear (smoke)"}
+    document["profile"] = "smoke"
+    for one in (one for cell in document["results"] for one in (cell, *cell["checks"])):
+        one["verdict"] = words.get(one["verdict"], one["verdict"])
+    (judged / "verdicts.json").write_text(json.dumps(document), encoding="utf-8")
+
+    assert condition_table(judged).count("control too") == 1
+
+
 def test_a_control_without_a_value_does_not_pass(judged):
     with_control(judged, None)
 

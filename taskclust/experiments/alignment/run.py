@@ -54,10 +54,13 @@ def run(config: AlignmentConfig, runner: Runner, unfinished: Path) -> Record:
     before = _measure(base, data)
     methods: dict[str, Method] = {}
     failure = training.failure
+    earlier = 0.0  # seconds of fine-tuning before an interruption
     tunings: tuple[Literal["direct", "head"], ...] = ("direct", "head")
     for name in tunings:
         trainer = fine_tuner(name, config, base, data, runner.device)
+        begun = time.monotonic()
         stage = runner.run(trainer, unfinished / name, name)
+        earlier += stage.seconds - (time.monotonic() - begun)
         failure = failure or stage.failure
         history = {ours: np.array(columns(trainer.history)[theirs]) for ours, theirs in _CURVES.items()}
         best = trainer.best_epoch
@@ -76,7 +79,7 @@ def run(config: AlignmentConfig, runner: Runner, unfinished: Path) -> Record:
         methods=methods,
         shuffled=shuffled,
         base_history={name: np.array(v, dtype=float) for name, v in columns(training.history).items()},
-        seconds={"train": training.seconds, "align": time.monotonic() - started},
+        seconds={"train": training.seconds, "align": earlier + time.monotonic() - started},
         provenance=provenance(runner.device),
     )
 

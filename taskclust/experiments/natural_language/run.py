@@ -1,6 +1,7 @@
 """Compute the record of one language model: read the prompts, then probe states and negative controls (§3.4)."""
 
 import hashlib
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -247,4 +248,6 @@ WEIGHTS_VERSION = 2
 
 def short_name(source: str) -> str:
     """A model's name in tables and tests: the last part of its path, or the bundled model's own name."""
-    return Path(source or bundled_gguf()).name.split(".gguf")[0].removesuffix(".Q4_1")
+    # "." has no name of its own, and resolve would name what a link leads to
+    path = Path(os.path.abspath(source) if source else bundled_gguf())  # noqa: PTH100
+    return path.name.split(".gguf")[0].removesuffix(".Q4_1")

@@ -1,6 +1,6 @@
 """All probes of one checkpoint, and the same probes of the bag-of-symbols baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from taskclust.probes.components import instance_identities, instruction_identit
 from taskclust.probes.hidden import HiddenStates, hidden_states
 from taskclust.probes.kmeans import kmeans
 from taskclust.probes.metrics import contingency, matched_f1_score, merging_score
-from taskclust.probes.neighbors import neighborhood
+from taskclust.probes.neighbors import nearest, nearest_counts, neighborhood
 from taskclust.probes.scores import ClusterScores, Neighbors
 
 #: The number of random sets of points whose scores are averaged. The F1 of a single set has a standard deviation of
@@ -74,7 +74,11 @@ def probe_checkpoint(
 
 
 def _neighbors(
-    unseen: Float[Tensor, "L Q D"], seen: Float[Tensor, "L N D"], dataset: Dataset, probe: ProbeConfig
+    unseen: Float[Tensor, "L Q D"],
+    seen: Float[Tensor, "L N D"],
+    dataset: Dataset,
+    probe: ProbeConfig,
+    find: Callable[[Tensor, Tensor, int], Tensor] = nearest,
 ) -> Neighbors:
     """KNN percentage and accuracy, [layer], of the validation set's features among the training set's."""
 
@@ -89,6 +93,7 @@ def _neighbors(
         reference_tasks=ids(dataset.train, "task"),
         reference_outputs=ids(dataset.train, "output"),
         k=probe.neighbors,
+        find=find,
     )
     return Neighbors(**{name: values.double().cpu().numpy() for name, values in found._asdict().items()})
 
@@ -123,7 +128,7 @@ def bag_scores(dataset: Dataset, split: str, probe: ProbeConfig) -> ClusterScore
 def bag_neighbors(dataset: Dataset, probe: ProbeConfig) -> BagNeighbors:
     """KNN percentage and accuracy of the bag-of-symbols baseline, as fractions."""
     unseen, seen = (bag_of_symbols(dataset, split)[None] for split in ("validation", "train"))
-    near = _neighbors(unseen, seen, dataset, probe)
+    near = _neighbors(unseen, seen, dataset, probe, nearest_counts)
     return BagNeighbors(percentage=near.percentage.item(), accuracy=near.accuracy.item())
 
 

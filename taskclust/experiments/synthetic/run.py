@@ -37,11 +37,13 @@ def run(config: ExperimentConfig, runner: Runner, unfinished: Path) -> Record:  
     """The record of a seed: the training, and every probe of every checkpoint.
 
     Raises:
-        ConfigError: the untrained model, which all others are compared with, is not among the checkpoints; or a split
-            cannot be clustered. Both are checked before anything is trained.
+        ConfigError: the untrained model, which all others are compared with, or the last epoch, which is "the end" of
+            every statistic, is not among the checkpoints; or a split cannot be clustered. All are checked before
+            anything is trained.
     """
-    first = config.training.checkpoints[:1]
-    require(first == (0,), "training.checkpoints", config.training.checkpoints, "begin with 0, the untrained model")
+    kept, last = config.training.checkpoints, config.training.epochs
+    require(kept[:1] == (0,), "training.checkpoints", kept, "begin with 0, the untrained model")
+    require(kept[-1] == last, "training.checkpoints", kept, f"end with the last epoch, {last}")
     dataset = generate(config.data, config.seed)
     require_clustered(dataset.splits, config.probe)
     trained = runner.trajectory(config)

@@ -143,6 +143,14 @@ def test_a_gguf_file_is_converted_once(runner, tmp_path, monkeypatch):
     assert R.short_name(str(file)) == "model"
 
 
+@pytest.mark.parametrize(("source", "name"), [(".", "here"), ("..", "above"), ("a/b", "b"), ("x/../y/", "y")])
+def test_a_folder_is_named_by_where_it_is(tmp_path, monkeypatch, source, name):
+    (tmp_path / "above" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "above" / "here")
+
+    assert R.short_name(source) == name
+
+
 def test_a_model_that_ignores_its_cache_is_read_prompt_by_prompt(monkeypatch):
     torch.manual_seed(0)
     model = tf.OpenAIGPTLMHeadModel(tf.OpenAIGPTConfig(vocab_size=64, n_positions=64, n_embd=16, n_layer=2, n_head=2))

@@ -41,6 +41,7 @@ def test_a_data_set_is_counted_by_hand(runner):
     }
     assert (found["instructions"], found["hard_instructions"], found["mappings"]) == ([10], [3], [3])
     assert (found["validation_tasks"], found["subset_tasks"]) == ([3], [2])
+    assert found["validation_instructions"] == [3]
     assert (found["instruction_symbols"], found["task_symbols"]) == ([12], [6])
     assert found["shared_mappings"] == found["leaked_instructions"] == [0]
     assert set(found["metacharacters"]) <= {1, 2, 3}
@@ -103,3 +104,7 @@ def test_quick_experiments_start_no_process(runner, monkeypatch):
     records = obtain_all(runner, "paper_tables", [replace(TABLES, seed=seed) for seed in (6, 5)], workers=2)
 
     assert [record.config.seed for record in records] == [6, 5]
+
+
+def test_another_number_of_held_out_instructions_is_counted():
+    assert count(generate(replace(DATA, n_validation_instructions=2), 0))["validation_instructions"] == [2]

@@ -121,7 +121,7 @@ def test_neighbours_of_bags_of_symbols_are_the_nearest(dataset):
 
     found = bag_neighbors(dataset, PROBE)
 
-    assert found.percentage == pytest.approx(same.mean(), abs=0.1)  # ties may be broken differently
+    assert found.percentage == pytest.approx(same.mean(), abs=0.1)  # ties are broken at random
     assert 0 < found.accuracy < 1
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from taskclust import runner as runner_module
-from taskclust.config import LABELS, METRICS, SPLITS
+from taskclust.config import LABELS, METRICS, SPLITS, ConfigError
 from taskclust.data import generate
 from taskclust.experiments.synthetic import run as module
 from taskclust.runner import Runner
@@ -38,6 +38,18 @@ def test_history_begins_untrained_and_has_one_row_per_epoch(record):
     assert np.isnan(loss[0])
     assert loss[-1] < loss[1]
     assert not any(np.isnan(column[1:]).any() for column in record.history.values())
+
+
+@pytest.mark.parametrize(
+    ("kept", "fault"), [((1, EPOCHS), "begin with 0, the untrained"), ((0, 1), f"end with the last epoch, {EPOCHS}")]
+)
+def test_checkpoints_without_the_first_or_the_last_are_refused(tmp_path, kept, fault):
+    config = replace(CONFIG, training=replace(CONFIG.training, checkpoints=kept))
+
+    with pytest.raises(ConfigError, match=rf"training.checkpoints=\({kept[0]}, {kept[1]}\): {fault}"):
+        Runner(Store(tmp_path)).record("synthetic", config)
+
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_checkpoints_are_the_configured_ones_and_the_best(record):
