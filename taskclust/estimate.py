@@ -29,7 +29,7 @@ _PROMPT_TOKENS = 12
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The expected cost of one run: zero if its record is stored; None is not known."""
+    """The expected cost of one run: zero if its record is stored, None what is not known."""
 
     name: str
     hours: float | None
