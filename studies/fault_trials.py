@@ -37,7 +37,7 @@ from tests.experiments.small import measured, training
 #: A run of seconds that keeps checkpoints, the best epoch and the last.
 CONFIG = replace(
     SMALL,
-    training=training(3, checkpoints=(0, 2)),
+    training=training(3, checkpoints=(0, 3)),
     probe=replace(SMALL.probe, iterations=5, tsne_restarts=1, kmeans_restarts=2),
     seed=4,
 )

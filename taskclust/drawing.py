@@ -50,7 +50,7 @@ def png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def in_space(points: Float[np.ndarray, "*shape c"]) -> Float[np.ndarray, "*shape 3"]:
+def in_space(points: Float[np.ndarray, "... D"]) -> Float[np.ndarray, "... 3"]:
     """Three coordinates of points of any dimension: the first three, or zeros for those that are missing."""
     shown = points[..., :3]
     return np.pad(shown, [*[(0, 0)] * (points.ndim - 1), (0, 3 - shown.shape[-1])])

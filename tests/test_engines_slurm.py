@@ -201,7 +201,7 @@ def test_an_interrupted_run_cancels_its_job_and_keeps_its_state(which, request, 
         engine.obtain_all(runner, "synthetic", [ENDLESS], None)
 
     process = Path(f"/proc/{interrupted.number}/stat")
-    until(lambda: not process.exists() or process.read_text().rsplit(")", 1)[1].split()[0] == "Z", 20)
+    until(lambda: not process.exists() or process.read_text().rsplit(")", 1)[1].split()[0] == "Z", 60)
     assert list(runner.store.root.glob("unfinished/*/state-*"))
 
 

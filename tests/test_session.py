@@ -226,13 +226,13 @@ def test_an_unknown_estimate_is_shown_as_unknown():
 # --- what is said
 
 
-def decided(profile=None, value=1.0, known=None, **changes):
-    """A session that has judged every condition of a claim from records with one value."""
+def decided(profile=None, value=1.0, known=None, step=0.0, **changes):
+    """A session that has judged every condition of a claim from records with one value, or values ``step`` apart."""
     some = session(profile, **changes)
     a_claim = claim(known_failures=known or {})
     some.claims = {a_claim.id: a_claim, "other": claim(id="other", order=2_000)}
     for cell in some.cells(a_claim):
-        some.decide(cell, [Made(config, value) for config in cell.configs])
+        some.decide(cell, [Made(config, value + step * n) for n, config in enumerate(cell.configs)])
     return some
 
 
@@ -266,7 +266,9 @@ def test_a_line_says_that_seeds_are_too_few():
     )
     assert decided().of_few_seeds() == ""
     assert decided(replace(llm("a"), seeds=(0,))).of_few_seeds() == ""
-    assert decided(replace(smoke(), seeds=(0, 1, 2, 3)), value=0.0).of_few_seeds() == ""  # refuted all the same
+    assert (
+        decided(replace(smoke(), seeds=(0, 1, 2, 3)), value=0.0, step=0.01).of_few_seeds() == ""
+    )  # refuted all the same
 
 
 @pytest.mark.parametrize(
